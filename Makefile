@@ -1,0 +1,53 @@
+# Two commands: `make demo` and `make test`. Both set everything up and do not do it twice.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := connectors embed index flows
+DEMO_HOME := .demo
+
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export DO_NOT_TRACK = 1
+
+.PHONY: help demo test check unit types-links format clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip check
+	@touch $@
+
+install: $(STAMP)  ## a virtual environment with everything in it
+
+demo: $(STAMP)  ## ingest the bundled documents, show the accounting, answer a question
+	@echo "── ingesting examples/ into $(DEMO_HOME)"
+	@$(BIN)/penstock ingest examples --home $(DEMO_HOME)
+	@echo "── asking a question"
+	@$(BIN)/penstock search --home $(DEMO_HOME) -k 3 "What happens when a replica is lost?"
+
+test: check unit  ## all checks: style, types, tests
+
+check: $(STAMP) types-links
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.types $(BIN)/mypy --namespace-packages --explicit-package-bases \
+	  -p penstock.connectors -p penstock.embed -p penstock.index -p penstock.flows
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest
+
+# mypy follows paths, the packages stand at the root: these links show them as penstock.*
+types-links:
+	@mkdir -p .types/penstock
+	@for package in $(PACKAGES); do ln -sfn ../../$$package .types/penstock/$$package; done
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what make made, the demo's index included
+	rm -rf $(VENV) .types $(DEMO_HOME) build *.egg-info

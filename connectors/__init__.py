@@ -1,0 +1,1 @@
+"""What is out there: sources, and what their files say."""

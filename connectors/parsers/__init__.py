@@ -1,0 +1,1 @@
+"""One file per document kind: bytes in, `Document` out."""

@@ -1,0 +1,1 @@
+"""Text to vectors: chunking, packing, and the model."""

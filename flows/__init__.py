@@ -1,0 +1,1 @@
+"""Prefect flows, settings, the composition root and the command line."""

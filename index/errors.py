@@ -1,0 +1,35 @@
+"""Errors of the index, named for what the caller does next. Conflict and unknown are never the same."""
+
+from __future__ import annotations
+
+
+class IndexFault(Exception):
+    """Base of what the index raises. The message is one line for the operator: what, where, what to do."""
+
+
+class Unavailable(IndexFault):
+    """Too few replicas, or no catalog, right now: reading may go on, writing stops; try again after repair."""
+
+
+class Corrupt(IndexFault):
+    """Bytes are not what their name says. Read another replica; repair this one."""
+
+
+class Conflict(IndexFault):
+    """Somebody else changed the same thing first: look at the new head and plan again."""
+
+
+class Fenced(IndexFault):
+    """A newer epoch exists: this writer must stop and open the index anew."""
+
+
+class Unknown(IndexFault):
+    """The outcome could not be learned: read back before doing anything else."""
+
+
+class NoSpace(Unavailable):
+    """The disk is full. Nothing is damaged; make room and run again."""
+
+
+class WrongIndex(IndexFault):
+    """This is not what the caller thinks: another lineage, another membership, a newer format, no index at all."""
