@@ -1,3 +1,22 @@
 """Vectors kept safe. `Reader` and `Hit` are the public API; importing them loads neither torch nor prefect."""
 
-from penstock.index.types import Hit as Hit
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.index.reader import Reader as Reader
+    from penstock.index.types import Hit as Hit
+
+__all__ = ["Hit", "Reader"]
+
+_HOMES = {"Hit": "penstock.index.types", "Reader": "penstock.index.reader"}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for: `import penstock.index` alone costs nothing."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
