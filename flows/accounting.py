@@ -1,0 +1,77 @@
+"""What an ingest is asked for, and the account that it gives of itself.
+
+Every listed document is in exactly one of six places; `deleted` and `withheld` count documents that are
+no longer listed. An account that does not add up is an error of the run, never a rounding.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class IngestRequest(msgspec.Struct, frozen=True):
+    """One ingest, as a person or a deployment asks for it. Paths are strings, so that it travels as JSON."""
+
+    home: str
+    config: str | None = None
+    targets: tuple[str, ...] = ()
+    """Paths, or names of sources that the configuration or the index knows; empty: all configured sources."""
+    name: str | None = None
+    """The name of the source, where one folder is given and its own name does not do."""
+    limit: int | None = None
+    """At most this many documents are indexed; the others are deferred."""
+    dry_run: bool = False
+    confirm_deletions: int = 0
+    """Believe it when at most this many documents of a source are gone at once."""
+
+
+class Unbalanced(Exception):
+    """The account does not add up: a document was lost or counted twice. Nothing of it can be trusted."""
+
+
+class Accounting(msgspec.Struct):
+    """What became of everything that was listed. `reasons`: status -> reason -> count."""
+
+    listed: int = 0
+    unchanged: int = 0
+    indexed: int = 0
+    failed: int = 0
+    rejected: int = 0
+    filtered: int = 0
+    deferred: int = 0
+    deleted: int = 0
+    withheld: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    version: int = 0
+    seconds: float = 0.0
+    reasons: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    resumed: int = 0
+    """Documents that were already prepared or embedded by a run that was interrupted."""
+    tokens_per_second: float = 0.0
+    padded: int = 0
+    """Tokens computed, padding counted; `tokens` does not count it."""
+    stage_seconds: dict[str, float] = msgspec.field(default_factory=dict)
+    messages: list[str] = msgspec.field(default_factory=list)
+    gaps: int = 0
+    """Parts of a source that could not be listed: what is known of them stays as it is."""
+    would_delete: int = 0
+    would_fetch_bytes: int = 0
+    """Dry runs only; what would be indexed is counted as deferred."""
+
+    def check(self) -> None:
+        """Raise `Unbalanced` unless every listed document is in exactly one state."""
+        states = {name: getattr(self, name) for name in STATES}
+        if self.listed != sum(states.values()):
+            said = ", ".join(f"{name} {count}" for name, count in states.items())
+            raise Unbalanced(
+                f"{self.listed} documents were listed, but {sum(states.values())} accounted for ({said}); "
+                "run `penstock verify`, then the same command again"
+            )
+
+    def exit_code(self) -> int:
+        """1 if something is left to do or to confirm, else 0. A rejected document is a result."""
+        return 1 if self.failed or self.deferred or self.withheld or self.gaps else 0
+
+
+STATES = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")

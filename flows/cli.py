@@ -1,0 +1,237 @@
+"""The command line: what can be asked, and nothing of how it is answered.
+
+Only the standard library is imported here, so that `penstock --help` is instant; a command's module,
+and with it prefect, torch or faiss, is imported when that command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from penstock.flows.console import Console, standard
+from penstock.flows.exits import UsageError
+
+EXITS = """\
+exit codes:
+  0    complete (documents that were rejected, with a reason, are a result)
+  1    finished, but documents failed, were deferred or withheld; verify: something is wrong
+  2    usage or configuration: the message says what to change
+  3    the index is unavailable or in conflict: the message says what to repair
+  130  interrupted
+"""
+
+# command -> (module, function)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("cmd_ingest", "init"),
+    "ingest": ("cmd_ingest", "ingest"),
+    "plan": ("cmd_ingest", "plan"),
+    "search": ("cmd_search", "search"),
+    "status": ("cmd_status", "status"),
+    "failures": ("cmd_status", "failures"),
+    "verify": ("cmd_status", "verify"),
+    "sources list": ("cmd_sources", "list_"),
+    "sources rebind": ("cmd_sources", "rebind"),
+    "sources remove": ("cmd_sources", "remove"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors that leave through the same door as all others, and no guessed abbreviations."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+if TYPE_CHECKING:
+    # typeshed has no public name for what add_subparsers returns
+    Commands: TypeAlias = argparse._SubParsersAction["Parser"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; raises nothing."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = standard("--json" in words, bool({"-v", "--verbose"} & set(words)))
+    try:
+        arguments = build_parser().parse_args(words)
+        return _run(arguments, console)
+    except SystemExit as stop:  # --help and --version
+        return stop.code if isinstance(stop.code, int) else 0
+    except (Exception, KeyboardInterrupt) as error:
+        return console.fail(error)
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    module, function = COMMANDS[arguments.command]
+    with console.guarded():
+        command = getattr(import_module(f"penstock.flows.{module}"), function)
+        code: int = command(arguments, console)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    common = _common()
+    parser = Parser(
+        prog="penstock",
+        description="Keep a replicated, searchable vector index in step with folders of documents.",
+        epilog="first steps:\n  penstock ingest ./documents\n  penstock search 'how do I ...?'\n"
+        "  penstock status\n\n" + EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
+    parser.set_defaults(home=None, config=None, json=False, verbose=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    _add_writing(commands, common)
+    _add_reading(commands, common)
+    _add_sources(commands, common)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: importlib.metadata is not free."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(0, f"penstock {version('penstock')}\n")
+
+
+def _common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("everywhere")
+    group.add_argument("--home", type=Path, metavar="DIR", help="the index's folder (default: ./.penstock)")
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the settings (default: ./penstock.toml if it is there and --home is not given)",
+    )
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout, errors included")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
+    return common
+
+
+def _command(
+    commands: Commands,
+    common: argparse.ArgumentParser,
+    name: str,
+    short: str,
+    long: str,
+    of: str = "",
+) -> Parser:
+    parser = commands.add_parser(
+        name,
+        help=short,
+        description=long,
+        epilog=EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    parser.set_defaults(command=f"{of} {name}".strip())
+    return parser
+
+
+def _add_writing(commands: Commands, common: argparse.ArgumentParser) -> None:
+    _command(commands, common, "init", "make an empty home", "Make an empty home. `ingest` does it too.")
+    ingest = _command(
+        commands,
+        common,
+        "ingest",
+        "index documents; only what changed costs anything",
+        "Bring the index in step with folders, files or configured sources. Unchanged documents cost\n"
+        "nothing; changed ones are replaced, removed ones go away, in one commit each. Ctrl-C finishes the\n"
+        "commit in hand; the same command again goes on, also after a crash.\n\n"
+        "  penstock ingest ./handbook                 a folder is a source, named after the folder\n"
+        "  penstock ingest ./handbook --as manual     ... or named as you like\n"
+        "  penstock ingest ./handbook/new             a part of a known source: infers no deletion\n"
+        "  penstock ingest report.pdf                 a lone file belongs to the source `adhoc`\n"
+        "  penstock ingest --config penstock.toml     all sources of the file",
+    )
+    ingest.add_argument("targets", nargs="*", metavar="PATH_OR_SOURCE", help="folders, files or sources")
+    ingest.add_argument("--as", dest="name", metavar="NAME", help="name of the source, for one folder")
+    ingest.add_argument("--limit", type=_positive, metavar="N", help="index at most N, defer the rest")
+    ingest.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+    plan = _command(
+        commands,
+        common,
+        "plan",
+        "say what an ingest would do",
+        "Say what `ingest` of the same would do, and change nothing. Needs a home.",
+    )
+    plan.add_argument("targets", nargs="*", metavar="PATH_OR_SOURCE", help="as for ingest")
+    plan.add_argument("--as", dest="name", metavar="NAME", help="as for ingest")
+    plan.add_argument("--limit", type=_positive, metavar="N", help="as for ingest")
+
+
+def _add_reading(commands: Commands, common: argparse.ArgumentParser) -> None:
+    search = _command(
+        commands,
+        common,
+        "search",
+        "find the passages that answer a question",
+        "Find the passages nearest to a question, best first.\n\n"
+        "  penstock search 'What happens when a replica is lost?'\n"
+        "  penstock search --queries questions.jsonl -k 10 --json\n\n"
+        "Each line of the queries file is an object with `_id` or `id`, and `text`; the answer is one JSON\n"
+        "line per query.",
+    )
+    search.add_argument("question", nargs="?", metavar="QUESTION", help="what you would like to know")
+    search.add_argument("--queries", type=Path, metavar="FILE", help="questions as JSON lines")
+    search.add_argument("-k", type=_positive, default=5, metavar="N", help="so many hits (default: 5)")
+    _command(
+        commands, common, "status", "one verdict, the next command, the figures",
+        "Say how the index is, what to type next, and the figures behind it.",
+    )  # fmt: skip
+    failures = _command(
+        commands, common, "failures", "documents that are not indexed, and why",
+        "List failed documents (they are tried again) and rejected ones (until they change).",
+    )  # fmt: skip
+    failures.add_argument("--source", metavar="NAME", help="only of this source")
+    _command(
+        commands, common, "verify", "check every byte on every replica",
+        "Read the whole index on every replica and check it against its digests.",
+    )  # fmt: skip
+
+
+def _add_sources(commands: Commands, common: argparse.ArgumentParser) -> None:
+    sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS,
+        description="A source is where documents come from: its name stays, its place may change.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    verbs = sources.add_subparsers(metavar="VERB", required=True, title="verbs")
+    _command(verbs, common, "list", "the sources and where they are", "List the sources.", "sources")
+    rebind = _command(
+        verbs, common, "rebind", "a source moved",
+        "Tell the index that a source is somewhere else now. No document is embedded again.\n\n"
+        "  penstock sources rebind handbook /srv/handbook", "sources",
+    )  # fmt: skip
+    rebind.add_argument("old", metavar="OLD", help="the source's name, or where it was")
+    rebind.add_argument("new", type=Path, metavar="NEW", help="where it is now: an existing folder")
+    remove = _command(
+        verbs, common, "remove", "forget a source and its documents",
+        "Delete all documents of a source from the index, and the source itself.", "sources",
+    )  # fmt: skip
+    remove.add_argument("name", metavar="NAME", help="the source's name")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _positive(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a number from 1 up")
+    return int(word)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""`init`, `ingest` and `plan`: the commands that put documents into the index, or say what that would do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from penstock.flows import home as homes
+from penstock.flows import render
+from penstock.flows.accounting import Accounting, IngestRequest
+from penstock.flows.console import Console
+from penstock.flows.context import Context, context
+from penstock.flows.exits import COMPLETE, UsageError
+from penstock.flows.progress import Lines, Live, Observer
+
+
+def init(arguments: argparse.Namespace, console: Console) -> int:
+    """Make an empty home."""
+    home = homes.create(context(arguments).home)
+    console.answer({"home": str(home.path)}, f"{home.path} is ready.\n\nNext: penstock ingest PATH")
+    return COMPLETE
+
+
+def ingest(arguments: argparse.Namespace, console: Console) -> int:
+    """Bring the index in step with the targets. The exit code is the account's, 0 for a dry run."""
+    ctx = context(arguments)
+    targets = _targets(arguments, ctx)
+    homes.create(ctx.home)
+    return _run(_request(arguments, ctx, targets, arguments.dry_run), console)
+
+
+def plan(arguments: argparse.Namespace, console: Console) -> int:
+    """Say what `ingest` would do."""
+    ctx = context(arguments)
+    homes.require(ctx.home)
+    return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console)
+
+
+def _request(
+    arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool
+) -> IngestRequest:
+    return IngestRequest(
+        home=str(ctx.home),
+        config=str(ctx.config) if ctx.config else None,
+        targets=targets,
+        name=arguments.name,
+        limit=arguments.limit,
+        dry_run=dry_run,
+    )
+
+
+def _run(request: IngestRequest, console: Console) -> int:
+    watcher = observer(console)
+    try:
+        # Imported once the bar is up: prefect alone takes a second.
+        from penstock.flows.run import ingest as run
+
+        account: Accounting = run(request, watcher)
+    finally:
+        watcher.finished()
+    account.check()
+    console.answer(msgspec.to_builtins(account), render.accounting(account, request.dry_run))
+    return COMPLETE if request.dry_run else account.exit_code()
+
+
+def observer(console: Console) -> Observer:
+    """A bar where a person looks at stderr, else a line now and then."""
+    if console.err.isatty() and os.environ.get("TERM") != "dumb":
+        return Live(console.err, time.monotonic)
+    return Lines(console.err, time.monotonic)
+
+
+def _targets(arguments: argparse.Namespace, ctx: Context) -> tuple[str, ...]:
+    """Refuse what cannot be meant before anything is made or imported; names are for the run to resolve."""
+    targets: tuple[str, ...] = tuple(arguments.targets) or tuple(ctx.settings.sources)
+    if not targets:
+        raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
+    if arguments.name and (len(targets) != 1 or not Path(targets[0]).is_dir()):
+        raise UsageError("--as names the source of one folder; give exactly one folder with it")
+    for target in targets:
+        _check(target, ctx)
+    return targets
+
+
+def _check(target: str, ctx: Context) -> None:
+    """A target is a path that exists or a name; a word without a slash may be a source of the index."""
+    if target in ctx.settings.sources or os.path.lexists(Path(target).expanduser()):
+        return
+    if os.sep in target or not (ctx.home / homes.MARK).exists():
+        raise UsageError(f"{target}: there is no such file or folder; check the path")

@@ -1,0 +1,124 @@
+"""`sources list`, `rebind` and `remove`: what the index takes documents from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from penstock.flows import home as homes
+from penstock.flows import render, report
+from penstock.flows.console import Console
+from penstock.flows.context import Context, context
+from penstock.flows.exits import COMPLETE, UsageError
+from penstock.index.types import DocState, Manifest, SourceState
+
+
+def list_(arguments: argparse.Namespace, console: Console) -> int:
+    """The sources, where they are, and whether that is there."""
+    from penstock.flows import wiring
+
+    ctx = _required(arguments)
+    with wiring.open_reader(ctx.settings, ctx.home, console.say) as reader:
+        found = report.sources(reader.manifest)
+    console.answer({"sources": [msgspec.structs.asdict(s) for s in found]}, render.sources(found))
+    return COMPLETE
+
+
+def rebind(arguments: argparse.Namespace, console: Console) -> int:
+    """Commit that a source is somewhere else now; its documents stay as they are."""
+    ctx = _required(arguments)
+    new = _folder(arguments.new)
+    with _writer(ctx, console) as writer:
+        head: Manifest = writer.head()
+        source = _find(head, arguments.old)
+        taken = [other.name for other in head.sources.values() if other.binding == new]
+        if taken and taken != [source.name]:
+            raise UsageError(f"{new} is the source {taken[0]} already; remove that one first")
+        version = head.version
+        if source.binding != new:
+            moved = msgspec.structs.replace(source, binding=new)
+            version = _commit(writer, head.version, [], {source.name: moved})
+    console.answer(
+        {"source": source.name, "was": source.binding, "binding": new, "version": version},
+        f"{source.name} is at {new} now (was {source.binding}).\n\nNext: penstock ingest {source.name}",
+    )
+    return COMPLETE
+
+
+def remove(arguments: argparse.Namespace, console: Console) -> int:
+    """Commit all documents of a source as deleted, and the source as gone."""
+    from penstock.flows import wiring
+
+    ctx = _required(arguments)
+    with wiring.open_reader(ctx.settings, ctx.home, console.say) as reader:
+        base: int = reader.manifest.version
+        source = _find(reader.manifest, arguments.name)
+        states = [state for state in reader.states(source.name) if state.status != "deleted"]
+    _confirm(arguments.yes, source.name, len(states), console)
+    now = wiring.clock()
+    gone = [DocState(s.uri, s.source, "deleted", changed_at=now) for s in states]
+    with _writer(ctx, console) as writer:
+        version = _commit(writer, base, gone, {source.name: None})
+    console.answer(
+        {"source": source.name, "deleted": len(gone), "version": version},
+        f"{source.name} is forgotten, with {render.count(len(gone), 'document')}, in version {version}.",
+    )
+    return COMPLETE
+
+
+def _required(arguments: argparse.Namespace) -> Context:
+    ctx = context(arguments)
+    homes.require(ctx.home)
+    return ctx
+
+
+def _writer(ctx: Context, console: Console):  # type: ignore[no-untyped-def]  # typed once wiring is there
+    from penstock.flows import wiring
+
+    return wiring.open_writer(ctx.settings, ctx.home, console.say)
+
+
+def _commit(
+    writer: object, base: int, states: list[DocState], sources: Mapping[str, SourceState | None]
+) -> int:
+    from penstock.index.commit import Delta
+
+    delta = Delta(base_version=base, states=states, sources=sources)
+    version: int = writer.commit(delta).version
+    return version
+
+
+def _find(head: Manifest, wanted: str) -> SourceState:
+    """The source of that name, or the one bound to that path."""
+    if wanted in head.sources:
+        return head.sources[wanted]
+    path = os.path.abspath(os.path.expanduser(wanted))  # noqa: PTH100, PTH111  # textual: it may be gone
+    for source in head.sources.values():
+        if path == source.binding.rstrip("/"):
+            return source
+    known = ", ".join(sorted(head.sources)) or "none"
+    raise UsageError(f"the index knows no source {wanted}; it knows {known}")
+
+
+def _folder(path: Path) -> str:
+    new = path.expanduser()
+    if not new.is_dir():
+        raise UsageError(f"{path}: there is no such folder; NEW is where the source is now")
+    return str(new.resolve())
+
+
+def _confirm(yes: bool, name: str, documents: int, console: Console) -> None:
+    if yes:
+        return
+    what = f"delete {render.count(documents, 'document')} of {name} from the index"
+    if console.as_json or not sys.stdin.isatty():
+        raise UsageError(f"this would {what}; say --yes to do it")
+    console.err.write(f"This will {what}. Type {name} to go on: ")
+    console.err.flush()
+    if sys.stdin.readline().strip() != name:
+        raise UsageError("not confirmed; nothing was changed")

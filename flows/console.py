@@ -1,0 +1,92 @@
+"""The two ends of a command: answers on stdout, everything else on stderr.
+
+With `--json`, stdout carries JSON and nothing else, whatever a library may print.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from penstock.flows.exits import outcome
+
+
+class Console:
+    """Where a command puts what it has to say. A reader that goes away (`| head`) is no error."""
+
+    def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, verbose: bool = False) -> None:
+        self.out = out
+        self.err = err
+        self.as_json = as_json
+        self.verbose = verbose
+        self._deaf = False
+
+    def answer(self, payload: object, text: str) -> None:
+        """The one answer of a command: `payload` with `--json`, else `text`."""
+        if self.as_json:
+            self.json_line(payload)
+        else:
+            self.write(text)
+
+    def json_line(self, payload: object) -> None:
+        import msgspec
+
+        self.write(msgspec.json.encode(payload).decode())
+
+    def write(self, text: str) -> None:
+        if self._deaf:
+            return
+        try:
+            self.out.write(text + "\n")
+            self.out.flush()
+        except BrokenPipeError:
+            self._deaf = True
+            _hush(self.out)
+
+    def sign(self, message: str) -> None:
+        """A sign of life before something slow; only where a person is looking."""
+        if self.err.isatty():
+            self.say(message)
+
+    def say(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.err.write(f"penstock: {message}\n")
+            self.err.flush()
+
+    def fail(self, error: BaseException) -> int:
+        """Report what ended the command, in one line or one JSON object. Returns the exit code."""
+        code, name, message = outcome(error)
+        if self.verbose:
+            traceback.print_exception(error, file=self.err)
+        if self.as_json:
+            self.json_line({"error": {"code": name, "message": message, "exit": code}})
+        else:
+            self.say(message)
+        return code
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """While this holds, `print` by anybody goes to stderr: stdout belongs to `answer`."""
+        with contextlib.redirect_stdout(self.err):
+            yield
+
+
+def standard(as_json: bool, verbose: bool) -> Console:
+    """The console of this process. What the terminal's encoding lacks is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    return Console(sys.stdout, sys.stderr, as_json, verbose)
+
+
+def _hush(stream: TextIO) -> None:
+    """Point a closed pipe at nothing, or the interpreter complains when it flushes it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)

@@ -1,0 +1,123 @@
+"""The home: one folder that holds an index, and that may be moved or copied as a folder.
+
+    replicas/0 replicas/1   full copies of the index        catalog.db   decides which version is next
+    spool/                  work in hand, safe to keep      cache/       safe to delete
+    home.json               says that this is a home; holds no path
+
+Only `create` makes one; everything else calls `require`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+MARK = "home.json"
+NAME = ".penstock"
+FORMAT = 1
+
+
+class NoHome(Exception):
+    """There is no usable home where one was looked for. The message is one line and says where one is."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """`home.json`. No absolute path is ever added to it: a home may be copied to another machine."""
+
+    format: int = FORMAT
+
+
+class Home(msgspec.Struct, frozen=True):
+    """The folders of one home."""
+
+    path: Path
+
+    @property
+    def replicas(self) -> Path:
+        return self.path / "replicas"
+
+    @property
+    def catalog(self) -> Path:
+        return self.path / "catalog.db"
+
+    @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+
+def find(explicit: Path | None, configured: Path | None) -> Path:
+    """Where the home should be: by the command line, else by the configuration, else `./.penstock`."""
+    return (explicit or configured or Path(NAME)).expanduser().absolute()
+
+
+def create(path: Path) -> Home:
+    """Make the home, or open it if it is there already. Raises `NoHome` if it cannot be made."""
+    if path.exists() and not path.is_dir():
+        raise NoHome(f"{path} is a file; --home takes a folder")
+    home = Home(path)
+    try:
+        for folder in (home.spool, home.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not (path / MARK).exists():
+            (path / MARK).write_bytes(msgspec.json.encode(Mark()) + b"\n")
+    except (FileExistsError, NotADirectoryError):
+        raise NoHome(f"{path} cannot be made: a part of that path is a file; choose another --home") from None
+    except PermissionError:
+        raise NoHome(f"{path} cannot be made: no right to write there; choose another --home") from None
+    return require(path)
+
+
+def require(path: Path) -> Home:
+    """The home at `path`. Raises `NoHome`, naming the nearest one, if there is none."""
+    if path.exists() and not path.is_dir():
+        raise NoHome(f"{path} is a file; --home takes a folder")
+    if not _is_home(path):
+        near = nearest(path)
+        hint = f"the nearest one is {near}: use --home {near}" if near else "`penstock ingest PATH` makes one"
+        raise NoHome(f"there is no penstock home at {path}; {hint}")
+    _check_format(path)
+    return Home(path)
+
+
+def nearest(path: Path) -> Path | None:
+    """The home closest to `path`: beside it, in it, above it, then one level down from where it would be."""
+    start = path if path.is_dir() else path.parent
+    for folder in (path, path.parent, *start.parents):
+        if _is_home(folder / NAME):
+            return folder / NAME
+    return next((found for found in sorted(_below(start), key=str)), None)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Homes in `folder`, or in a folder of it. What cannot be read is passed over: this is only a hint."""
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    except OSError:
+        return []
+    return [place for entry in entries for place in (entry, entry / NAME) if _is_home(place)]
+
+
+def _is_home(path: Path) -> bool:
+    """A home that lost its mark still counts while a replica is there: never make a second one over it."""
+    try:
+        return (path / MARK).is_file() or ((path / "replicas").is_dir() and (path / "catalog.db").is_file())
+    except OSError:
+        return False
+
+
+def _check_format(path: Path) -> None:
+    try:
+        mark = msgspec.json.decode((path / MARK).read_bytes(), type=Mark)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        raise NoHome(f"{path / MARK} cannot be read: no right to; check its owner") from None
+    except msgspec.DecodeError:
+        raise NoHome(f'{path / MARK} is damaged; write {{"format":{FORMAT}}} into it') from None
+    if mark.format > FORMAT:
+        raise NoHome(f"{path} was made by a newer penstock (format {mark.format}); upgrade penstock")

@@ -1,0 +1,59 @@
+"""One table of a TOML file made into one typed struct, with errors that name the key and the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """The configuration is wrong. The message is one line: the file, the key, the fix."""
+
+
+def typed(value: Any, kind: type[T], where: str, prefix: str) -> T:
+    """`value` as `kind`, strictly: nothing is converted on the quiet. Raises `SettingsError`."""
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: {prefix} is {_name(value)}, but a table is needed: write [{prefix}]")
+    fields = getattr(kind, "__struct_fields__", None)
+    for key in value:
+        if fields is not None and key not in fields:
+            raise SettingsError(_unknown(where, prefix, key, fields))
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_wrong(where, prefix, str(error), value)) from None
+
+
+def _unknown(where: str, prefix: str, key: str, fields: Iterable[str]) -> str:
+    known = sorted(fields)
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    place = f"{prefix}.{key}" if prefix else key
+    if near:
+        return f"{where}: unknown key {place}; did you mean {near[0]}?"
+    return f"{where}: unknown key {place}; known here: {', '.join(known)}"
+
+
+def _wrong(where: str, prefix: str, message: str, value: dict[str, Any]) -> str:
+    """msgspec says "Expected `int`, got `str` - at `$.workers`": the same, by the key as it is written."""
+    if missing := re.match(r"Object missing required field `(\w+)`", message):
+        return f"{where}: {_join(prefix, missing[1])} is missing; add {missing[1]} = … under [{prefix}]"
+    what, _, path = message.partition(" - at `$")
+    key = path.rstrip("`").lstrip(".")
+    said = value.get(key.split("[")[0], "")
+    what = what.replace("`", "")
+    return f"{where}: {_join(prefix, key)} = {said!r}: {what[:1].lower()}{what[1:]}"
+
+
+def _join(prefix: str, key: str) -> str:
+    return f"{prefix}.{key}" if prefix and key else prefix or key
+
+
+def _name(value: Any) -> str:
+    names = {str: "text", int: "a number", float: "a number", bool: "true or false", list: "a list"}
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,180 @@
+"""Figures and answers for people. Pure: values in, text out; what came from a document is made harmless."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.flows.accounting import Accounting
+    from penstock.flows.report import SourceStatus, Status
+    from penstock.index.types import DocState, Finding, Hit
+
+WIDTH = 100
+
+
+def plain(text: str) -> str:
+    """One line without control characters: a document's text must not be able to drive the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def size(bytes_: float) -> str:
+    """Bytes as people say them: 1.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if bytes_ < 1000:
+            return f"{bytes_:.0f} {unit}" if unit == "B" else f"{bytes_:.1f} {unit}"
+        bytes_ /= 1000
+    return f"{bytes_:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(number: int, noun: str) -> str:
+    """1 document, 2 documents."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, two blanks apart."""
+    if not rows:
+        return ""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def accounting(account: Accounting, dry_run: bool = False) -> str:
+    """The account of a run: a verdict, the table, the reasons, what to do next."""
+    lines = [_verdict(account, dry_run), ""]
+    states = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")
+    rows = [["listed", f"{account.listed:,}", ""]]
+    rows += [[f"  {name}", f"{getattr(account, name):,}", _reasons(account, name)] for name in states]
+    rows += [
+        [name, f"{getattr(account, name):,}", _reasons(account, name)]
+        for name in ("deleted", "withheld")
+        if getattr(account, name)
+    ]
+    lines.append(table(rows))
+    lines += ["", _work(account)]
+    if account.resumed:
+        lines.append(f"{count(account.resumed, 'document')} taken over from an interrupted run")
+    lines += [plain(message) for message in account.messages]
+    if step := _next_step(account, dry_run):
+        lines += ["", step]
+    return "\n".join(lines)
+
+
+def _verdict(account: Accounting, dry_run: bool) -> str:
+    if dry_run:
+        return f"A run would index {count(account.indexed, 'document')}; nothing was changed."
+    if account.exit_code():
+        return f"Not complete: version {account.version} is safe, but something is left to do."
+    if account.indexed or account.deleted:
+        return f"Complete: version {account.version} is committed."
+    return f"Complete: nothing had changed since version {account.version}."
+
+
+def _reasons(account: Accounting, status: str) -> str:
+    reasons = sorted(account.reasons.get(status, {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{plain(reason)} {number:,}" for reason, number in reasons)
+
+
+def _work(account: Accounting) -> str:
+    work = f"{count(account.chunks, 'chunk')}, {count(account.tokens, 'token')}, {duration(account.seconds)}"
+    return f"{work}, {account.tokens_per_second:,.0f} tokens/s" if account.tokens_per_second else work
+
+
+def _next_step(account: Accounting, dry_run: bool) -> str:
+    if dry_run:
+        return ""
+    if account.withheld:
+        return "Next: look at what is gone; the deletions are withheld until the source lists it all again."
+    if account.failed:
+        return "Next: `penstock failures` says why; the same command again tries what is due."
+    if account.deferred:
+        return "Next: the same command again goes on with what was deferred."
+    return ""
+
+
+def hits(found: Sequence[Hit], width: int = WIDTH) -> str:
+    """Ranked answers: rank, score, where, heading path, and the passage wrapped to `width` columns."""
+    if not found:
+        return "Nothing found: the index is empty."
+    return "\n\n".join(_hit(rank, hit, width) for rank, hit in enumerate(found, start=1))
+
+
+def _hit(rank: int, hit: Hit, width: int, most: int = 480) -> str:
+    page = f" (page {hit.page})" if hit.page is not None else ""
+    lines = [f"{rank}. {hit.score:.4f}  {plain(hit.uri)}{page}"]
+    if path := " › ".join(plain(part) for part in hit.heading):
+        lines.append(f"   {path}")
+    passage = " ".join(plain(hit.text).split())
+    passage = passage if len(passage) <= most else passage[:most] + " …"
+    lines += textwrap.wrap(passage, width, initial_indent="   ", subsequent_indent="   ")
+    return "\n".join(lines)
+
+
+def failures(states: Sequence[DocState], now: float) -> str:
+    """Failed and rejected documents with reason, attempts and when they are tried again."""
+    if not states:
+        return "No document is failed or rejected."
+    rows = [["status", "reason", "attempts", "next try", "document", "detail"]]
+    for state in states:
+        again = "when it changes"
+        if state.status == "failed":
+            again = "next run" if state.next_try <= now else f"in {duration(state.next_try - now)}"
+        said = [plain(state.reason), str(state.attempts), again, plain(state.uri), plain(state.detail)]
+        rows.append([state.status, *said])
+    return table(rows)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """What `verify` found, each with where, what and the remedy."""
+    if not found:
+        return "All is well: every byte on every replica is what its name says."
+    lines = [f"{count(len(found), 'thing')} wrong:"]
+    for finding in found:
+        lines += [f"- {plain(finding.where)}: {plain(finding.what)}", f"  {plain(finding.remedy)}"]
+    return "\n".join(lines)
+
+
+def status(found: Status, now: float) -> str:
+    """The verdict and the next command first, then the figures, then what to think about."""
+    lines = [found.verdict, f"Next: {found.next}", ""]
+    ago = f", committed {duration(max(now - found.committed_at, 0))} ago" if found.committed_at else ""
+    rows = [
+        ["home", plain(found.home)],
+        ["version", f"{found.version}{ago}"],
+        ["documents", f"{found.documents:,} in {count(found.chunks, 'chunk')}"],
+        ["not indexed", f"{found.failed:,} failed, {found.rejected:,} rejected"],
+    ]
+    if found.spool_shards:
+        rows.append(["spool", f"{count(found.spool_shards, 'shard')}, {size(found.spool_bytes)}"])
+    for one in found.replicas:
+        state = f"version {one.version}, {size(one.bytes)}" if one.reachable else "cannot be reached"
+        rows.append([f"replica {plain(one.id)}", f"{state}  {plain(one.path)}"])
+    rows += [[f"source {name}", where] for name, where in _bindings(found.sources)]
+    lines.append(table(rows))
+    lines += [f"warning: {plain(warning)}" for warning in found.warnings]
+    return "\n".join(lines)
+
+
+def sources(found: Sequence[SourceStatus]) -> str:
+    """Sources by name, with where they are."""
+    if not found:
+        return "No source yet: `penstock ingest FOLDER` makes one."
+    return table([[name, where] for name, where in _bindings(found)])
+
+
+def _bindings(found: Sequence[SourceStatus]) -> list[tuple[str, str]]:
+    return [
+        (plain(s.name), plain(s.binding) + (" (held)" if s.held else "" if s.there else " (not there)"))
+        for s in found
+    ]
