@@ -1,0 +1,205 @@
+"""Files to documents, in processes that may die of it.
+
+`REJECTIONS` and `FAILURES` (from `reasons`) are the whole vocabulary of what can come out instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from penstock.connectors.parse_process import Died, Overdue, ParseProcess
+from penstock.connectors.parse_wire import Ask, Begun, Gone, Text, Trouble, Unfit, Verdict
+from penstock.connectors.reasons import FAILURES, REJECTIONS
+from penstock.connectors.types import Document, Failed, Fetched, Rejected
+
+__all__ = ["FAILURES", "REJECTIONS", "ParserPool", "ParserUnavailable", "parser_names"]
+
+# Our own part of a parser's version: raise it when the text that a parser makes changes.
+_PARSERS = {
+    "pdf": ("pdf/1", "pypdf"),
+    "html": ("html/1", "lxml"),
+    "markdown": ("markdown/1", "markdown-it-py"),
+    "docx": ("docx/1", "python-docx"),
+    "text": ("text/1", "charset-normalizer"),
+    "none": ("sniff/1", "charset-normalizer"),
+}
+_COMMAND = (sys.executable, "-P", "-m", "penstock.connectors.parse_worker")  # -P: not what lies in the cwd
+_FROM_OUTSIDE = {signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT}
+
+
+class ParserUnavailable(Exception):
+    """No parser process can be started: the installation or the machine is at fault, not a file."""
+
+
+@cache
+def parser_names() -> dict[str, str]:
+    """The parser of each kind as `Document.parser` and `Rejected.parser` name it; `none` is for no kind.
+
+    A rejected item whose parser is not among these values was judged by another version: try it again.
+    """
+    return {kind: f"{own}+{library} {_installed(library)}" for kind, (own, library) in _PARSERS.items()}
+
+
+def _installed(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class _Seat:
+    """A place for one process; `process` is None until one is needed, and after one has ended."""
+
+    def __init__(self) -> None:
+        self.process: ParseProcess | None = None
+
+    def vacate(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+        self.process = None
+
+
+class ParserPool:
+    """`workers` parser processes, started when first needed, each replaced after `recycle_after` files.
+
+    `parse` may be called from any number of threads; a call takes a free process or waits for one. A file
+    that kills its process, or has to be stopped, costs that process alone. Closing the pool (it is also a
+    context manager) ends all processes; if this process is killed, they die too.
+
+    Limits for each file: `seconds` of wall clock, `memory_bytes` of address space, `max_bytes` of file,
+    `max_text` characters. `command` is the program that answers; tests put a misbehaving one in its place.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        seconds: float = 60.0,
+        memory_bytes: int = 3 << 29,
+        max_bytes: int = 256 << 20,
+        max_text: int = 64_000_000,
+        recycle_after: int = 200,
+        command: Sequence[str] = _COMMAND,
+    ) -> None:
+        self._max_bytes, self._max_text, self._seconds = max_bytes, max_text, seconds
+        self._memory = memory_bytes
+        self._recycle_after = recycle_after
+        self._command = command
+        self._closed = False
+        self._every = [_Seat() for _ in range(max(1, workers))]
+        self._free: queue.LifoQueue[_Seat] = queue.LifoQueue()  # last in first out: few files start few processes
+        for seat in self._every:
+            self._free.put(seat)
+        # Linux ends a child with the thread that started it, so a thread that calls `parse` must not start one.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="parser-start")
+
+    def parse(self, fetched: Fetched) -> Document | Rejected | Failed:
+        """What became of the file. Raises `FileNotFoundError` if it is gone, `ParserUnavailable`."""
+        seat = self._free.get()
+        try:
+            return self._judged(seat, fetched)
+        except FileNotFoundError:
+            raise
+        except BaseException:
+            seat.vacate()  # it may have an answer under way that nobody waits for any more
+            raise
+        finally:
+            self._free.put(seat)
+
+    def close(self) -> None:
+        """Ends all processes, at once. A call of `parse` that is under way ends as interrupted."""
+        self._closed = True
+        for seat in self._every:
+            if (process := seat.process) is not None:
+                process.stop()
+        seats = [self._free.get() for _ in self._every]  # whoever held one saw its process die and let go
+        for seat in seats:
+            seat.vacate()
+            self._free.put(seat)
+        self._starter.shutdown()
+
+    def __enter__(self) -> ParserPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _judged(self, seat: _Seat, fetched: Fetched) -> Document | Rejected | Failed:
+        name = os.fsencode(fetched.name).decode("utf-8", "backslashreplace")
+        ask = Ask(os.fsencode(fetched.path), name, self._max_bytes, self._max_text, self._seconds)
+        while not self._closed:
+            process = self._process(seat)
+            try:
+                begun, verdict = process.ask(ask)
+            except Overdue as overdue:
+                seat.vacate()
+                return _rejected("too_slow", f"{name} was not parsed within {self._seconds:g} s", overdue.begun)
+            except Died as death:
+                seat.vacate()
+                if process.asked == 1:
+                    return _of_death(name, death)
+                continue  # an earlier file may have sickened the process: judge this one on a fresh one
+            last = isinstance(verdict, Unfit) and verdict.last
+            if last or process.asked >= self._recycle_after:
+                seat.vacate()
+            if not last or process.asked == 1:
+                return _outcome(fetched, begun, verdict)
+        return Failed("interrupted", f"{name} was not parsed: the pool was closed")
+
+    def _process(self, seat: _Seat) -> ParseProcess:
+        if seat.process is None:
+            try:
+                seat.process = self._starter.submit(ParseProcess, self._command, self._memory).result()
+                seat.process.await_ready()
+            except (OSError, Died, Overdue) as error:
+                hint = "is penstock[ingest] installed for this Python?"
+                raise ParserUnavailable(f"no parser process can be started ({error}): {hint}") from error
+        return seat.process
+
+
+def _of_death(name: str, death: Died) -> Rejected | Failed:
+    if death.signal == signal.SIGXCPU:
+        return _rejected("too_slow", f"{name} used up the processor time it was allowed", death.begun)
+    if death.signal in _FROM_OUTSIDE:
+        return Failed("interrupted", f"{name} was not parsed: the parser process was ended by {death}")
+    return _rejected("crashed", f"the parser process died of {name}: {death}", death.begun)
+
+
+def _outcome(fetched: Fetched, begun: Begun, verdict: Verdict) -> Document | Rejected | Failed:
+    match verdict:
+        case Text():
+            return Document(
+                text=verdict.text,
+                kind=begun.kind,
+                content=begun.content,
+                version=begun.version,
+                parser=_parser(begun),
+                title=verdict.title,
+                pages=verdict.pages,
+                headings=verdict.headings,
+                metadata=verdict.metadata,
+            )
+        case Unfit():
+            return _rejected(verdict.reason, verdict.detail, begun)
+        case Trouble():
+            return verdict.failed
+        case Gone():
+            raise FileNotFoundError(errno.ENOENT, "it went away before it was parsed", str(fetched.path))
+
+
+def _rejected(reason: str, detail: str, begun: Begun | None) -> Rejected:
+    if begun is None:
+        return Rejected(reason, detail, parser=parser_names()["none"])
+    return Rejected(reason, detail, content=begun.content, version=begun.version, parser=_parser(begun))
+
+
+def _parser(begun: Begun) -> str:
+    return parser_names().get(begun.kind, begun.kind)

@@ -1,0 +1,59 @@
+"""A local file, ready to be read: a regular one, readable, and old enough for its time stamp to mean something."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from penstock.connectors.quoting import shown
+from penstock.connectors.types import RetryLater
+
+_GRANULE = 0.05
+_COARSE_GRANULE = 2.0
+_LOOKS = 4
+
+
+def version_of(found: os.stat_result) -> str:
+    """Changes when the content does, given that the time stamp had settled when the file was read."""
+    return f"{found.st_mtime_ns}-{found.st_size}"
+
+
+def settle(path: Path, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    """Returns when a rewrite of `path` could not hide behind the same time stamp any more.
+
+    File systems stamp in steps: two writes of the same size within one step leave the same version token. So
+    a file written just now is waited out, 50 ms, or 2 s where stamps are whole seconds. `clock` gives
+    seconds since 1970. Raises `RetryLater`, and `FileNotFoundError` if there is no such file.
+    """
+    try:
+        for _ in range(_LOOKS):
+            found = _looked_at(path)
+            granule = _GRANULE if found.st_mtime_ns % 1_000_000_000 else _COARSE_GRANULE
+            age = clock() - found.st_mtime_ns / 1e9
+            if abs(age) >= granule:
+                return
+            sleep(granule - age)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RetryLater(f"{_why(error)}: {shown(str(path))}") from error
+    raise RetryLater(f"still being written: {shown(str(path))}")
+
+
+def _looked_at(path: Path) -> os.stat_result:
+    """Opens it, since only that tells whether it can be read; never waits for the other end of a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "no longer a regular file")
+    return found
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
