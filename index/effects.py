@@ -1,0 +1,192 @@
+"""What a delta does to the head: who keeps, who is dropped, which rows die. Reads blobs, writes only locally."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pyroaring
+
+from penstock.index import delta as deltas
+from penstock.index import segment, state
+from penstock.index.delta import Delta
+from penstock.index.errors import Conflict
+from penstock.index.invariants import counted
+from penstock.index.replicas import Report
+from penstock.index.store import Store
+from penstock.index.types import BlobRef, DocState, Manifest, Row, RunRef, SegmentRef, SourceState
+
+Files = dict[str, tuple[BlobRef, Path]]
+Places = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of each document of a delta. `kept` and `old` are by uri; `kept` is what will be written."""
+
+    kept: dict[str, DocState]
+    old: dict[str, DocState]
+    dropped: tuple[str, ...]
+
+
+def decide(delta: Delta, base: state.StateView | None, head: state.StateView) -> Fate:
+    """Drop what changed between base and head (base None: they are the same); skip what is done already."""
+    uris = [doc.uri for doc in delta.states]
+    old = head.find(uris)
+    was = old if base is None else base.find(uris)
+    kept, dropped = {}, []
+    for doc in sorted(delta.states, key=lambda doc: doc.uri):
+        now = old.get(doc.uri)
+        wanted = _carried(doc, now)
+        gone = doc.status == "deleted" and now is None
+        if was.get(doc.uri) != now:
+            # The same delta, committed before by a writer that never heard of it, is no conflict.
+            if not gone and wanted != now:
+                dropped.append(doc.uri)
+        elif not gone:
+            kept[doc.uri] = wanted
+    return Fate(kept, old, tuple(dropped))
+
+
+def _carried(new: DocState, now: DocState | None) -> DocState:
+    """A failed document goes on serving what it has; a rejected or deleted one serves nothing."""
+    if new.status == "failed":
+        chunks, tokens = (now.chunks, now.tokens) if now else (0, 0)
+        return msgspec.structs.replace(new, chunks=chunks, tokens=tokens)
+    if new.status in ("rejected", "deleted"):
+        return msgspec.structs.replace(new, chunks=0, tokens=0)
+    return new
+
+
+def sources(
+    delta: Delta, base: Manifest, head: Manifest, view: state.StateView, report: Report
+) -> dict[str, SourceState | None]:
+    """The sources to change: those that nobody else changed since `base`. Raises `Conflict`."""
+    changed: dict[str, SourceState | None] = {}
+    deleted = {doc.uri for doc in delta.states if doc.status == "deleted"}
+    for name, wanted in delta.sources.items():
+        now = head.sources.get(name)
+        if now == wanted:
+            continue
+        if now != base.sources.get(name):
+            report(f"source {name} was changed by another run meanwhile; its newer state stays")
+            continue
+        if wanted is None and any(doc.uri not in deleted for doc in view.scan(name)):
+            raise Conflict(f"source {name} has documents that its removal does not name: plan again")
+        changed[name] = wanted
+    for name in {doc.source for doc in delta.states if doc.status != "deleted"}:
+        if name in base.sources and changed.get(name, head.sources.get(name)) is None:
+            raise Conflict(f"source {name} was removed meanwhile: plan again")
+    return changed
+
+
+def build_segment(delta: Delta, folder: Path, txn: str) -> tuple[SegmentRef | None, Places, Files]:
+    """Write the delta's vectors and rows as a segment; None when it has none. Raises `ValueError`, `NoSpace`."""
+    places: Places = {}
+    if delta.vectors is None or not len(delta.vectors):
+        deltas.check_places(delta, {row.uri: 1 for row in delta.rows()})
+        return None, places, {}
+    ref, paths = segment.build(
+        folder, txn, delta.vectors, _noting(delta.rows(), places), txn, provenance=delta.provenance
+    )
+    deltas.check_places(delta, {uri: count for uri, (_, count) in places.items()})
+    return ref, places, {blob.name: (blob, paths[blob.name]) for blob in (ref.index, ref.rows, ref.docs)}
+
+
+def _noting(rows: Iterable[Row], places: Places) -> Iterator[Row]:
+    for ordinal, row in enumerate(rows):
+        first, count = places.get(row.uri, (ordinal, 0))
+        places[row.uri] = (first, count + 1)
+        yield row
+
+
+def born(
+    ref: SegmentRef | None, places: Places, fate: Fate, folder: Path, txn: str, files: Files
+) -> SegmentRef | None:
+    """The new segment with the rows of documents that are not kept dead at birth; None if none is alive."""
+    if ref is None:
+        return None
+    dead = _ranges(place for uri, place in places.items() if uri not in fate.kept)
+    if len(dead) == ref.count:
+        return None
+    if not dead:
+        return ref
+    return msgspec.structs.replace(ref, dead=_write_dead(dead, folder, txn, files), dead_count=len(dead))
+
+
+def bury(
+    head: Manifest,
+    space: str,
+    fate: Fate,
+    folder: Path,
+    txn: str,
+    stores: Sequence[Store],
+    report: Report,
+    files: Files,
+) -> dict[str, dict[str, tuple[BlobRef, int]]]:
+    """New dead bitmaps for the segments that hold old chunks of what changed; by space, by segment id."""
+    served = {uri for uri in fate.kept if uri in fate.old and fate.old[uri].chunks}
+    gone = {uri for uri in served if fate.kept[uri].status in ("deleted", "rejected")}
+    renewed = {uri for uri in served if fate.kept[uri].status == "indexed"}
+    dead: dict[str, dict[str, tuple[BlobRef, int]]] = {}
+    for name, at in head.spaces.items():
+        leaving = gone | renewed if name == space else gone
+        for ref in at.segments if leaving else ():
+            opened = segment.Segment(ref, stores, report)
+            try:
+                bitmap = _ranges(opened.locate(leaving).values())
+                if bitmap:
+                    bitmap |= opened.dead
+            finally:
+                opened.close()
+            if len(bitmap) > ref.dead_count:
+                dead.setdefault(name, {})[ref.id] = _write_dead(bitmap, folder, txn, files), len(bitmap)
+    return dead
+
+
+def state_runs(
+    head: Manifest, view: state.StateView, fate: Fate, folder: Path, txn: str, files: Files
+) -> tuple[RunRef, ...]:
+    """The head's runs with the kept states added, the newest runs merged in as the plan says."""
+    if not fate.kept:
+        return head.state
+    merge = state.merge_plan(head.state, len(fate.kept))
+    stay, into = head.state[: len(head.state) - merge], head.state[len(head.state) - merge :]
+    fresh = [fate.kept[uri] for uri in sorted(fate.kept)]
+    run, path = state.write_run(folder, view.merged(into, fresh, last_level=not stay), txn)
+    files[run.blob.name] = run.blob, path
+    return (*stay, run) if run.count else stay
+
+
+def text_runs(head: Manifest, delta: Delta, fate: Fate, folder: Path, txn: str, files: Files) -> tuple[RunRef, ...]:
+    """The head's texts and those of the kept documents: a dropped one's text must not hide the winner's."""
+    run, path = state.write_texts(folder, (text for text in delta.texts() if text.uri in fate.kept), txn)
+    if not run.count:
+        return head.texts
+    files[run.blob.name] = run.blob, path
+    return (*head.texts, run)
+
+
+def counts(head: Manifest, fate: Fate) -> dict[str, int]:
+    """The head's counts, less what the kept documents were, plus what they are."""
+    total = Counter(head.counts)
+    for uri, new in fate.kept.items():
+        total.update(counted(new))
+        total.subtract(counted(fate.old.get(uri)))
+    return dict(total)
+
+
+def _ranges(places: Iterable[tuple[int, int]]) -> pyroaring.BitMap:
+    bitmap = pyroaring.BitMap()
+    for first, count in places:
+        bitmap.add_range(first, first + count)
+    return bitmap
+
+
+def _write_dead(bitmap: pyroaring.BitMap, folder: Path, txn: str, files: Files) -> BlobRef:
+    ref, path = segment.dead_blob(folder, bitmap, txn)
+    files[ref.name] = ref, path
+    return ref
