@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     return code
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """All commands and options."""
     common = _common()
     parser = Parser(
@@ -108,8 +108,8 @@ class _Version(argparse.Action):
         parser.exit(0, f"penstock {version('penstock')}\n")
 
 
-def _common() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+def _common() -> Parser:
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("everywhere")
     group.add_argument("--home", type=Path, metavar="DIR", help="the index's folder (default: ./.penstock)")
     group.add_argument(
@@ -125,7 +125,7 @@ def _common() -> argparse.ArgumentParser:
 
 def _command(
     commands: Commands,
-    common: argparse.ArgumentParser,
+    common: Parser,
     name: str,
     short: str,
     long: str,
@@ -143,7 +143,7 @@ def _command(
     return parser
 
 
-def _add_writing(commands: Commands, common: argparse.ArgumentParser) -> None:
+def _add_writing(commands: Commands, common: Parser) -> None:
     _command(commands, common, "init", "make an empty home", "Make an empty home. `ingest` does it too.")
     ingest = _command(
         commands,
@@ -163,6 +163,13 @@ def _add_writing(commands: Commands, common: argparse.ArgumentParser) -> None:
     ingest.add_argument("--as", dest="name", metavar="NAME", help="name of the source, for one folder")
     ingest.add_argument("--limit", type=_positive, metavar="N", help="index at most N, defer the rest")
     ingest.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+    ingest.add_argument(
+        "--confirm-deletions",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="believe that up to N documents are gone at once",
+    )
     plan = _command(
         commands,
         common,
@@ -175,7 +182,7 @@ def _add_writing(commands: Commands, common: argparse.ArgumentParser) -> None:
     plan.add_argument("--limit", type=_positive, metavar="N", help="as for ingest")
 
 
-def _add_reading(commands: Commands, common: argparse.ArgumentParser) -> None:
+def _add_reading(commands: Commands, common: Parser) -> None:
     search = _command(
         commands,
         common,
@@ -205,7 +212,7 @@ def _add_reading(commands: Commands, common: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_sources(commands: Commands, common: argparse.ArgumentParser) -> None:
+def _add_sources(commands: Commands, common: Parser) -> None:
     sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS,
         description="A source is where documents come from: its name stays, its place may change.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

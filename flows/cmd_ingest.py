@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import msgspec
-
 from penstock.flows import home as homes
 from penstock.flows import render
 from penstock.flows.accounting import Accounting, IngestRequest
@@ -40,9 +39,7 @@ def plan(arguments: argparse.Namespace, console: Console) -> int:
     return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console)
 
 
-def _request(
-    arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool
-) -> IngestRequest:
+def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool) -> IngestRequest:
     return IngestRequest(
         home=str(ctx.home),
         config=str(ctx.config) if ctx.config else None,
@@ -50,6 +47,7 @@ def _request(
         name=arguments.name,
         limit=arguments.limit,
         dry_run=dry_run,
+        confirm_deletions=getattr(arguments, "confirm_deletions", 0),
     )
 
 
@@ -76,8 +74,8 @@ def observer(console: Console) -> Observer:
 
 def _targets(arguments: argparse.Namespace, ctx: Context) -> tuple[str, ...]:
     """Refuse what cannot be meant before anything is made or imported; names are for the run to resolve."""
-    targets: tuple[str, ...] = tuple(arguments.targets) or tuple(ctx.settings.sources)
-    if not targets:
+    targets: tuple[str, ...] = tuple(arguments.targets)
+    if not targets and not ctx.settings.sources and not (ctx.home / homes.MARK).exists():
         raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
     if arguments.name and (len(targets) != 1 or not Path(targets[0]).is_dir()):
         raise UsageError("--as names the source of one folder; give exactly one folder with it")

@@ -5,48 +5,54 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-
-from penstock.flows import home as homes
 from penstock.flows import questions, render
 from penstock.flows.console import Console
-from penstock.flows.context import Context, context
+from penstock.flows.context import Context, context, opened
 from penstock.flows.exits import COMPLETE, UsageError
 from penstock.flows.questions import Question
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from penstock.embed.types import Encoder
+    from penstock.flows.settings import Settings
+    from penstock.index.reader import Reader
     from penstock.index.types import Hit, SpaceRef
 
 BATCH = 64
-# How the text was cut, and what the model is called here, do not decide whether vectors compare.
-NOT_COMPARED = ("model", "chunker", "chunk_tokens", "overlap_tokens")
+
+
+class Searchable(Protocol):
+    """What is asked of a reader."""
+
+    def search(self, vectors: NDArray[np.float32], k: int) -> Sequence[Sequence[Hit]]: ...
 
 
 def search(arguments: argparse.Namespace, console: Console) -> int:
     """Print the hits of one question, or one JSON line for each query of a file."""
     asked = _asked(arguments)
     ctx = context(arguments)
-    homes.require(ctx.home)
+    ctx.required()
     console.sign("opening the index and the model …")
-    reader, encoder = _open(ctx, console)
-    with reader:
-        for question, found in answers(asked, encoder, reader, arguments.k):
-            _print(question, found, arguments.queries is not None, console)
+    ready = _open(ctx, console)
+    for question, found in answers(asked, ready, arguments.k):
+        _print(question, found, arguments.queries is not None, console)
     return COMPLETE
 
 
 def answers(
-    asked: Sequence[Question], encoder: Encoder | None, reader: Any, k: int
+    asked: Sequence[Question], ready: tuple[Searchable, Encoder] | None, k: int
 ) -> Iterator[tuple[Question, Sequence[Hit]]]:
-    """Each question with its hits, in the order asked; encoded a batch at a time. No encoder: no hits."""
+    """Each question with its hits, in the order asked, encoded a batch at a time. Nothing ready: no hits."""
     for start in range(0, len(asked), BATCH):
         batch = asked[start : start + BATCH]
-        if encoder is None:
-            found: Sequence[Sequence[Hit]] = [[] for _ in batch]
-        else:
+        found: Sequence[Sequence[Hit]] = [[] for _ in batch]
+        if ready is not None:
+            reader, encoder = ready
             found = reader.search(encoder.encode_queries([question.text for question in batch]), k)
         yield from zip(batch, found, strict=True)
 
@@ -59,48 +65,54 @@ def _asked(arguments: argparse.Namespace) -> list[Question]:
     return questions.typed(arguments.question)
 
 
-def _open(ctx: Context, console: Console) -> tuple[Any, Encoder | None]:
-    """The reader, and the encoder that its vectors were made with; None while the index is empty.
+def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
+    """The reader, and the encoder that its vectors were made with; None while there is nothing to search.
 
     Raises `UsageError` if the configuration asks for another model than the index was made with.
     """
     from penstock.flows import wiring
 
-    settings = ctx.settings
-    with ThreadPoolExecutor(1) as pool:
+    if not ctx.begun():
+        return None
+    with ThreadPoolExecutor(1, thread_name_prefix="model") as pool:
         # The likely model is loaded beside the index; most of that is importing torch, which is never wasted.
-        likely = pool.submit(_load, settings.embed.model, settings.embed.device)
-        reader = wiring.open_reader(settings, ctx.home, console.say)
-    space = reader.manifest.spaces.get(reader.manifest.live)
-    if space is None:
-        return reader, None
-    recorded = space.identity.get("model")
-    if recorded and recorded != settings.embed.model and "embed.model" not in settings.said:
-        encoder = _load(recorded, settings.embed.device)
-    else:
-        encoder = likely.result()
-    _check(space, encoder, settings.embed.model)
-    return reader, encoder
+        likely = pool.submit(wiring.encoder, ctx.settings)
+        reader = opened(ctx, console)
+        space = reader.manifest.spaces.get(reader.manifest.live) if reader else None
+        if reader is None or space is None:
+            return None
+        model = _model(space, ctx.settings)
+        _check(space, model)
+    if model == ctx.settings.embed.model:
+        return reader, likely.result()
+    embed = msgspec.structs.replace(ctx.settings.embed, model=model)
+    return reader, wiring.encoder(msgspec.structs.replace(ctx.settings, embed=embed))
 
 
-def _load(model: str, device: str | None) -> Encoder:
-    from penstock.embed import encoder
+def _model(space: SpaceRef, settings: Settings) -> str:
+    """The model that somebody configured, else the one that the index says it was made with, else the default."""
+    if "embed.model" in settings.said:
+        return settings.embed.model
+    said = [segment.provenance.get("model", "") for segment in space.segments]
+    return next((name for name in reversed(said) if name), settings.embed.model)
 
-    return encoder.load(model, device=device)
 
+def _check(space: SpaceRef, model: str) -> None:
+    """Compare identities by the model's files, before it is loaded."""
+    from penstock.embed import models
 
-def _check(space: SpaceRef, encoder: Encoder, model: str) -> None:
-    if differs := mismatch(encoder.identity, space.identity):
-        was = space.identity.get("model", "another model")
+    if differs := mismatch(models.model_identity(model), space.identity):
+        named = {segment.provenance.get("model", "") for segment in space.segments} - {""}
+        was = ", ".join(sorted(named)) or f"weights {space.identity.get('weights', 'unknown')[:12]}"
         raise UsageError(
-            f"this is an index of another model: it was made with {was}, the configuration says {model} "
-            f"(they differ in {', '.join(differs)}); set embed.model to {was}"
+            f"this is the index of another model: it was made with {was}, not with {model} "
+            f"(they differ in {', '.join(differs)}); set embed.model to the one it was made with"
         )
 
 
-def mismatch(encoder: Mapping[str, str], space: Mapping[str, str]) -> list[str]:
-    """The keys of the identity that forbid comparing vectors of the two."""
-    return sorted(key for key in encoder if key not in NOT_COMPARED and encoder[key] != space.get(key))
+def mismatch(model: Mapping[str, str], space: Mapping[str, str]) -> list[str]:
+    """The keys that forbid comparing a model's vectors with a space's. How the space was cut is not the model's."""
+    return sorted(key for key in model if model[key] != space.get(key))
 
 
 def _print(question: Question, found: Sequence[Hit], many: bool, console: Console) -> None:

@@ -5,36 +5,37 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-
 from penstock.flows import home as homes
 from penstock.flows import render, report
 from penstock.flows.console import Console
-from penstock.flows.context import Context, context
+from penstock.flows.context import Context, context, opened
 from penstock.flows.exits import COMPLETE, UsageError
+from penstock.index.delta import Delta
 from penstock.index.types import DocState, Manifest, SourceState
+
+if TYPE_CHECKING:
+    from penstock.index.commit import Writer
 
 
 def list_(arguments: argparse.Namespace, console: Console) -> int:
     """The sources, where they are, and whether that is there."""
-    from penstock.flows import wiring
-
-    ctx = _required(arguments)
-    with wiring.open_reader(ctx.settings, ctx.home, console.say) as reader:
-        found = report.sources(reader.manifest)
+    reader = opened(context(arguments), console)
+    found = report.sources(reader.manifest) if reader else []
     console.answer({"sources": [msgspec.structs.asdict(s) for s in found]}, render.sources(found))
     return COMPLETE
 
 
 def rebind(arguments: argparse.Namespace, console: Console) -> int:
     """Commit that a source is somewhere else now; its documents stay as they are."""
-    ctx = _required(arguments)
+    ctx = context(arguments)
+    ctx.required()
     new = _folder(arguments.new)
     with _writer(ctx, console) as writer:
-        head: Manifest = writer.head()
+        head = writer.head()
         source = _find(head, arguments.old)
         taken = [other.name for other in head.sources.values() if other.binding == new]
         if taken and taken != [source.name]:
@@ -42,7 +43,7 @@ def rebind(arguments: argparse.Namespace, console: Console) -> int:
         version = head.version
         if source.binding != new:
             moved = msgspec.structs.replace(source, binding=new)
-            version = _commit(writer, head.version, [], {source.name: moved})
+            version = writer.commit(Delta(version, [], sources={source.name: moved})).version
     console.answer(
         {"source": source.name, "was": source.binding, "binding": new, "version": version},
         f"{source.name} is at {new} now (was {source.binding}).\n\nNext: penstock ingest {source.name}",
@@ -54,16 +55,19 @@ def remove(arguments: argparse.Namespace, console: Console) -> int:
     """Commit all documents of a source as deleted, and the source as gone."""
     from penstock.flows import wiring
 
-    ctx = _required(arguments)
-    with wiring.open_reader(ctx.settings, ctx.home, console.say) as reader:
-        base: int = reader.manifest.version
-        source = _find(reader.manifest, arguments.name)
-        states = [state for state in reader.states(source.name) if state.status != "deleted"]
-    _confirm(arguments.yes, source.name, len(states), console)
-    now = wiring.clock()
-    gone = [DocState(s.uri, s.source, "deleted", changed_at=now) for s in states]
+    ctx = context(arguments)
+    ctx.required()
     with _writer(ctx, console) as writer:
-        version = _commit(writer, base, gone, {source.name: None})
+        head = writer.head()
+        source = _find(head, arguments.name)
+        now = wiring.clock()
+        gone = [
+            DocState(uri=state.uri, source=state.source, status="deleted", changed_at=now)
+            for state in writer.states().scan(source.name)
+            if state.status != "deleted"
+        ]
+        _confirm(arguments.yes, source.name, len(gone), console)
+        version = writer.commit(Delta(head.version, gone, sources={source.name: None})).version
     console.answer(
         {"source": source.name, "deleted": len(gone), "version": version},
         f"{source.name} is forgotten, with {render.count(len(gone), 'document')}, in version {version}.",
@@ -71,26 +75,14 @@ def remove(arguments: argparse.Namespace, console: Console) -> int:
     return COMPLETE
 
 
-def _required(arguments: argparse.Namespace) -> Context:
-    ctx = context(arguments)
-    homes.require(ctx.home)
-    return ctx
-
-
-def _writer(ctx: Context, console: Console):  # type: ignore[no-untyped-def]  # typed once wiring is there
+def _writer(ctx: Context, console: Console) -> Writer:
+    """The index for writing. Refuses where nothing was ever ingested: opening would make one."""
     from penstock.flows import wiring
 
-    return wiring.open_writer(ctx.settings, ctx.home, console.say)
-
-
-def _commit(
-    writer: object, base: int, states: list[DocState], sources: Mapping[str, SourceState | None]
-) -> int:
-    from penstock.index.commit import Delta
-
-    delta = Delta(base_version=base, states=states, sources=sources)
-    version: int = writer.commit(delta).version
-    return version
+    if not ctx.begun():
+        raise UsageError(f"{ctx.home} knows no source yet; `penstock ingest FOLDER` makes one")
+    console.sign("opening the index …")
+    return wiring.open_writer(ctx.settings, homes.Home(ctx.home), console.say)
 
 
 def _find(head: Manifest, wanted: str) -> SourceState:

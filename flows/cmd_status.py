@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 
 import msgspec
-
-from penstock.flows import home as homes
 from penstock.flows import render, report
 from penstock.flows.console import Console
-from penstock.flows.context import Context, context
-from penstock.flows.exits import COMPLETE, INCOMPLETE, UNAVAILABLE
+from penstock.flows.context import Context, context, opened
+from penstock.flows.exits import COMPLETE, INCOMPLETE, UNAVAILABLE, UsageError
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
 
@@ -20,29 +18,26 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     from penstock.flows import wiring
 
     ctx = context(arguments)
-    home = homes.require(ctx.home)
-    paths = ctx.settings.replica_paths(ctx.home)
-    stores = wiring.stores(ctx.settings, ctx.home)
-    replicas = [report.replica(name, paths[name], store) for name, store in stores.items()]
-    published = any(replica.version for replica in replicas)
-    manifest = _manifest(ctx, console) if published else None
+    home = ctx.required()
+    stores = wiring.stores(ctx.settings, home)
+    replicas = [report.replica(name, store) for name, store in stores.items()] if ctx.begun() else []
+    manifest = _manifest(ctx, console)
     found = report.status(ctx.home, manifest, replicas, ctx.settings.write_quorum(), home.spool)
     console.answer(found, render.status(found, wiring.clock()))
-    return COMPLETE if any(replica.reachable for replica in replicas) else UNAVAILABLE
+    return UNAVAILABLE if replicas and not any(replica.reachable for replica in replicas) else COMPLETE
 
 
 def failures(arguments: argparse.Namespace, console: Console) -> int:
     """Failed and rejected documents, by source and uri."""
     from penstock.flows import wiring
 
-    ctx = context(arguments)
-    homes.require(ctx.home)
-    with wiring.open_reader(ctx.settings, ctx.home, console.say) as reader:
-        names = _sources(reader.manifest, arguments.source)
-        states = [s for name in names for s in reader.states(name) if s.status in ("failed", "rejected")]
-    console.answer(
-        {"failures": [_failure(state) for state in states]}, render.failures(states, wiring.clock())
-    )
+    reader = opened(context(arguments), console)
+    if reader is not None and arguments.source not in (None, *reader.manifest.sources):
+        known = ", ".join(sorted(reader.manifest.sources)) or "none"
+        raise UsageError(f"the index knows no source {arguments.source}; it knows {known}")
+    states = list(reader.states(arguments.source)) if reader else []
+    states = sorted((s for s in states if s.status in ("failed", "rejected")), key=_by_source)
+    console.answer({"failures": [_failure(state) for state in states]}, render.failures(states, wiring.clock()))
     return COMPLETE
 
 
@@ -51,9 +46,9 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     from penstock.flows import wiring
 
     ctx = context(arguments)
-    homes.require(ctx.home)
+    home = ctx.required()
     console.sign("reading every byte on every replica …")
-    findings = wiring.verify(ctx.settings, ctx.home, console.sign)
+    findings = wiring.verify(ctx.settings, home, console.sign) if ctx.begun() else []
     console.answer(
         {"ok": not findings, "findings": [msgspec.structs.asdict(finding) for finding in findings]},
         render.findings(findings),
@@ -62,27 +57,19 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _manifest(ctx: Context, console: Console) -> Manifest | None:
-    """The served manifest; a home that cannot be read is a status too, and the replicas say why."""
-    from penstock.flows import wiring
-
+    """The served manifest; that it cannot be read is a status too, and the replicas say why."""
     try:
-        with wiring.open_reader(ctx.settings, ctx.home, console.say) as reader:
-            manifest: Manifest = reader.manifest
-            return manifest
+        reader = opened(ctx, console)
     except WrongIndex:
         raise
     except IndexFault as fault:
         console.say(str(fault))
         return None
+    return reader.manifest if reader else None
 
 
-def _sources(manifest: Manifest, wanted: str | None) -> list[str]:
-    names = sorted(manifest.sources)
-    if wanted is None:
-        return names
-    if wanted not in names:
-        raise WrongIndex(f"the index knows no source {wanted}; it knows {', '.join(names) or 'none'}")
-    return [wanted]
+def _by_source(state: DocState) -> tuple[str, str]:
+    return state.source, state.uri
 
 
 def _failure(state: DocState) -> dict[str, object]:

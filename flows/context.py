@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 import msgspec
-
 from penstock.flows import home as homes
 from penstock.flows.settings import DEFAULT_FILE, Settings, load
 

@@ -7,7 +7,7 @@ with the listing; what is kept in memory grows with what changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from penstock.connectors.types import Gap, Item
@@ -56,6 +56,10 @@ class SourcePlan:
     gone: list[DocState] = field(default_factory=list)
     withheld: int = 0
     gaps: list[Gap] = field(default_factory=list)
+    contents: dict[str, str] = field(default_factory=dict)
+    """Content digests that are served now, of the documents to do: equal content is unchanged after all."""
+    adopted: frozenset[str] = frozenset()
+    """Documents that lie prepared in the spool; they are no longer in `todo`."""
 
     @property
     def bytes(self) -> int:
@@ -73,14 +77,13 @@ def compare(
     *,
     complete: bool,
     guard: DeletionGuard,
-    parsers: Mapping[str, str],
-    under: str | None = None,
+    parsers: Container[str],
 ) -> SourcePlan:
     """Compare a listing with document state.
 
     `complete`: the listing covers the whole source, so that what is missing from it is gone; else nothing
-    is inferred. `known` are the source's states, `parsers` today's parser of each kind: a document
-    rejected by another one is tried again. A listing that raises makes no plan.
+    is inferred. `known` are the source's states, `parsers` today's parsers: a document rejected by
+    another one is tried again. A listing that raises makes no plan.
     """
     states = {state.uri: state for state in known}
     plan = SourcePlan(source=source, complete=complete)
@@ -99,6 +102,8 @@ def compare(
                 plan.still_rejected[prior.reason] += 1
             case _:
                 plan.todo.append(Todo(entry, prior))
+                if prior is not None and prior.chunks:
+                    plan.contents[entry.uri] = prior.content
     plan.todo.sort(key=lambda todo: todo.item.uri)
     if complete:
         prefixes = tuple(gap.uri_prefix for gap in plan.gaps)
@@ -110,7 +115,7 @@ def compare(
     return plan
 
 
-def verdict(item: Item, prior: DocState | None, parsers: Mapping[str, str]) -> str:
+def verdict(item: Item, prior: DocState | None, parsers: Container[str]) -> str:
     """`unchanged`, `rejected` (still, by the same parser) or `todo`."""
     if prior is None or prior.version != item.version:
         return "todo"
@@ -118,7 +123,7 @@ def verdict(item: Item, prior: DocState | None, parsers: Mapping[str, str]) -> s
         case "indexed":
             return "unchanged"
         case "rejected":
-            return "rejected" if prior.parser in ("", parsers.get(prior.parser.partition("/")[0])) else "todo"
+            return "rejected" if not prior.parser or prior.parser in parsers else "todo"
         case _:
             return "todo"
 

@@ -73,12 +73,14 @@ def accounting(account: Accounting, dry_run: bool = False) -> str:
 
 def _verdict(account: Accounting, dry_run: bool) -> str:
     if dry_run:
-        return f"A run would index {count(account.indexed, 'document')}; nothing was changed."
+        fetch = f", fetching {size(account.would_fetch_bytes)}" if account.would_fetch_bytes else ""
+        drop = f", and delete {account.would_delete:,}" if account.would_delete else ""
+        return f"A run would process {count(account.deferred, 'document')}{fetch}{drop}. Nothing was changed."
     if account.exit_code():
         return f"Not complete: version {account.version} is safe, but something is left to do."
     if account.indexed or account.deleted:
         return f"Complete: version {account.version} is committed."
-    return f"Complete: nothing had changed since version {account.version}."
+    return f"Complete: nothing to change since version {account.version}."
 
 
 def _reasons(account: Accounting, status: str) -> str:
@@ -95,7 +97,7 @@ def _next_step(account: Accounting, dry_run: bool) -> str:
     if dry_run:
         return ""
     if account.withheld:
-        return "Next: look at what is gone; the deletions are withheld until the source lists it all again."
+        return "Next: look at what is gone from the source before you confirm it."
     if account.failed:
         return "Next: `penstock failures` says why; the same command again tries what is due."
     if account.deferred:
@@ -175,6 +177,5 @@ def sources(found: Sequence[SourceStatus]) -> str:
 
 def _bindings(found: Sequence[SourceStatus]) -> list[tuple[str, str]]:
     return [
-        (plain(s.name), plain(s.binding) + (" (held)" if s.held else "" if s.there else " (not there)"))
-        for s in found
+        (plain(s.name), plain(s.binding) + (" (held)" if s.held else "" if s.there else " (not there)")) for s in found
     ]

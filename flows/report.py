@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
-
 from penstock.index.types import Manifest
+
+if TYPE_CHECKING:
+    from penstock.index.store import LocalStore
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
@@ -54,27 +56,18 @@ class Status(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-class Looked(Protocol):
-    """What is asked of a replica's store."""
-
-    name: str
-
-    def list(self, prefix: str) -> Iterable[str]: ...
-
-    def probe(self) -> None: ...
-
-
-def replica(name: str, path: Path, store: Looked) -> ReplicaStatus:
+def replica(name: str, store: LocalStore) -> ReplicaStatus:
     """Look at one replica; whatever fails is what is wrong with it."""
     from penstock.index import log
     from penstock.index.errors import IndexFault
 
+    path = str(store.root)
     try:
         store.probe()
-        published = log.entries(store)  # type: ignore[arg-type]  # `get` is not needed for the names alone
+        published = log.entries(store)
     except (IndexFault, OSError) as error:
-        return ReplicaStatus(name, str(path), False, 0, 0, str(error))
-    return ReplicaStatus(name, str(path), True, published[-1][0] if published else 0, bytes_below(path))
+        return ReplicaStatus(name, path, False, 0, 0, str(error))
+    return ReplicaStatus(name, path, True, published[-1][0] if published else 0, bytes_below(store.root))
 
 
 def sources(manifest: Manifest) -> list[SourceStatus]:
@@ -92,7 +85,7 @@ def status(
     counts: Mapping[str, int] = manifest.counts if manifest else {}
     bound = sources(manifest) if manifest else []
     version = manifest.version if manifest else 0
-    shards = sum(1 for entry in spool.iterdir() if entry.is_dir()) if spool.is_dir() else 0
+    shards = _shards(spool)
     warnings = _warnings(replicas, bound)
     verdict, step, healthy = _verdict(version, counts, replicas, write_quorum, shards, bound)
     return Status(
@@ -126,12 +119,12 @@ def _verdict(
     """(one sentence, the next command, whether all is well): the worst thing first."""
     current = [r for r in replicas if r.reachable and r.version >= version]
     again = f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"
+    if not replicas or (version == 0 and all(r.reachable and not r.version for r in replicas)):
+        return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
     if len([r for r in replicas if r.reachable]) < write_quorum:
         missing = ", ".join(r.id for r in replicas if not r.reachable)
         verdict = f"Writing is stopped: replica {missing} cannot be reached (reading goes on)."
         return verdict, "penstock verify", False
-    if version == 0:
-        return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
     if len(current) < len(replicas):
         behind = ", ".join(r.id for r in replicas if r not in current)
         return f"Under-replicated: replica {behind} lacks version {version}.", again, False
@@ -160,6 +153,11 @@ def _warnings(replicas: list[ReplicaStatus], bound: list[SourceStatus]) -> list[
     return found
 
 
+def _shards(spool: Path) -> int:
+    """Prepared work that waits in the spool."""
+    return sum(1 for _ in spool.glob(f"*/{MARKER}")) if spool.is_dir() else 0
+
+
 def bytes_below(path: Path) -> int:
     """Bytes of the files in a folder; one that vanishes meanwhile does not count."""
     total = 0
@@ -170,8 +168,3 @@ def bytes_below(path: Path) -> int:
             except OSError:
                 continue
     return total
-
-
-def as_payload(status: Status) -> dict[str, Any]:
-    """The JSON contract of `status --json`."""
-    return msgspec.structs.asdict(status)

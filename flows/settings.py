@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-
 from penstock.flows.keys import SettingsError, typed
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -147,9 +146,7 @@ def _build(raw: dict[str, Any], where: str) -> Settings:
         if name in raw:
             built[name] = typed(raw[name], kind, where, name)
     sources = typed(raw.get("sources", {}), dict[str, Any], where, "sources")
-    built["sources"] = {
-        name: typed(value, SourceSettings, where, f"sources.{name}") for name, value in sources.items()
-    }
+    built["sources"] = {name: typed(value, SourceSettings, where, f"sources.{name}") for name, value in sources.items()}
     return Settings(**built)
 
 
@@ -213,10 +210,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             index = msgspec.structs.replace(index, replicas={key: at(path) for key, path in named.items()})
     if index.catalog and "://" not in index.catalog:
         index = msgspec.structs.replace(index, catalog=at(index.catalog))
-    sources = {
-        name: msgspec.structs.replace(source, path=at(source.path))
-        for name, source in settings.sources.items()
-    }
+    sources = {name: msgspec.structs.replace(source, path=at(source.path)) for name, source in settings.sources.items()}
     return msgspec.structs.replace(settings, home=at(settings.home), index=index, sources=sources)
 
 

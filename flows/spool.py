@@ -22,7 +22,6 @@ import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-
 from penstock.index.types import DocState, DocText, Row
 
 T = TypeVar("T")
@@ -204,7 +203,7 @@ class VectorLog:
         if len(body) < count * (8 + 4 * dim) or xxhash.xxh3_64_intdigest(body) != checksum:
             return None
         positions = np.frombuffer(body, dtype="<i8", count=count)
-        if count and not (0 <= positions.min() and positions.max() < self._chunks):
+        if count and not (positions.min() >= 0 and positions.max() < self._chunks):
             return None
         return positions, np.frombuffer(body, dtype="<f4", offset=8 * count).reshape(count, dim)
 

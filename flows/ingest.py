@@ -1,0 +1,169 @@
+"""The Prefect flow: the same run, seen and steered from Prefect.
+
+Prefect gives scheduling, visibility, cancellation and alerts; *resumption is ours*, by the commit. So the flow
+never retries as a whole, results are not persisted, and only `commit` is retried, for an unavailable store.
+Prefect sees shards, never documents. Deploy it by module path: `penstock.flows.ingest:ingest`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+from penstock.flows import summary, wiring
+from penstock.flows.accounting import Accounting, IngestRequest
+from penstock.flows.pipeline import Handle, Submit
+from penstock.flows.run import Run
+from penstock.index.errors import NoSpace, Unavailable
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+_handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)
+"""A run that the command line has planned already, so that the source is not listed twice."""
+
+
+async def _store_was_away(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+    """Retry condition: a store that did not answer may answer soon; a full disk will not empty itself."""
+    try:
+        await state.result()  # type: ignore[misc]
+    except NoSpace:
+        return False
+    except Unavailable:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+@task(name="prepare", task_run_name="prepare {number}", persist_result=False, cache_policy=NO_CACHE)
+def prepare(number: int, stage: Callable[[], Any]) -> Any:
+    """Fetch, parse and cut one shard into the spool."""
+    return stage()
+
+
+@task(name="embed", task_run_name="embed {number}", persist_result=False, cache_policy=NO_CACHE)
+def embed(number: int, stage: Callable[[], Any]) -> Any:
+    """Embed one shard; holds the device's slot."""
+    return stage()
+
+
+@task(
+    name="commit",
+    task_run_name="commit {number}",
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_store_was_away,
+)
+def commit(number: int, stage: Callable[[], Any]) -> Any:
+    """Commit one shard: all of it, or nothing."""
+    return stage()
+
+
+_TASKS = {"prepare": prepare, "embed": embed, "commit": commit}
+
+
+@flow(
+    name="penstock-ingest",
+    description="Bring the index in step with its sources.",
+    retries=0,
+    persist_result=False,
+    task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]
+)
+def ingest(
+    sources: list[str] | None = None,
+    home: str | None = None,
+    config: str | None = None,
+    name: str | None = None,
+    limit: int | None = None,
+    dry_run: bool = False,
+    confirm_deletions: int = 0,
+) -> State[Any]:
+    """Ingest `sources` (names or paths; none: all that are configured) into `home` or the home of `config`.
+
+    `limit` bounds how many documents are worked on; `confirm_deletions` is the ceiling up to which a large
+    loss of documents at a source is believed. Ends `Completed`, named `Incomplete` if documents failed, were
+    deferred or withheld, and `Failed` if the run could not finish.
+    """
+    run = _handed_over.get()
+    if run is None:
+        where = wiring.home_of(home, config)
+        request = IngestRequest(
+            home=str(where),
+            config=config,
+            targets=tuple(sources or ()),
+            name=name,
+            limit=limit,
+            dry_run=dry_run,
+            confirm_deletions=confirm_deletions,
+        )
+        run = Run(request, _ToLog())
+    account = run.execute(_engine)
+    create_markdown_artifact(
+        markdown=summary.markdown(account), key="penstock-ingest", description="What became of every document"
+    )
+    data = msgspec.to_builtins(account)
+    message = summary.sentence(account)
+    if account.exit_code():
+        return Completed(name="Incomplete", message=message, data=data)
+    return Completed(message=message, data=data)
+
+
+def record(run: Run) -> Accounting:
+    """Execute a run that is planned already as a flow run, from this process. Raises what the run raises."""
+    token = _handed_over.set(run)
+    request = run.request
+    try:
+        ingest(
+            sources=list(request.targets),
+            home=request.home,
+            config=request.config,
+            name=request.name,
+            limit=request.limit,
+            dry_run=request.dry_run,
+            confirm_deletions=request.confirm_deletions,
+        )
+    finally:
+        _handed_over.reset(token)
+    return run.accounting
+
+
+def _engine(pipeline: Callable[[Submit], None]) -> None:
+    def submit(name: str, number: int, stage: Callable[[], Any]) -> Handle:
+        handle: Handle = _TASKS[name].submit(number, stage)
+        return handle
+
+    pipeline(submit)
+
+
+class _ToLog:
+    """An observer for a flow run: what a person would read goes to the run's log."""
+
+    def __init__(self) -> None:
+        self._log = get_run_logger()
+
+    def stage(self, name: str) -> None:
+        self._log.log(logging.DEBUG, "%s", name)
+
+    def planned(self, documents: int, bytes_: int) -> None:
+        self._log.info("%s documents to do, %.1f MB at the source", documents, max(bytes_, 0) / 1e6)
+
+    def advanced(self, documents: int, tokens: int) -> None:
+        pass
+
+    def committed(self, version: int) -> None:
+        self._log.info("version %s is committed", version)
+
+    def note(self, message: str) -> None:
+        self._log.warning("%s", message)
+
+    def finished(self) -> None:
+        pass

@@ -1,0 +1,120 @@
+"""What the words after `ingest` mean: which source, and whether the whole of it.
+
+A folder is a source of its own, remembered by the index. A path inside a known source is a part of that
+source, from which no deletion is inferred. Lone files belong to the source `adhoc`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.flows.exits import UsageError
+from penstock.index.types import SourceState
+
+ADHOC = "adhoc"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A source to pull from. `under`: only these absolute paths of it; empty: the whole of it."""
+
+    source: SourceState
+    under: tuple[Path, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.under and self.source.name != ADHOC
+
+
+def resolve(
+    words: Sequence[str],
+    *,
+    name: str | None,
+    known: Mapping[str, SourceState],
+    configured: Mapping[str, SourceState],
+) -> list[Target]:
+    """The targets of a run, one per source. `known` are the index's sources, `configured` the file's.
+
+    Raises `UsageError` for a word that is neither a source nor a path, and for a configured source that the
+    index knows at another place.
+    """
+    sources = {**known, **configured}
+    _check_bindings(known, configured)
+    if not words:
+        words = list(configured) or [source for source in known if source != ADHOC]
+    if not words:
+        raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
+    targets: dict[str, Target] = {}
+    for word in words:
+        target = _one(word, name, sources)
+        sources.setdefault(target.source.name, target.source)
+        before = targets.get(target.source.name)
+        targets[target.source.name] = target if before is None else _merged(before, target)
+    return list(targets.values())
+
+
+def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Target:
+    path = Path(word).expanduser()
+    if not path.exists():
+        if word in sources and word != ADHOC:
+            return Target(sources[word])
+        raise UsageError(f"{word}: there is no such file, folder or source; `penstock sources list` names the sources")
+    path = path.resolve()
+    if name is None:
+        for source in sources.values():
+            if source.name != ADHOC and Path(source.binding) == path:
+                return Target(source)
+        inside = [source for source in sources.values() if source.name != ADHOC and _contains(source, path)]
+        if inside:
+            return Target(max(inside, key=lambda source: len(source.binding)), (path,))
+    if path.is_file():
+        return Target(SourceState(name=ADHOC, type="adhoc", binding="/"), (path,))
+    return Target(SourceState(name=_name(path, name, sources), type="files", binding=str(path)))
+
+
+def _name(path: Path, wish: str | None, sources: Mapping[str, SourceState]) -> str:
+    if wish is not None:
+        if wish != slug(wish) or wish == ADHOC:
+            raise UsageError(f"--as {wish}: a source's name is letters, digits, '.', '_' and '-', and not '{ADHOC}'")
+        other = sources.get(wish)
+        if other is not None and Path(other.binding) != path:
+            raise UsageError(
+                f"--as {wish}: that source is at {other.binding}; if it moved, "
+                f"`penstock sources rebind {wish} {path}`, else choose another name"
+            )
+        return wish
+    base = slug(path.name) or "root"
+    base = f"{base}-files" if base == ADHOC else base
+    number, candidate = 1, base
+    while candidate in sources:
+        number += 1
+        candidate = f"{base}-{number}"
+    return candidate
+
+
+def slug(text: str) -> str:
+    """`text` as a source's name: what is not a letter, digit, '.', '_' or '-' becomes '-'."""
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")
+
+
+def _contains(source: SourceState, path: Path) -> bool:
+    return source.type == "files" and path.is_relative_to(source.binding)
+
+
+def _merged(one: Target, other: Target) -> Target:
+    if (not one.under or not other.under) and one.source.name != ADHOC:
+        return Target(one.source)
+    return Target(one.source, tuple(dict.fromkeys(one.under + other.under)))
+
+
+def _check_bindings(known: Mapping[str, SourceState], configured: Mapping[str, SourceState]) -> None:
+    for name, source in configured.items():
+        before = known.get(name)
+        if before is not None and before.binding != source.binding:
+            raise UsageError(
+                f"sources.{name}.path is {source.binding}, but the index knows it at {before.binding}; if it moved: "
+                f"`penstock sources rebind {name} {source.binding}`"
+            )

@@ -1,0 +1,335 @@
+"""The composition root: the only place where settings become objects, and where time, sleep and chance come from.
+
+Everything heavy is imported inside the function that needs it, so that a command pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.connectors.types import Gap, Item
+from penstock.flows import home as homes
+from penstock.flows import slots
+from penstock.flows.home import Home
+from penstock.flows.plan import DeletionGuard
+from penstock.flows.prepare import Feed, Parse, Preparer, ShardLimits
+from penstock.flows.progress import Observer
+from penstock.flows.settings import DEFAULT_FILE, Settings, load
+from penstock.flows.targets import ADHOC, Target
+from penstock.index.errors import WrongIndex
+from penstock.index.types import Finding, Manifest, SourceState
+
+if TYPE_CHECKING:
+    from penstock.connectors.parsing import ParserPool
+    from penstock.connectors.types import Document, Source
+    from penstock.embed.types import Chunk, Encoder
+    from penstock.flows.embedding import Embedder
+    from penstock.index.commit import Writer
+    from penstock.index.reader import Reader
+    from penstock.index.store import LocalStore
+
+clock = time.time
+sleep = time.sleep
+
+
+def token() -> str:
+    """A fresh random id: 64 bits in hex."""
+    return secrets.token_hex(8)
+
+
+# ── index ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def stores(settings: Settings, home: Home) -> dict[str, LocalStore]:
+    """The replicas, by id."""
+    from penstock.index.store import LocalStore
+
+    return {name: LocalStore(path, token=token) for name, path in settings.replica_paths(home.path).items()}
+
+
+def open_writer(settings: Settings, home: Home, report: Callable[[str], None]) -> Writer:
+    """The index, ready to be written; made if the home has none yet. Recovers what a crash left first."""
+    from penstock.index.commit import Writer
+
+    catalog = settings.catalog_url(home.path)
+    paths = settings.replica_paths(home.path)
+    new = not any(path.exists() for path in paths.values()) and not _exists(catalog)
+    make = Writer.create if new else Writer.open
+    return make(
+        catalog,
+        stores(settings, home),
+        write_quorum=settings.write_quorum(),
+        workdir=home.spool,
+        clock=clock,
+        token=token,
+        report=report,
+    )
+
+
+def open_reader(settings: Settings, home: Home, report: Callable[[str], None]) -> Reader:
+    """The newest published version. Needs the replicas and nothing else."""
+    from penstock.index.reader import Reader
+
+    return Reader.open(*settings.replica_paths(home.path).values(), report=report)
+
+
+def open_reader_if_any(settings: Settings, home: Home, report: Callable[[str], None]) -> Reader | None:
+    """As `open_reader`; None if nothing was ever made there."""
+    if not any(path.exists() for path in settings.replica_paths(home.path).values()):
+        return None
+    return open_reader(settings, home, report)
+
+
+def verify(settings: Settings, home: Home, progress: Callable[[str], None]) -> list[Finding]:
+    """Everything that is wrong with the index, on any replica. Changes nothing."""
+    from penstock.index.verify import verify as walk
+
+    def step(what: str, done: int, total: int) -> None:
+        progress(f"{what}: {done} of {total}")
+
+    return walk(list(stores(settings, home).values()), settings.catalog_url(home.path), report_progress=step)
+
+
+def _exists(catalog: str) -> bool:
+    """Whether a catalog is there; one in a database server counts as there."""
+    prefix = "sqlite:///"
+    return not catalog.startswith(prefix) or Path(catalog.removeprefix(prefix)).exists()
+
+
+# ── sources and parsers ──────────────────────────────────────────────────────────────────────────────────
+
+
+def configured_sources(settings: Settings) -> dict[str, SourceState]:
+    """What `[sources.NAME]` says, as the index remembers sources."""
+    return {
+        name: SourceState(name=name, type=source.type, binding=str(Path(source.path).resolve()))
+        for name, source in settings.sources.items()
+    }
+
+
+def source(target: Target) -> Source:
+    """The connector that pulls from a target."""
+    from penstock.connectors.adhoc import AdhocSource
+    from penstock.connectors.files import FilesSource
+
+    state = target.source
+    if state.name == ADHOC:
+        return AdhocSource(target.under, clock=clock, sleep=sleep)
+    return FilesSource(state.name, state.binding, clock=clock, sleep=sleep)
+
+
+def listing(target: Target, source: Source) -> Iterator[Item | Gap]:
+    """What the source lists, or the parts of it that the target names."""
+    from penstock.connectors.files import FilesSource
+
+    if not target.under or not isinstance(source, FilesSource):
+        yield from source.list()
+        return
+    seen: set[str] = set()
+    for path in target.under:
+        for entry in source.list(path.relative_to(target.source.binding)):
+            if not isinstance(entry, Item) or entry.uri not in seen:
+                yield entry
+            if isinstance(entry, Item):
+                seen.add(entry.uri)
+
+
+def parsers() -> frozenset[str]:
+    """Today's parsers, by the names that they leave in document state."""
+    from penstock.connectors.parsing import parser_names
+
+    return frozenset(parser_names().values())
+
+
+def parser_pool(settings: Settings) -> ParserPool:
+    """Parsing processes; start when the first file comes."""
+    from penstock.connectors.parsing import ParserPool
+
+    return ParserPool(
+        _parse_workers(settings),
+        seconds=settings.parse.seconds,
+        memory_bytes=settings.parse.memory_mb << 20,
+        max_bytes=settings.parse.max_mb << 20,
+    )
+
+
+def _parse_workers(settings: Settings) -> int:
+    return settings.parse.workers or max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def deletion_guard(settings: Settings, confirmed: int) -> DeletionGuard:
+    """When a loss of documents at the source is not believed."""
+    return DeletionGuard(settings.deletions.min_count, settings.deletions.min_share, confirmed)
+
+
+# ── the model ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def identity_for(head: Manifest, settings: Settings) -> dict[str, str]:
+    """What vectors of this run are, checked against what the index holds.
+
+    Read from the model's files: nothing is loaded. Raises `UnknownModel`; `WrongIndex` if the index was made
+    with another model or other chunks.
+    """
+    from penstock.embed import chunk, models
+
+    size, overlap = _chunking(settings)
+    mine = {
+        **models.model_identity(settings.embed.model),
+        "chunker": chunk.VERSION,
+        "chunk_tokens": str(size),
+        "overlap_tokens": str(overlap),
+    }
+    space = head.spaces.get(head.live)
+    if space is None or space.identity == mine:
+        return mine
+    differ = sorted(key for key in {*mine, *space.identity} if mine.get(key) != space.identity.get(key))
+    said = ", ".join(f"{key} {_short(space.identity.get(key))} there, {_short(mine.get(key))} here" for key in differ)
+    raise WrongIndex(
+        f"this index was made with another model or other chunks ({said}); set [embed] as it was, or use another --home"
+    )
+
+
+def _short(value: str | None) -> str:
+    return "none" if value is None else value if len(value) <= 16 else f"{value[:12]}…"
+
+
+def _chunking(settings: Settings) -> tuple[int, int]:
+    """(tokens in a chunk, tokens of overlap): as configured, else the model's maximum and our default."""
+    from penstock.embed import chunk, models
+
+    model = models.resolve(settings.embed.model)
+    size = settings.embed.chunk_tokens or model.max_tokens
+    if size > model.max_tokens:
+        from penstock.flows.settings import SettingsError
+
+        raise SettingsError(
+            f"embed.chunk_tokens = {size}, but {settings.embed.model} takes {model.max_tokens}: nothing is ever "
+            f"truncated, so set {model.max_tokens} or less"
+        )
+    overlap = settings.embed.overlap_tokens
+    return size, chunk.DEFAULT_OVERLAP if overlap is None else overlap
+
+
+def fingerprint(identity: Mapping[str, str]) -> str:
+    """Names what a prepared shard depends on: another model, chunking or parser makes it useless."""
+    import hashlib
+
+    said = "\n".join([*(f"{key}={identity[key]}" for key in sorted(identity)), *sorted(parsers())])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def encoder(settings: Settings) -> Encoder:
+    """The model, loaded: seconds, mostly imports. Call it on a thread."""
+    from penstock.embed.encoder import load as load_encoder
+
+    return load_encoder(settings.embed.model, device=settings.embed.device)
+
+
+# ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def preparer(
+    feeds: Sequence[Feed],
+    *,
+    parse: Parse,
+    settings: Settings,
+    identity: Mapping[str, str],
+    spool: Path,
+    stopped: Callable[[], bool],
+    note: Callable[[str], None],
+) -> Preparer:
+    """The first stage, with the model's own tokenizer."""
+    from penstock.embed import chunk, models, tokenize
+
+    tokenizer = tokenize.document_tokenizer(models.resolve(settings.embed.model))
+    size, overlap = _chunking(settings)
+
+    def cut(document: Document) -> list[Chunk]:
+        return chunk.chunk(
+            document.text,
+            pages=[(span.start, span.end, span.page) for span in document.pages],
+            headings=[(span.start, span.end, span.path) for span in document.headings],
+            tokenizer=tokenizer,
+            size=size,
+            overlap=overlap,
+        )
+
+    return Preparer(
+        feeds,
+        parse=parse,
+        cut=cut,
+        spool=spool,
+        fingerprint=fingerprint(identity),
+        limits=ShardLimits(),
+        ahead=_parse_workers(settings) + 2,
+        clock=clock,
+        token=token,
+        stopped=stopped,
+        note=note,
+    )
+
+
+def embedder(load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer) -> Embedder:
+    """The second stage, on this host's slots."""
+    from penstock.flows.embedding import Embedder
+
+    return Embedder(
+        load_encoder,
+        slots_directory=slots.directory(),
+        clock=clock,
+        sleep=sleep,
+        stopped=stopped,
+        note=observer.note,
+        advanced=lambda tokens: observer.advanced(0, tokens),
+        stage=observer.stage,
+    )
+
+
+# ── homes and Prefect ────────────────────────────────────────────────────────────────────────────────────
+
+
+def home_of(home: str | None, config: str | None) -> Path:
+    """Where a deployment's home is: as given, else as configured, else `./.penstock`."""
+    path = Path(config) if config else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+    configured = Path(load(path).home) if path else None
+    return homes.find(Path(home) if home else None, configured)
+
+
+def prefect_answers(note: Callable[[str], None]) -> bool:
+    """Whether a Prefect API is configured and answers: only then is a run recorded there.
+
+    Without one, Prefect would start a temporary server for each run: see docs/decisions.
+    """
+    url = _prefect_url()
+    if not url:
+        return False
+    import httpx
+
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=5.0).raise_for_status()
+    except httpx.HTTPError as error:
+        note(f"Prefect at {url} does not answer ({type(error).__name__}); this run is not recorded there")
+        return False
+    return True
+
+
+def _prefect_url() -> str:
+    """PREFECT_API_URL from the environment, else from Prefect's active profile, read without importing prefect."""
+    if "PREFECT_API_URL" in os.environ:
+        return os.environ["PREFECT_API_URL"]
+    base = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    path = Path(os.environ.get("PREFECT_PROFILES_PATH") or base / "profiles.toml")
+    try:
+        profiles = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
+    profile = profiles.get("profiles", {}).get(active, {})
+    return str(profile.get("PREFECT_API_URL", ""))
