@@ -1,4 +1,4 @@
-"""Vectors kept safe. `Reader` and `Hit` are the public API; importing them loads neither torch nor prefect."""
+"""Vectors kept safe. `Reader` and `Hit` are the public API; they load neither torch nor prefect."""
 
 from __future__ import annotations
 

@@ -110,12 +110,13 @@ class Blob:
         self._key = key(ref)
         self._trailer = trailer_size(ref.size)
         self.size = ref.size - self._trailer
-        self._rest: Iterator[Store] = iter(tuple(stores))
+        self._stores = tuple(stores)
+        self._rest = iter(self._stores)
         self._report = report
         self._damaged = False
         self._lock = threading.RLock()
         self._sums: tuple[bytes, ...] = ()
-        self._source: ByteSource = MemorySource(b"")
+        self._source: ByteSource = _NOTHING
         self._good: set[int] = set()
         self._next()
 
@@ -129,6 +130,8 @@ class Blob:
         if not 0 <= start <= end <= self.size:
             raise ValueError(f"bytes [{start}, {end}) of a content of {self.size}")
         with self._lock:
+            if self._source is _NOTHING:
+                self._next()
             while True:
                 try:
                     return self._read(start, end)
@@ -138,6 +141,8 @@ class Blob:
     def check_all(self) -> None:
         """Verify every block against its XXH3, whether it was touched before or not."""
         with self._lock:
+            if self._source is _NOTHING:
+                self._next()
             self._good.clear()
             at = 0
             while at < len(self._sums):
@@ -178,9 +183,12 @@ class Blob:
 
     def _pass_over(self, fault: Exception) -> None:
         self._damaged = self._damaged or isinstance(fault, Corrupt)
-        self._report(f"{fault}; reading another copy, run penstock verify")
+        self._say(fault)
         self._source.close()
         self._next()
+
+    def _say(self, fault: object) -> None:
+        self._report(f"{fault}; reading another copy, run penstock verify")
 
     def _next(self) -> None:
         """Turn to the next store that has a copy with the right size and trailer."""
@@ -189,13 +197,13 @@ class Blob:
                 self._adopt(store)
                 return
             except FileNotFoundError:
-                self._report(
-                    f"{store.name}: {self._key} is missing; reading another copy, run penstock verify"
-                )
+                self._say(f"{store.name}: {self._key} is missing")
             except (Corrupt, Unavailable, OSError) as fault:
                 self._damaged = self._damaged or isinstance(fault, Corrupt)
-                self._report(f"{fault}; reading another copy, run penstock verify")
+                self._say(fault)
+        # Somebody may repair a copy: the next read starts over.
         kind = Corrupt if self._damaged else Unavailable
+        self._source, self._rest, self._damaged = _NOTHING, iter(self._stores), False
         raise kind(f"{self._key}: no store has a good copy of this blob; run penstock verify")
 
     def _adopt(self, store: Store) -> None:
@@ -221,6 +229,9 @@ class Blob:
         blocks = range(0, len(trailer) - _TAIL.size, 8)
         self._sums = tuple(trailer[at : at + 8] for at in blocks)
         self._source, self._good = source, set()
+
+
+_NOTHING: ByteSource = MemorySource(b"", "no store")
 
 
 def _pieces(blob: Path | bytes) -> Iterator[bytes]:

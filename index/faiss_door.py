@@ -36,7 +36,7 @@ def _faiss() -> Any:
 
 
 def refuse_two(version: Callable[[str], str]) -> None:
-    """Raise `ImportError` if faiss-cpu and faiss-gpu are both installed: they overwrite each other's files."""
+    """Raise `ImportError` if faiss-cpu and faiss-gpu are both installed: they overwrite each other."""
     found = []
     for name in ("faiss-cpu", "faiss-gpu"):
         try:

@@ -54,9 +54,7 @@ class Reader:
         """Everything that the served version is."""
         return self._served.published.manifest
 
-    def search(
-        self, vectors: NDArray[np.float32], k: int = 10, *, space: str | None = None
-    ) -> list[list[Hit]]:
+    def search(self, vectors: NDArray[np.float32], k: int = 10, *, space: str | None = None) -> list[list[Hit]]:
         """Return the k best chunks for each query vector, best first, equal scores by chunk id.
 
         `vectors`: float32 (q, d), made as the space's identity says. `space`: None for the live one.

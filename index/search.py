@@ -177,6 +177,4 @@ def _check(segments: Sequence[Searchable], queries: NDArray[np.float32], k: int)
         raise ValueError("queries must be finite: some components are NaN or infinite")
     for segment in segments:
         if segment.vectors.shape[1] != queries.shape[1]:
-            raise ValueError(
-                f"queries have {queries.shape[1]} dimensions, the index has {segment.vectors.shape[1]}"
-            )
+            raise ValueError(f"queries have {queries.shape[1]} dimensions, the index has {segment.vectors.shape[1]}")

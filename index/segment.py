@@ -180,9 +180,7 @@ class _Index:
             if self._index is None:
                 index = faiss_door.open_flat(self._blob.read, self._blob.size)
                 if index.ntotal != self._count:
-                    raise Corrupt(
-                        f"blob {self._blob.ref.name}: has not {self._count} vectors; run penstock verify"
-                    )
+                    raise Corrupt(f"blob {self._blob.ref.name}: has not {self._count} vectors; run penstock verify")
                 self._index = index
                 self._blob.close()
             return self._index

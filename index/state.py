@@ -33,9 +33,7 @@ def write_texts(workdir: Path, texts: Iterable[DocText], txn: str) -> tuple[RunR
     return _write(workdir, "texts", texts, txn)
 
 
-def _write(
-    workdir: Path, what: str, records: Iterable[DocState] | Iterable[DocText], txn: str
-) -> tuple[RunRef, Path]:
+def _write(workdir: Path, what: str, records: Iterable[DocState] | Iterable[DocText], txn: str) -> tuple[RunRef, Path]:
     part = workdir / f"{what}.{txn}.part"
     part.unlink(missing_ok=True)  # left by a run that was killed here
     count = write(part, ((record.uri, _encoder.encode(record)) for record in records))
@@ -62,9 +60,7 @@ class StateView:
     All methods may be repeated. They raise what `open_blob` raises.
     """
 
-    def __init__(
-        self, runs: Sequence[RunRef], stores: Sequence[Store], report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, runs: Sequence[RunRef], stores: Sequence[Store], report: Callable[[str], None]) -> None:
         self._runs = _Runs(runs, stores, report)
 
     def find(self, uris: Iterable[str]) -> dict[str, DocState]:
@@ -80,14 +76,7 @@ class StateView:
             if state.status != DELETED and source in (None, state.source):
                 yield state
 
-    @staticmethod
-    def merge_plan(runs: Sequence[RunRef], incoming: int = 1) -> int:
-        """See `merge_plan` of this module."""
-        return merge_plan(runs, incoming)
-
-    def merged(
-        self, runs: Sequence[RunRef], newest: Iterable[DocState], last_level: bool
-    ) -> Iterator[DocState]:
+    def merged(self, runs: Sequence[RunRef], newest: Iterable[DocState], last_level: bool) -> Iterator[DocState]:
         """Yield what a run that replaces `runs` and adds `newest` (ascending by uri) must hold.
 
         `deleted` entries are kept, because they hide older ones, unless `last_level` says that the oldest
@@ -103,9 +92,7 @@ class StateView:
 class TextView:
     """Parsed texts as one version has them. A deleted document's text may still be here: ask the state."""
 
-    def __init__(
-        self, runs: Sequence[RunRef], stores: Sequence[Store], report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, runs: Sequence[RunRef], stores: Sequence[Store], report: Callable[[str], None]) -> None:
         self._runs = _Runs(runs, stores, report)
 
     def find(self, uris: Iterable[str]) -> dict[str, DocText]:
@@ -120,9 +107,7 @@ class TextView:
 class _Runs:
     """Tables by uri, oldest first, of which the later hides the earlier."""
 
-    def __init__(
-        self, runs: Sequence[RunRef], stores: Sequence[Store], report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, runs: Sequence[RunRef], stores: Sequence[Store], report: Callable[[str], None]) -> None:
         self._runs, self._stores, self._report = tuple(runs), tuple(stores), report
         self._tables: dict[RunRef, Table] = {}
 

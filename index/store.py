@@ -201,10 +201,11 @@ class LocalStore:
             self._require_root()
         try:
             yield
-        except FileNotFoundError:
-            if doing != "make":
-                self._require_root()
-            raise
+        except (FileNotFoundError, NotADirectoryError) as fault:
+            if doing in ("make", "write to"):
+                raise Unavailable(f"{self.root}: cannot {doing} the store: {fault.strerror}") from fault
+            self._require_root()
+            raise FileNotFoundError(fault.errno, fault.strerror, fault.filename) from fault
         except OSError as fault:
             if fault.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpace(f"{self.root}: the disk is full; make room and run again") from fault

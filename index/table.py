@@ -116,7 +116,7 @@ class _Writer:
 
 
 class Table:
-    """Reads a table out of a blob: whole, by ordinal, by key. Frames are verified by the blob as they are read.
+    """Reads a table out of a blob: whole, by ordinal, by key. Frames are verified as they are read.
 
     Raises `Corrupt` when the bytes are whole but no table, and what `Blob.read` raises.
     """
@@ -127,7 +127,8 @@ class Table:
         if blob.size < _FOOTER.size:
             raise self._bad("is too short for a table")
         tail = blob.read(blob.size - _FOOTER.size, blob.size)
-        offset, size, self._count, flags, magic = _FOOTER.unpack(tail)
+        offset, size, count, flags, magic = _FOOTER.unpack(tail)
+        self._count: int = count
         if magic != _MAGIC or offset + size + _FOOTER.size != blob.size:
             raise self._bad("is not a table")
         try:
