@@ -17,7 +17,6 @@ from penstock.flows.questions import Question
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
     from penstock.embed.types import Encoder
     from penstock.flows.settings import Settings
     from penstock.index.reader import Reader

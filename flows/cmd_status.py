@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
 
 import msgspec
 from penstock.flows import render, report
@@ -48,7 +50,7 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     ctx = context(arguments)
     home = ctx.required()
     console.sign("reading every byte on every replica …")
-    findings = wiring.verify(ctx.settings, home, console.sign) if ctx.begun() else []
+    findings = wiring.verify(ctx.settings, home, _paced(console)) if ctx.begun() else []
     console.answer(
         {"ok": not findings, "findings": [msgspec.structs.asdict(finding) for finding in findings]},
         render.findings(findings),
@@ -66,6 +68,19 @@ def _manifest(ctx: Context, console: Console) -> Manifest | None:
         console.say(str(fault))
         return None
     return reader.manifest if reader else None
+
+
+def _paced(console: Console, every: float = 2.0) -> Callable[..., None]:
+    """Progress for a terminal: what is being read, and how far, every few seconds."""
+    said = time.monotonic()
+
+    def progress(what: str, *done_and_total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= every:
+            said = time.monotonic()
+            console.sign(" ".join([what, *(" of ".join(str(n) for n in done_and_total),)]))
+
+    return progress
 
 
 def _by_source(state: DocState) -> tuple[str, str]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from penstock.flows import home as homes
+from penstock.flows.console import Console
 from penstock.flows.settings import DEFAULT_FILE, Settings, load
+
+if TYPE_CHECKING:
+    from penstock.flows.home import Home
+    from penstock.index.reader import Reader
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -16,6 +22,38 @@ class Context(msgspec.Struct, frozen=True):
     settings: Settings
     home: Path
     config: Path | None
+
+    def required(self) -> Home:
+        """The home, which must be there. Raises `NoHome`, naming the nearest one."""
+        return homes.require(self.home)
+
+    def begun(self) -> bool:
+        """Whether anything was ever written here: a replica, or a catalog that says where replicas should be."""
+        paths = self.settings.replica_paths(self.home).values()
+        return any(path.exists() for path in paths) or homes.Home(self.home).catalog.exists()
+
+
+def opened(ctx: Context, console: Console) -> Reader | None:
+    """The newest published version; None while nothing was ever committed here.
+
+    Raises `NoHome`; `Unavailable` if there should be an index and no replica can be read; what `Reader` raises.
+    """
+    from penstock.flows import wiring
+    from penstock.index import log
+    from penstock.index.errors import Unavailable, WrongIndex
+
+    home = ctx.required()
+    if not ctx.begun():
+        return None
+    stores = wiring.stores(ctx.settings, home)
+    if not any(store.root.is_dir() for store in stores.values()):
+        raise Unavailable(f"no replica of {home.path} is there; bring a disk back, or restore a copy of the home")
+    try:
+        return wiring.open_reader(ctx.settings, home, console.say)
+    except WrongIndex:
+        if any(log.entries(store) for store in stores.values() if store.root.is_dir()):
+            raise
+        return None
 
 
 def context(arguments: argparse.Namespace) -> Context:

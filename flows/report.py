@@ -155,7 +155,7 @@ def _warnings(replicas: list[ReplicaStatus], bound: list[SourceStatus]) -> list[
 
 def _shards(spool: Path) -> int:
     """Prepared work that waits in the spool."""
-    return sum(1 for _ in spool.glob(f"*/{MARKER}")) if spool.is_dir() else 0
+    return sum(1 for _ in spool.glob("*/shard.json")) if spool.is_dir() else 0
 
 
 def bytes_below(path: Path) -> int:

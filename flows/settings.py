@@ -120,8 +120,10 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = ""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file; write one, or leave --config out") from None
     except OSError as error:
@@ -129,7 +131,9 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: is not UTF-8; save it as UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: is not valid TOML: {error}") from None
+        end = f"line {len(text.splitlines())}, at the end"
+        said = str(error).replace("at end of document", end)
+        raise SettingsError(f"{path}: is not valid TOML: {said}") from None
 
 
 def _build(raw: dict[str, Any], where: str) -> Settings:

@@ -1,0 +1,86 @@
+"""A home is made on purpose, found by the others, and moves as a folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from penstock.flows import home as homes
+from penstock.flows.home import NoHome
+
+
+def test_a_home_that_was_made_is_found(tmp_path: Path) -> None:
+    """Making it twice changes nothing."""
+    made = homes.create(tmp_path / "deep" / "home")
+    marked = (made.path / "home.json").read_bytes()
+    assert homes.create(made.path) == made == homes.require(made.path)
+    assert (made.path / "home.json").read_bytes() == marked
+    assert made.spool.is_dir() and made.cache.is_dir()
+
+
+def test_a_home_holds_no_path_of_its_own_and_works_where_it_is_copied(tmp_path: Path) -> None:
+    """No file that `create` writes names the place."""
+    made = homes.create(tmp_path / "one")
+    for file in made.path.rglob("*"):
+        assert not file.is_file() or str(tmp_path).encode() not in file.read_bytes()
+    shutil.copytree(made.path, tmp_path / "two")
+    assert homes.require(tmp_path / "two").path == tmp_path / "two"
+
+
+@pytest.mark.parametrize("place", [".", "sub/.penstock", "proj/.penstock", "proj"])
+def test_the_nearest_home_is_named_where_there_is_none(tmp_path: Path, place: str) -> None:
+    """Above the place, beside it, or one level down."""
+    there = tmp_path / "work" / place if place != "." else tmp_path / ".penstock"
+    homes.create(there)
+    (tmp_path / "work").mkdir(exist_ok=True)
+    with pytest.raises(NoHome) as caught:
+        homes.require(tmp_path / "work" / ".penstock")
+    assert str(there) in str(caught.value)
+
+
+def test_without_any_home_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
+    """And nothing was made by asking."""
+    with pytest.raises(NoHome, match="penstock ingest PATH"):
+        homes.require(tmp_path / "x" / ".penstock")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_home(tmp_path: Path) -> None:
+    """Neither to make nor to use, nor as a part of the path."""
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for attempt in (homes.create, homes.require):
+        with pytest.raises(NoHome, match="is a file"):
+            attempt(file)
+    with pytest.raises(NoHome, match="a part of that path is a file"):
+        homes.create(file / "home")
+    assert file.read_text() == "mine"
+
+
+def test_a_newer_or_damaged_mark_is_refused(tmp_path: Path) -> None:
+    """What cannot be understood is never written to."""
+    made = homes.create(tmp_path / "home")
+    (made.path / "home.json").write_text('{"format":99}')
+    with pytest.raises(NoHome, match="upgrade"):
+        homes.require(made.path)
+    (made.path / "home.json").write_text("{")
+    with pytest.raises(NoHome, match="damaged"):
+        homes.require(made.path)
+
+
+def test_a_home_that_lost_its_mark_is_still_one(tmp_path: Path) -> None:
+    """The replicas are what is precious."""
+    made = homes.create(tmp_path / "home")
+    (made.path / "home.json").unlink()
+    made.replicas.mkdir()
+    made.catalog.touch()
+    assert homes.require(made.path) == made
+
+
+def test_the_command_line_wins_over_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the file, then ./.penstock."""
+    monkeypatch.chdir(tmp_path)
+    assert homes.find(Path("a"), Path("/b")) == tmp_path / "a"
+    assert homes.find(None, Path("/b")) == Path("/b")
+    assert homes.find(None, None) == tmp_path / ".penstock"

@@ -1,0 +1,141 @@
+"""Settings say what is meant, or which key to mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from penstock.flows.settings import SettingsError, load
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "penstock.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    path = write(folder, text)
+    with pytest.raises(SettingsError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_without_a_file_everything_has_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two replicas in ./.penstock, both needed for a commit, and the default model."""
+    monkeypatch.chdir(tmp_path)
+    settings = load(None)
+    home = Path(settings.home)
+    assert home == tmp_path / ".penstock"
+    assert settings.replica_paths(home) == {"0": home / "replicas/0", "1": home / "replicas/1"}
+    assert settings.write_quorum() == 2
+    assert settings.catalog_url(home) == f"sqlite:///{home}/catalog.db"
+    assert settings.embed.model == "all-MiniLM-L6-v2"
+    assert settings.said == frozenset()
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    """Not to the folder that somebody happens to stand in."""
+    text = """
+        home = "index"
+        [index]
+        replicas = ["a", "/b", "c"]
+        catalog = "cat.db"
+        [sources.wiki]
+        path = "../wiki"
+        labels = ["public"]
+        [sources.wiki.metadata]
+        team = "docs"
+    """
+    settings = load(write(tmp_path, text))
+    assert settings.home == str(tmp_path / "index")
+    replicas = settings.replica_paths(Path(settings.home))
+    assert replicas == {"0": tmp_path / "a", "1": Path("/b"), "2": tmp_path / "c"}
+    assert settings.catalog_url(Path(settings.home)) == f"sqlite:///{tmp_path}/cat.db"
+    assert settings.sources["wiki"].path == str(tmp_path / "../wiki")
+    assert settings.sources["wiki"].metadata == {"team": "docs"}
+    assert settings.write_quorum() == 2
+
+
+def test_replicas_may_have_names(tmp_path: Path) -> None:
+    """A table gives each replica its id."""
+    settings = load(write(tmp_path, '[index.replicas]\neast = "/e"\nwest = "/w"\n'))
+    assert settings.replica_paths(tmp_path) == {"east": Path("/e"), "west": Path("/w")}
+
+
+def test_a_catalog_url_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Only a plain path is an SQLite file."""
+    settings = load(write(tmp_path, '[index]\ncatalog = "postgresql://db/penstock"\n'))
+    assert settings.catalog_url(tmp_path) == "postgresql://db/penstock"
+
+
+def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
+    """What stands on the command line is more recent than what stands in the file."""
+    settings = load(write(tmp_path, '[embed]\nmodel = "a"\n'), {"embed.model": "b", "home": "/h"})
+    assert settings.embed.model == "b"
+    assert settings.home == "/h"
+    assert {"embed.model", "home"} <= settings.said
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "fix"),
+    [
+        ("[embed]\nmodell = 'x'", "embed.modell", "did you mean model?"),
+        ("hom = 'x'", "hom", "did you mean home?"),
+        ("[zzz]\na = 1", "zzz", "known here: deletions, embed, home, index, parse, sources"),
+        ("[sources.wiki]\npath = 'x'\nlabel = []", "sources.wiki.label", "did you mean labels?"),
+        ("[sources.wiki]\ntype = 'files'", "sources.wiki.path", "is missing"),
+        ("[parse]\nworkers = 'two'", "parse.workers", "expected int | null, got str"),
+        ("[parse]\nworkers = 0", "parse.workers = 0", ">= 1"),
+        ("home = 3", "home", "expected str, got int"),
+        ("embed = 'model'", "embed", "write [embed]"),
+        ("[deletions]\nmin_share = 2.0", "deletions.min_share", "<= 1"),
+        ("[index]\nreplicas = 4\nwrite_quorum = 2", "index.write_quorum", "set it to 3 or more"),
+        ("[index]\nwrite_quorum = 3", "index.write_quorum", "1 to 2"),
+        ("[index]\nreplicas = 0", "index.replicas", "at least 1"),
+        ("[index]\nreplicas = ['a', 'a']", "index.replicas", "give each replica its own"),
+        ("[embed]\nchunk_tokens = 10\noverlap_tokens = 6", "embed.overlap_tokens", "5 or less"),
+        ("home = 'x'\nbroken", "line 2", "not valid TOML"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(
+    tmp_path: Path, text: str, key: str, fix: str
+) -> None:
+    """One line: the file, the key, what to write instead."""
+    message = refusal(tmp_path, text)
+    assert key in message
+    assert fix in message
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, or not text."""
+    with pytest.raises(SettingsError, match="there is no such file"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path)
+    (tmp_path / "x.toml").write_bytes(b"home = '\xff'")
+    with pytest.raises(SettingsError, match="UTF-8"):
+        load(tmp_path / "x.toml")
+
+
+@given(replicas=st.integers(1, 9), quorum=st.integers(-1, 10))
+def test_every_accepted_quorum_overlaps_itself(replicas: int, quorum: int) -> None:
+    """2W > N and W <= N, or it is refused: two halves can never both commit."""
+    try:
+        settings = load(None, {"index.replicas": replicas, "index.write_quorum": quorum})
+    except SettingsError:
+        assert not replicas / 2 < quorum <= replicas
+    else:
+        assert replicas / 2 < settings.write_quorum() <= replicas
+
+
+@given(replicas=st.integers(1, 99))
+def test_the_default_quorum_is_a_majority(replicas: int) -> None:
+    """The smallest number of replicas that no other such number can avoid."""
+    quorum = load(None, {"index.replicas": replicas}).write_quorum()
+    assert 2 * quorum > replicas >= 2 * (quorum - 1)
