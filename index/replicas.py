@@ -96,7 +96,10 @@ class Replicas:
         """Publish on one replica what it lacks up to `upto`, in order, each with its closure."""
         at = self._known_parent(store, upto)
         whole = set(manifests.closure(self.manifest(at.ref))) if at is not None else set[str]()
-        for version in decided(at.version if at else self._newest(store)):
+        start = at.version if at is not None else self._newest(store)
+        if start == upto.version:
+            self._at[store.name] = upto
+        for version in decided(start):
             if version.version > upto.version:
                 break
             needed = {version.ref.name: version.ref, **manifests.closure(self.manifest(version.ref))}

@@ -1,0 +1,36 @@
+"""Run by test_crash.py as a process of its own: commits, and dies by SIGKILL at the named point.
+
+Arguments: home, point, which time it is reached, and what to do: `create`, `commit` or `open`.
+Each acknowledged version is printed, flushed, before anything else happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.index.world import World, delta
+
+CHANGE = {"s/a": "uno dos", "s/b": None, "s/c": "new one here"}
+
+
+def main(home: str, point: str, times: int, what: str) -> None:
+    left = times
+
+    def reach(here: str) -> None:
+        nonlocal left
+        left -= here == point
+        if here == point and left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    world = World(Path(home))
+    writer = world.create(reach) if what == "create" else world.open(reach)
+    if what == "commit":
+        print(writer.commit(delta(writer.head().version, CHANGE)).version, flush=True)
+    writer.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
