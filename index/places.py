@@ -10,19 +10,21 @@ from penstock.index import log, manifest, markers
 from penstock.index.blob import open_blob
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.store import LocalStore, Store
-from penstock.index.types import BlobRef, Manifest
+from penstock.index.types import BlobRef, Manifest, Member, Membership
 
 Report = Callable[[str], None]
 
 
 class Published(msgspec.Struct, frozen=True):
-    """One published version, read and verified."""
+    """One published version, read and verified. `epoch` is the one that it was published under."""
 
-    record: log.LogRecord
+    epoch: int
     manifest: Manifest
+    stores: tuple[Store, ...]
+    """Where to read it: those that publish it come first."""
 
 
-def replicas(places: Sequence[Path]) -> list[Store]:
+def replicas(places: Sequence[Path], report: Report) -> list[Store]:
     """Return the stores at `places`: replica directories, or homes with `replicas/*`. Nothing is created."""
     folders: list[Path] = []
     for place in places:
@@ -31,6 +33,8 @@ def replicas(places: Sequence[Path]) -> list[Store]:
             folders += sorted(path for path in inside.iterdir() if path.is_dir())
         elif place.is_dir():
             folders.append(place)
+        elif len(places) > 1:
+            report(f"{place}: is not there; reading another replica")
     return [LocalStore(folder, token=_never) for folder in folders]
 
 
@@ -41,29 +45,55 @@ def _never() -> str:
 def newest(stores: Sequence[Store], report: Report, *, lineage: str | None = None) -> Published | None:
     """Return the highest (version, epoch) that any store publishes and whose manifest can be read.
 
-    None when no store publishes anything. Damaged records and manifests are reported and passed over.
-    Raises `WrongIndex` when the stores belong to different indexes (or not to `lineage`), or to a newer
-    penstock; `Unavailable` or `Corrupt` when something is published and nothing of it can be read.
+    Where replicas were made and nothing was committed yet, that is version 0, which holds nothing; None
+    when there are no replicas. Damaged records and manifests are reported and passed over. Raises
+    `WrongIndex` when the stores belong to different indexes (or not to `lineage`), or to a newer penstock;
+    `Unavailable` or `Corrupt` when something is published and nothing of it can be read.
     """
-    found = [record for store in stores for record in _first_good(store, report)]
-    lineages = {record.lineage for record in found} | ({lineage} if lineage else set())
-    if len(lineages) > 1:
-        names = ", ".join(store.name for store in stores)
-        raise WrongIndex(f"{names}: these replicas belong to different indexes; name those of one only")
+    found = [(record, store) for store in stores for record in _first_good(store, report)]
+    _same_lineage(stores, {record.lineage for record, _ in found} | ({lineage} if lineage else set()))
     fault: IndexFault | None = None
     tried: set[str] = set()
-    for record in sorted(found, key=lambda record: (record.version, record.epoch), reverse=True):
+    for record, _ in sorted(found, key=lambda pair: (pair[0].version, pair[0].epoch), reverse=True):
         if record.manifest.name in tried:
             continue
         tried.add(record.manifest.name)
+        holders = [store for other, store in found if other == record]
+        ordered = (*holders, *(store for store in stores if store not in holders))
         try:
-            return Published(record, read_manifest(stores, record.manifest, report))
+            return Published(record.epoch, read_manifest(ordered, record.manifest, report), ordered)
         except (Corrupt, Unavailable) as failed:
             fault = failed
             report(f"version {record.version}: {failed}")
     if fault is not None:
         raise fault
-    return None
+    return _nothing_yet(stores, report)
+
+
+def _same_lineage(stores: Sequence[Store], lineages: set[str]) -> None:
+    if len(lineages) > 1:
+        names = ", ".join(store.name for store in stores)
+        raise WrongIndex(f"{names}: these replicas belong to different indexes; name those of one only")
+
+
+def _nothing_yet(stores: Sequence[Store], report: Report) -> Published | None:
+    """Version 0, if replicas say that they are whole and none of them has published anything, ever."""
+    marked = []
+    for store in stores:
+        try:
+            marker = markers.replica(store)
+            if marker is None:
+                continue
+            if log.entries(store):
+                raise Corrupt(f"{store.name}: no record of its log can be read; run penstock verify")
+            marked.append(marker)
+        except Unavailable as fault:
+            report(str(fault))
+    if not marked:
+        return None
+    _same_lineage(stores, {marker.lineage for marker in marked})
+    members = tuple(Member(marker.id, marker.incarnation) for marker in marked)
+    return Published(0, manifest.empty(marked[0].lineage, 0, Membership(members, 0)), tuple(stores))
 
 
 def _first_good(store: Store, report: Report) -> Iterator[log.LogRecord]:

@@ -15,7 +15,6 @@ from penstock.index.places import Published
 from penstock.index.search import Match, top_k
 from penstock.index.segment import Segment
 from penstock.index.state import StateView
-from penstock.index.store import Store
 from penstock.index.types import DocState, Hit, Manifest, SpaceRef
 
 _log = logging.getLogger("penstock.index")
@@ -28,13 +27,14 @@ class Reader:
     replica, and the answer is the same from each. A version that is being served stays served when all
     stores are gone, until `close`. One reader may be shared by threads.
 
-    Raises `WrongIndex` (no index there, or a newer format), `Corrupt`, `Unavailable`.
+    Before the first commit the version is 0 and nothing is found. Raises `WrongIndex` (no index there, or
+    a newer format), `Corrupt`, `Unavailable`.
     """
 
     def __init__(self, places: Sequence[Path], report: Callable[[str], None]) -> None:
         """Use `open`."""
         self._places, self._report = tuple(places), report
-        self._served = _Served.open(self._newest(None), self._stores(), report, None)
+        self._served = _Served.open(self._newest(None), report, None)
 
     @classmethod
     def open(cls, *places: str | Path, report: Callable[[str], None] | None = None) -> Reader:
@@ -47,7 +47,7 @@ class Reader:
     @property
     def version(self) -> int:
         """The version that is served."""
-        return self._served.published.record.version
+        return self._served.published.manifest.version
 
     @property
     def manifest(self) -> Manifest:
@@ -67,7 +67,7 @@ class Reader:
     def states(self, source: str | None = None) -> Iterator[DocState]:
         """Yield the state of every document (of one source, if named), by uri."""
         served = self._served
-        return StateView(served.published.manifest.state, served.stores, self._report).scan(source)
+        return StateView(served.published.manifest.state, served.published.stores, self._report).scan(source)
 
     def refresh(self) -> bool:
         """Go on to the newest published version; True if that is another one.
@@ -77,10 +77,10 @@ class Reader:
         """
         old = self._served
         try:
-            published = self._newest(old.published.record.lineage)
+            published = self._newest(old.published.manifest.lineage)
             if _age(published) <= _age(old.published):
                 return False
-            self._served = _Served.open(published, self._stores(), self._report, old)
+            self._served = _Served.open(published, self._report, old)
         except (IndexFault, OSError) as fault:
             self._report(f"{fault}; still serving version {self.version}")
             return False
@@ -98,11 +98,9 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _stores(self) -> list[Store]:
-        return found_at.replicas(self._places)
-
     def _newest(self, lineage: str | None) -> Published:
-        published = found_at.newest(self._stores(), self._report, lineage=lineage)
+        stores = found_at.replicas(self._places, self._report)
+        published = found_at.newest(stores, self._report, lineage=lineage)
         if published is None:
             where = ", ".join(str(place) for place in self._places) or "no place given"
             raise WrongIndex(f"{where}: there is no index here; name a home or a replica of one")
@@ -112,21 +110,14 @@ class Reader:
 class _Served:
     """One version, opened. It is swapped whole, so a search never sees two versions."""
 
-    def __init__(self, published: Published, stores: Sequence[Store], report: Callable[[str], None]) -> None:
-        self.published, self.stores = published, tuple(stores)
-        self._report = report
+    def __init__(self, published: Published, report: Callable[[str], None]) -> None:
+        self.published, self._report = published, report
         self._spaces: dict[str, list[Segment]] = {}
 
     @classmethod
-    def open(
-        cls,
-        published: Published,
-        stores: Sequence[Store],
-        report: Callable[[str], None],
-        before: _Served | None,
-    ) -> _Served:
+    def open(cls, published: Published, report: Callable[[str], None], before: _Served | None) -> _Served:
         """Open the live space's files now, so that they can be read on when the stores are gone."""
-        served = cls(published, stores, report)
+        served = cls(published, report)
         live = published.manifest.live
         for name in {live, *(before._spaces if before else ())} & published.manifest.spaces.keys():
             known = before._spaces.get(name, []) if before else []
@@ -157,13 +148,14 @@ class _Served:
         opened = []
         for ref in space.segments:
             old = before.get((ref.index, ref.rows))
-            opened.append(old.renewed(ref, self.stores) if old else Segment(ref, self.stores, self._report))
+            stores = self.published.stores
+            opened.append(old.renewed(ref, stores) if old else Segment(ref, stores, self._report))
             _ = opened[-1].dead  # small, and nothing may be found that died
         return opened
 
 
 def _age(published: Published) -> tuple[int, int]:
-    return published.record.version, published.record.epoch
+    return published.manifest.version, published.epoch
 
 
 def _hit(match: Match) -> Hit:

@@ -104,7 +104,7 @@ def test_writing_streams(tmp_path):
     noise = random.Random(1)
 
     def records():
-        for number in range(200):
+        for _ in range(200):
             yield "", record(noise.randbytes(4000).hex())
         assert path.stat().st_size > 200_000
 
