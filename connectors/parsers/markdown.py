@@ -44,13 +44,13 @@ def _headings(text: str, skip: int) -> list[Heading]:
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open" and opening.level == 0 and opening.map:
             level = int(opening.tag[1:])
-            found.append(Heading(start=starts[opening.map[0]], level=level, title=_plain(reader, inline.content)))
+            found.append(Heading(start=starts[opening.map[0]], level=level, title=_plain(inline.content)))
     return found
 
 
-def _plain(reader: MarkdownIt, source: str) -> str:
+def _plain(source: str) -> str:
     """A heading's words without emphasis, links and code marks."""
     found: list[str] = []
-    for token in reader.parseInline(source)[0].children or []:
+    for token in MarkdownIt("commonmark").parseInline(source)[0].children or []:
         found.append(" " if token.type in ("softbreak", "hardbreak") else token.content)
     return "".join(found)
