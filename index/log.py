@@ -1,20 +1,19 @@
 """The published log: one small file for each version, on every replica. Readers need nothing else to begin.
 
-`log/{version:012d}.{epoch:08d}` holds a `LogRecord` as canonical JSON, a newline, the sha256 of that JSON in
-hex, and a newline. A record is put only when its parent's record and its whole closure lie on the same
+`log/{version:012d}.{epoch:08d}` holds a `LogRecord`, framed (see `framed`). A record is put only when its parent's record and its whole closure lie on the same
 replica, so whatever can be read here is complete there. It is never changed and never overwritten; at equal
 version the higher epoch is the true one.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
-from penstock.index.errors import Corrupt, WrongIndex
-from penstock.index.types import FORMAT, BlobRef
+from penstock.index import framed
+from penstock.index.errors import Corrupt
+from penstock.index.types import BlobRef
 
 PREFIX = "log/"
 
@@ -57,22 +56,12 @@ def parse(name: str) -> tuple[int, int] | None:
 
 def encode(record: LogRecord) -> bytes:
     """The bytes of a record: equal records have equal bytes."""
-    body = msgspec.json.encode(record, order="deterministic")
-    return body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n"
+    return framed.encode(record)
 
 
 def decode(data: bytes, where: str) -> LogRecord:
     """The record in `data`. Raises `Corrupt`, or `WrongIndex` for a format that is newer than this reader."""
-    body, _, rest = data.partition(b"\n")
-    if rest != hashlib.sha256(body).hexdigest().encode() + b"\n":
-        raise Corrupt(f"{where} is damaged: its digest does not match; run `penstock verify`")
-    try:
-        made = msgspec.json.decode(body)["format"]
-        if made > FORMAT:
-            raise WrongIndex(f"{where} has format {made}, this penstock reads up to {FORMAT}: upgrade penstock")
-        return msgspec.json.decode(body, type=LogRecord)
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise Corrupt(f"{where} is not a log record: {error}; run `penstock verify`") from error
+    return framed.decode(data, LogRecord, where)
 
 
 def entries(store: Readable) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+from penstock.index import framed
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (
     FORMAT,
@@ -45,13 +46,11 @@ def encode(manifest: Manifest) -> bytes:
 
 def decode(data: bytes, where: str = "manifest") -> Manifest:
     """The manifest in `data` (UTF-8 JSON). Raises `Corrupt`, or `WrongIndex` for a newer format."""
+    framed.check_format(data, where)
     try:
-        made = msgspec.json.decode(data)["format"]
-        if made > FORMAT:
-            raise WrongIndex(f"{where} has format {made}, this penstock reads up to {FORMAT}: upgrade penstock")
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{where} is not a manifest: {error}; run `penstock verify`") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{where} is not a manifest: {error}; run penstock verify") from error
 
 
 def empty(lineage: str, epoch: int, membership: Membership) -> Manifest:

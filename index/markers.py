@@ -2,17 +2,15 @@
 
 `replica.json` is put last when a replica is made, so a replica that has it is whole up to its log.
 `epochs/{epoch:08d}` is put for each epoch of the catalog; a writer of a lower epoch that sees it must stop.
-Both are written once and never changed.
+Both are framed (see `framed`), written once and never changed.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
+from penstock.index import framed
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.store import Store
-from penstock.index.types import FORMAT
 
 REPLICA = "replica.json"
 EPOCHS = "epochs/"
@@ -36,21 +34,13 @@ class Epoch(msgspec.Struct, frozen=True):
     epoch_id: str
 
 
-_T = TypeVar("_T", Marker, Epoch)
-
-
-def encode(marker: Marker | Epoch) -> bytes:
-    """Canonical JSON: equal markers have equal bytes."""
-    return msgspec.json.encode(marker, order="deterministic")
-
-
 def replica(store: Store) -> Marker | None:
     """The replica's own marker, None when there is none. Raises `Corrupt`, `WrongIndex`, `Unavailable`."""
     try:
         data = store.get(REPLICA)
     except FileNotFoundError:
         return None
-    return _decode(data, Marker, f"{store.name}/{REPLICA}")
+    return framed.decode(data, Marker, f"{store.name}/{REPLICA}")
 
 
 def epoch_key(epoch: int) -> str:
@@ -63,7 +53,7 @@ def highest(store: Store) -> Epoch | None:
     if not known:
         return None
     try:
-        found = _decode(store.get(known[-1]), Epoch, f"{store.name}/{known[-1]}")
+        found = framed.decode(store.get(known[-1]), Epoch, f"{store.name}/{known[-1]}")
     except FileNotFoundError as error:
         raise Corrupt(f"{store.name}/{known[-1]} is listed and not there; run `penstock verify`") from error
     if epoch_key(found.epoch) != known[-1]:
@@ -73,16 +63,6 @@ def highest(store: Store) -> Epoch | None:
 
 def put(store: Store, key: str, marker: Marker | Epoch) -> None:
     """Put a marker; one that is there already must be the same. Raises `WrongIndex` if it is not."""
-    data = encode(marker)
+    data = framed.encode(marker)
     if not store.put_if_absent(key, data) and store.get(key) != data:
         raise WrongIndex(f"{store.name}/{key} belongs to another index or epoch; configure another place")
-
-
-def _decode(data: bytes, kind: type[_T], where: str) -> _T:
-    try:
-        made = msgspec.json.decode(data)["format"]
-        if made > FORMAT:
-            raise WrongIndex(f"{where} has format {made}, this penstock reads up to {FORMAT}: upgrade penstock")
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{where} is damaged: {error}; run `penstock verify`") from error

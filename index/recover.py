@@ -64,6 +64,8 @@ def opened(
     check_quorum(len(stores), write_quorum)
     lock = FileLock.take(workdir / "recover.lock")
     try:
+        if catalog.path is not None and catalog.path.is_file():
+            make(catalog, stores, write_quorum, token, reach)  # a creation that died with the file just made
         meta = catalog.meta()
         if meta is None:
             _refuse_orphans(catalog, stores)

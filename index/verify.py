@@ -14,7 +14,7 @@ from penstock.index.log import LogRecord
 from penstock.index.segment import Segment
 from penstock.index.state import StateView
 from penstock.index.store import Store
-from penstock.index.types import BlobRef, Finding, Manifest
+from penstock.index.types import BlobRef, Finding, Manifest, Member
 
 REBUILD = "move the replica's directory away and run any ingest: it is made again from the others"
 EMBED = "ingest its sources again; if that does not help, restore a snapshot"
@@ -33,7 +33,7 @@ def verify(
     chain, ratified = _history(stores, catalog_url, findings)
     head = chain[-1][0].version if chain else 0
     for store in stores:
-        findings += _check_markers(store, chain[-1][0] if chain else None)
+        findings += _check_markers(store, chain[-1] if chain else None)
         findings += _check_log(store, {record.version: record for record, _ in chain}, head)
     findings += [Finding("versions", what, EMBED) for what in invariants.wrong_chain(chain)]
     findings += _check_blobs(stores, chain, report_progress)
@@ -98,7 +98,7 @@ def _entries(store: Store, findings: list[Finding]) -> list[tuple[int, int]]:
         return []
 
 
-def _check_markers(store: Store, head: LogRecord | None) -> Iterator[Finding]:
+def _check_markers(store: Store, head: tuple[LogRecord, Manifest] | None) -> Iterator[Finding]:
     try:
         mine, epoch = markers.replica(store), markers.highest(store)
     except IndexFault as error:
@@ -106,10 +106,14 @@ def _check_markers(store: Store, head: LogRecord | None) -> Iterator[Finding]:
         return
     if mine is None:
         yield Finding(store.name, f"it has no {markers.REPLICA}", REBUILD)
-    elif head is not None and mine.lineage != head.lineage:
-        yield Finding(store.name, f"it belongs to another index ({mine.lineage})", "configure the right place")
-    if epoch is None or (head is not None and epoch.epoch < head.epoch):
+    if epoch is None or (head is not None and epoch.epoch < head[0].epoch):
         yield Finding(store.name, "it lacks the marker of the present epoch", REBUILD)
+    if mine is None or head is None:
+        return
+    if mine.lineage != head[1].lineage:
+        yield Finding(store.name, f"it belongs to another index ({mine.lineage})", "configure the right place")
+    elif Member(mine.id, mine.incarnation) not in head[1].membership.replicas:
+        yield Finding(store.name, f"it is no member of this index (replica {mine.id})", REBUILD)
 
 
 def _check_log(store: Store, known: dict[int, LogRecord], head: int) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from penstock.index import markers
 from penstock.index.catalog import Catalog
 from penstock.index.commit import Committed, Delta, Writer
 from penstock.index.errors import Conflict, Fenced, NoSpace, Unavailable, Unknown, WrongIndex
@@ -303,8 +304,7 @@ def test_a_writer_of_an_older_epoch_stops(world: World, writer: Writer) -> None:
     writer.commit(delta(0, {"s/a": "one"}))
     lineage = writer.head().lineage
     for store in world.stores().values():
-        body = f'{{"format":1,"lineage":"{lineage}","epoch":2,"epoch_id":"other"}}'.encode()
-        store.put_if_absent("epochs/00000002", body)
+        markers.put(store, markers.epoch_key(2), markers.Epoch(1, lineage, 2, "other"))
     with pytest.raises(Fenced, match="newer epoch"):
         writer.commit(delta(1, {"s/b": "two"}))
 
