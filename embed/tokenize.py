@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-
 from penstock.embed.models import Model, UnknownModel
 
 

@@ -1,0 +1,137 @@
+"""A vector is the model's, and depends on its ids alone."""
+
+import random
+import threading
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from penstock.embed import encoder
+from penstock.embed.encoder import NotFinite, TorchEncoder
+from penstock.embed.models import Model, UnknownModel, identity
+
+TEXTS = [
+    " ".join(f"word{k} about wings and boundary layers," for k in range(n % 37)) + f" {n}" for n in range(0, 60, 3)
+]
+
+
+def vectors(loaded: TorchEncoder, ids: list[tuple[int, ...]]) -> NDArray[np.float32]:
+    out = np.full((len(ids), loaded.dim), np.nan, dtype=np.float32)
+    for batch in loaded.encode(ids):
+        out[batch.positions] = batch.vectors
+    return out
+
+
+@pytest.fixture(scope="module")
+def ids(loaded: TorchEncoder) -> list[tuple[int, ...]]:
+    sequences = [ids[:256] for ids in loaded.tokenizer.encode_batch(TEXTS)]
+    return sequences + [tuple(range(1000, 1000 + n)) for n in (1, 15, 16, 17, 240, 255, 256, 256)]
+
+
+@pytest.fixture(scope="module")
+def together(loaded: TorchEncoder, ids: list[tuple[int, ...]]) -> NDArray[np.float32]:
+    return vectors(loaded, ids)
+
+
+def test_a_vector_is_the_same_bits_in_any_order(
+    loaded: TorchEncoder, ids: list[tuple[int, ...]], together: NDArray[np.float32]
+) -> None:
+    """Shuffled, each sequence has other neighbours and another row."""
+    order = list(range(len(ids)))
+    random.Random(7).shuffle(order)
+    assert np.array_equal(vectors(loaded, [ids[k] for k in order]), together[order])
+
+
+def test_a_vector_is_the_same_bits_in_other_company(
+    loaded: TorchEncoder, ids: list[tuple[int, ...]], together: NDArray[np.float32]
+) -> None:
+    """Half of the list, in which batches are filled otherwise."""
+    assert np.array_equal(vectors(loaded, ids[::2]), together[::2])
+
+
+def test_a_vector_is_the_same_bits_alone(
+    loaded: TorchEncoder, ids: list[tuple[int, ...]], together: NDArray[np.float32]
+) -> None:
+    """One sequence by itself, of each kind: short, middling, one below full, full."""
+    for k in (0, 5, 12, len(ids) - 8, len(ids) - 6, len(ids) - 3, len(ids) - 1):
+        assert np.array_equal(vectors(loaded, [ids[k]])[0], together[k])
+
+
+def test_a_vector_is_the_same_bits_from_another_thread(
+    loaded: TorchEncoder, ids: list[tuple[int, ...]], together: NDArray[np.float32]
+) -> None:
+    """Thread counts belong to the process, so it does not matter who calls."""
+    found: list[NDArray[np.float32]] = []
+    thread = threading.Thread(target=lambda: found.append(vectors(loaded, ids[:4])))
+    thread.start()
+    thread.join()
+    assert np.array_equal(found[0], together[:4])
+
+
+def test_vectors_are_those_of_sentence_transformers(model: Model, loaded: TorchEncoder) -> None:
+    """Against encode in fp32, in whatever format was chosen here."""
+    reference = encoder._network(model, "cpu").encode(TEXTS, normalize_embeddings=True)
+    cut = [ids if len(ids) <= 256 else (*ids[:255], ids[-1]) for ids in loaded.tokenizer.encode_batch(TEXTS)]
+    assert float((vectors(loaded, cut) * reference).sum(axis=1).min()) >= 0.9995
+
+
+def test_batches_come_longest_first_with_their_tokens_counted(loaded: TorchEncoder, ids: list[tuple[int, ...]]) -> None:
+    """Tokens in are tokens embedded; padding is counted beside them."""
+    batches = list(loaded.encode(ids))
+    assert sum(batch.tokens for batch in batches) == sum(map(len, ids))
+    assert all(batch.padded >= batch.tokens for batch in batches)
+    longest = [max(len(ids[p]) for p in batch.positions) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+    assert np.allclose(np.linalg.norm(np.concatenate([b.vectors for b in batches]), axis=1), 1, atol=1e-5)
+
+
+def test_a_sequence_that_does_not_fit_raises_before_any_work(loaded: TorchEncoder) -> None:
+    """Nothing is truncated, and no batch is computed before the refusal."""
+    with pytest.raises(ValueError, match="257 tokens"):
+        next(loaded.encode([(101, 102), tuple(range(1000, 1257))]))
+
+
+def test_an_unusable_vector_is_reported_with_its_position(
+    loaded: TorchEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text for which the model makes NaN or nothing can be put aside by whoever asked."""
+    broken = np.eye(2, loaded.dim, dtype=np.float32)
+    broken[1, 0] = broken[1, 1] = np.nan
+    monkeypatch.setattr(loaded, "_forward", lambda rows, batch: broken[: len(rows)])
+    with pytest.raises(NotFinite) as caught:
+        list(loaded.encode([(101, 5, 102), (101, 6, 102)]))
+    assert caught.value.positions == (1,)
+
+
+def test_a_question_is_embedded_like_a_document_when_there_is_no_prompt(loaded: TorchEncoder) -> None:
+    """MiniLM has no prompts, so the same words give the same bits."""
+    (expected,) = vectors(loaded, [loaded.tokenizer.encode("What is lift?")])
+    assert np.array_equal(loaded.encode_queries(["drag", "What is lift?"])[1], expected)
+    assert loaded.encode_queries([]).shape == (0, 384)
+
+
+def test_a_question_that_is_too_long_is_cut_and_said(loaded: TorchEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    """Only questions are ever cut, to the model's length, and the log has it."""
+    long, cut = loaded.encode_queries(["wing " * 300, "wing " * 254])
+    assert np.array_equal(long, cut)
+    assert "302 tokens was cut to the model's 256" in caplog.text
+
+
+def test_identity_is_that_of_the_files_and_provenance_says_how(model: Model, loaded: TorchEncoder) -> None:
+    """What was planned with is what was loaded; the number format and its reason are on record."""
+    assert loaded.identity == identity(model)
+    assert loaded.provenance["dtype"] in ("float32", "bfloat16")
+    assert loaded.provenance["dtype_why"]
+    assert all(isinstance(value, str) for value in loaded.provenance.values())
+
+
+def test_a_model_of_another_kind_of_weights_is_one_clear_line(model: Model, tmp_path: object) -> None:
+    """What the libraries raise about a damaged file becomes UnknownModel with the path."""
+    import shutil
+    from pathlib import Path
+
+    copy = Path(shutil.copytree(model.path, Path(str(tmp_path)) / "copy"))
+    (copy / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(UnknownModel, match="could not be loaded") as caught:
+        encoder.load(str(copy))
+    assert "\n" not in str(caught.value)
