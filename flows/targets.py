@@ -6,6 +6,7 @@ source, from which no deletion is inferred. Lone files belong to the source `adh
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,9 +45,10 @@ def resolve(
     sources = {**known, **configured}
     _check_bindings(known, configured)
     if not words:
-        words = list(configured) or [source for source in known if source != ADHOC]
-    if not words:
-        raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
+        every = configured or {name: source for name, source in known.items() if name != ADHOC}
+        if not every:
+            raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
+        return [Target(source) for source in every.values()]
     targets: dict[str, Target] = {}
     for word in words:
         target = _one(word, name, sources)
@@ -58,9 +60,15 @@ def resolve(
 
 def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Target:
     path = Path(word).expanduser()
+    named = sources.get(word) if word != ADHOC else None
+    if named is not None and (not path.exists() or path.resolve() == Path(named.binding)):
+        return Target(named)
+    if named is not None:
+        raise UsageError(
+            f"{word} is a source (at {named.binding}) and also a path here; "
+            f"write .{os.sep}{word} for the path, or {named.binding} for the source"
+        )
     if not path.exists():
-        if word in sources and word != ADHOC:
-            return Target(sources[word])
         raise UsageError(f"{word}: there is no such file, folder or source; `penstock sources list` names the sources")
     path = path.resolve()
     if name is None:
@@ -77,7 +85,7 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
 
 def _name(path: Path, wish: str | None, sources: Mapping[str, SourceState]) -> str:
     if wish is not None:
-        if wish != slug(wish) or wish == ADHOC:
+        if not wish or wish != slug(wish) or wish == ADHOC:
             raise UsageError(f"--as {wish}: a source's name is letters, digits, '.', '_' and '-', and not '{ADHOC}'")
         other = sources.get(wish)
         if other is not None and Path(other.binding) != path:
