@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+MOST = 256
+"""Descriptors kept: a process may have 1024, and not all of them are ours."""
 
 
 class ByteSource(Protocol):
@@ -43,20 +45,22 @@ class MemorySource:
 class FileSource:
     """A file, read with `pread` and never mapped: one that is cut short must not kill the process.
 
-    The descriptor is kept, so a file that is deleted can still be read; when the process has no more
-    descriptors, the file is opened for each read instead.
+    The descriptor is kept, so a file that is deleted can still be read; once `MOST` are kept in this
+    process, a further file is opened for each read instead.
     """
+
+    _kept = 0
 
     def __init__(self, path: Path, name: str) -> None:
         self.name, self._path = name, path
         self._file: BinaryIO | None = None
-        try:
-            self._file = path.open("rb", buffering=0)
-            self.size = os.fstat(self._file.fileno()).st_size
-        except OSError as fault:
-            if fault.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            self.size = path.stat().st_size
+        file = path.open("rb", buffering=0)
+        self.size = os.fstat(file.fileno()).st_size
+        if FileSource._kept < MOST:
+            FileSource._kept += 1
+            self._file = file
+        else:
+            file.close()
 
     @property
     def path(self) -> Path | None:
@@ -69,8 +73,12 @@ class FileSource:
             return _pread(file, start, end)
 
     def close(self) -> None:
-        if self._file is not None:
+        if self._file is not None and not self._file.closed:
             self._file.close()
+            FileSource._kept -= 1
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _pread(file: BinaryIO, start: int, end: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from penstock.index import blob
+from penstock.index import blob, bytesource
 from penstock.index.blob import check, key, open_blob, seal, trailer_size
 from penstock.index.errors import Corrupt, Unavailable
 from penstock.index.store import LocalStore
@@ -192,3 +192,29 @@ def test_a_copy_that_was_repaired_is_read_again(tmp_path, small_blocks):
             found.read(0, 300)
     path.write_bytes(good)
     assert found.read(0, 300) == content
+
+
+def test_a_file_that_grew_is_damaged(tmp_path):
+    """Bytes after the trailer are nobody's: such a copy is passed over."""
+    stores = make_stores(tmp_path)
+    ref = put(stores, tmp_path, b"content")
+    with stores[0].local_path(key(ref)).open("ab") as file:
+        file.write(b"x")
+    lines = []
+    assert open_blob(stores, ref, report=lines.append).path == stores[1].local_path(key(ref))
+    assert len(lines) == 1
+
+
+def test_descriptors_are_bounded(tmp_path, small_blocks, monkeypatch):
+    """Beyond the limit a file is opened for each read: many segments do not exhaust the process."""
+    stores = make_stores(tmp_path, 1)
+    content = os.urandom(300)
+    ref = put(stores, tmp_path, content)
+    monkeypatch.setattr(bytesource, "MOST", bytesource.FileSource._kept + 1)
+    before = len(os.listdir("/proc/self/fd"))
+    opened = [open_blob(stores, ref, report=refuse) for _ in range(20)]
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert {one.read(0, 300) for one in opened} == {content}
+    for one in opened:
+        one.close()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -137,7 +137,7 @@ def test_refresh_goes_on_and_never_back(world):
     assert reader.refresh() is True
     assert reader.version == 4
     texts = {hit.text for hit in reader.search(QUERIES[:1], 100)[0]}
-    assert texts == set(["six", "seven", "eight", "nine", "ten"])
+    assert texts == {"six", "seven", "eight", "nine", "ten"}
     shutil.rmtree(world.root / "replicas")
     shutil.move(old / "replicas", world.root / "replicas")
     assert reader.refresh() is False

@@ -126,3 +126,13 @@ def test_wrong_questions_are_refused():
     for k in (0, -1):
         with pytest.raises(ValueError, match="k must"):
             top_k([part], query, k)
+
+
+def test_scores_that_overflow_in_float32_are_not_lost():
+    """Infinity minus infinity is no candidate for FAISS; such vectors are all scored in float64."""
+    vectors = np.zeros((300, 3), dtype=np.float32)
+    vectors[0] = [2e38, 2e38, 0]
+    vectors[1] = [0, 0, 1e37]
+    query = np.array([[10, -9, 1]], dtype=np.float32)
+    part = Part(vectors, np.ones(300, dtype=bool), [str(n) for n in range(300)])
+    assert [match.row.chunk_id for match in top_k([part], query, 1)[0]] == ["0"]
