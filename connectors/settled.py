@@ -13,6 +13,7 @@ from penstock.connectors.types import RetryLater
 
 _GRANULE = 0.05
 _COARSE_GRANULE = 2.0
+_MARGIN = 0.001  # seconds as a float are exact to less than that
 _LOOKS = 4
 
 
@@ -35,7 +36,7 @@ def settle(path: Path, clock: Callable[[], float], sleep: Callable[[float], None
             age = clock() - found.st_mtime_ns / 1e9
             if abs(age) >= granule:
                 return
-            sleep(granule - age)
+            sleep(granule - age + _MARGIN)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from penstock.connectors.parsing import REJECTIONS, ParserPool, ParserUnavailable, parser_names
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
+
 from tests.connectors import samples
 
 HERE = Path(__file__).parent
@@ -217,7 +217,9 @@ def test_a_process_is_replaced_after_so_many_files(tmp_path: Path) -> None:
 
 def test_a_library_that_prints_disturbs_nothing(obeying: ParserPool, tmp_path: Path) -> None:
     """The answers travel where no library writes."""
-    assert process_of(obeying.parse(fetched(tmp_path, "print"))) == process_of(obeying.parse(fetched(tmp_path, "hello")))
+    assert process_of(obeying.parse(fetched(tmp_path, "print"))) == process_of(
+        obeying.parse(fetched(tmp_path, "hello"))
+    )
 
 
 def test_a_missing_library_is_not_the_files_fault(obeying: ParserPool, tmp_path: Path) -> None:
