@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import docx
 import pytest
@@ -224,5 +225,5 @@ def test_heading_spans_cover_all_from_the_first_titled_heading_on(raw: list[tupl
     titled = [heading for heading in headings if heading.title.strip()]
     if titled:
         assert found[0].start >= titled[0].start and found[-1].end == at + 1
-    assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
+    assert all(before.end == after.start for before, after in pairwise(found))
     assert all(span.start < span.end and 1 <= len(span.path) <= 4 for span in found)
