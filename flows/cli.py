@@ -105,7 +105,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
         from importlib.metadata import version
 
-        parser.exit(0, f"penstock {version('penstock')}\n")
+        sys.stdout.write(f"penstock {version('penstock')}\n")
+        parser.exit(0)
 
 
 def _common() -> Parser:

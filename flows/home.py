@@ -85,12 +85,12 @@ def require(path: Path) -> Home:
 
 
 def nearest(path: Path) -> Path | None:
-    """The home closest to `path`: beside it, in it, above it, then one level down from where it would be."""
+    """The home closest to `path`: in it, beside it, one level down from there, then above."""
     start = path if path.is_dir() else path.parent
-    for folder in (path, path.parent, *start.parents):
-        if _is_home(folder / NAME):
-            return folder / NAME
-    return next((found for found in sorted(_below(start), key=str)), None)
+    beside = [folder / NAME for folder in (path, path.parent)]
+    above = [folder / NAME for folder in start.parents]
+    candidates = [*beside, *sorted(_below(start), key=str), *above]
+    return next((place for place in candidates if place != path and _is_home(place)), None)
 
 
 def _below(folder: Path) -> list[Path]:

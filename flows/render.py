@@ -62,7 +62,8 @@ def accounting(account: Accounting, dry_run: bool = False) -> str:
         if getattr(account, name)
     ]
     lines.append(table(rows))
-    lines += ["", _work(account)]
+    if not dry_run:
+        lines += ["", _work(account)]
     if account.resumed:
         lines.append(f"{count(account.resumed, 'document')} taken over from an interrupted run")
     lines += [plain(message) for message in account.messages]

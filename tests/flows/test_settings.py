@@ -139,3 +139,16 @@ def test_the_default_quorum_is_a_majority(replicas: int) -> None:
     """The smallest number of replicas that no other such number can avoid."""
     quorum = load(None, {"index.replicas": replicas}).write_quorum()
     assert 2 * quorum > replicas >= 2 * (quorum - 1)
+
+
+def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> None:
+    """docs/configuration.md shows every key there is, and nothing else."""
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+    settings = load(write(tmp_path, text.split("```toml\n")[1].split("```")[0]))
+    known = {"home", "sources.handbook.metadata.team"}
+    for section in ("index", "embed", "parse", "deletions"):
+        known |= {f"{section}.{field}" for field in getattr(settings, section).__struct_fields__}
+    known |= {f"sources.handbook.{f}" for f in settings.sources["handbook"].__struct_fields__ if f != "metadata"}
+    assert settings.said == known
+    for key in known - {"sources.handbook.metadata.team"}:
+        assert f"`{key.replace('handbook', 'NAME')}`" in text
