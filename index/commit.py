@@ -8,6 +8,7 @@ committed again, and a delta that had landed already changes nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -115,10 +116,13 @@ class Writer:
     ) -> Writer:
         """Open an index for writing; recovers first. Raises `WrongIndex`, `Unavailable`, `Corrupt`."""
         at = Catalog(catalog)
-        meta, membership, replicas = recover.opened(
-            at, stores, write_quorum, workdir, token=token, report=report, reach=reach
-        )
-        return cls(at, meta, membership, replicas, workdir, clock, token, report, reach)
+        try:
+            meta, membership, replicas = recover.opened(
+                at, stores, write_quorum, workdir, token=token, report=report, reach=reach
+            )
+            return cls(at, meta, membership, replicas, workdir, clock, token, report, reach)
+        except OSError as error:
+            raise _said(error, workdir) from error
 
     def head(self) -> Manifest:
         """The newest decided version; version 0 (empty, never stored) before the first commit."""
@@ -147,7 +151,7 @@ class Writer:
                 folder.mkdir(parents=True)
                 return self._land(delta, txn, folder)
             except OSError as error:
-                raise NoSpace(f"{folder} cannot be written: {error.strerror}; make room and run again") from error
+                raise _said(error, folder) from error
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
                 with contextlib.suppress(IndexFault):
@@ -182,9 +186,7 @@ class Writer:
             self._reach("blobs.built")
             self._replicas.put_blobs(list(files.values()))
             self._reach("blobs.put")
-            new = Ratified(
-                manifest.version, manifest.epoch, self._meta.epoch_id, txn, ref, manifest.committed_at
-            )
+            new = Ratified(manifest.version, manifest.epoch, self._meta.epoch_id, txn, ref, manifest.committed_at)
             if self._ratify(new):
                 self._reach("ratified")
                 self._replicas.publish(self._catalog.since, new)
@@ -272,3 +274,11 @@ class Writer:
 
     def _view(self, manifest: Manifest) -> StateView:
         return StateView(manifest.state, list(self._replicas.stores.values()), self._report)
+
+
+def _said(error: OSError, where: Path) -> IndexFault:
+    """A fault of the local disk, in one line that says what to do."""
+    at = error.filename or where
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"{at}: the disk is full; nothing is damaged: make room and run again")
+    return Unavailable(f"{at}: {error.strerror or error}; mend that and run again")

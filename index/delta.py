@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-
 from penstock.index.types import DocState, DocText, Row, SourceState
 
 STATUSES = ("indexed", "rejected", "failed", "deleted")

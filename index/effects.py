@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import pyroaring
-
 from penstock.index import delta as deltas
 from penstock.index import segment, state
 from penstock.index.delta import Delta
@@ -103,9 +102,7 @@ def _noting(rows: Iterable[Row], places: Places) -> Iterator[Row]:
         yield row
 
 
-def born(
-    ref: SegmentRef | None, places: Places, fate: Fate, folder: Path, txn: str, files: Files
-) -> SegmentRef | None:
+def born(ref: SegmentRef | None, places: Places, fate: Fate, folder: Path, txn: str, files: Files) -> SegmentRef | None:
     """The new segment with the rows of documents that are not kept dead at birth; None if none is alive."""
     if ref is None:
         return None

@@ -41,9 +41,7 @@ def wrong_counts(manifest: Manifest, states: Iterable[DocState]) -> Iterator[str
             yield f"counts say {manifest.counts.get(name, 0)} {name}, document state has {number}"
 
 
-def wrong_documents(
-    states: Iterable[DocState], live: Mapping[str, Sequence[tuple[int, int]]]
-) -> Iterator[str]:
+def wrong_documents(states: Iterable[DocState], live: Mapping[str, Sequence[tuple[int, int]]]) -> Iterator[str]:
     """A document is all there or not there: its live rows are one whole group of `chunks`, or none.
 
     `live`: for each uri, (live rows, all rows) of each segment in which it has any live row.

@@ -1,8 +1,8 @@
 """The published log: one small file for each version, on every replica. Readers need nothing else to begin.
 
-`log/{version:012d}.{epoch:08d}` holds a `LogRecord`, framed (see `framed`). A record is put only when its parent's record and its whole closure lie on the same
-replica, so whatever can be read here is complete there. It is never changed and never overwritten; at equal
-version the higher epoch is the true one.
+`log/{version:012d}.{epoch:08d}` holds a `LogRecord`, framed (see `framed`). A record is put only when its parent's
+record and its whole closure lie on the same replica, so whatever can be read here is complete there. It is never
+changed and never overwritten; at equal version the higher epoch is the true one.
 """
 
 from __future__ import annotations

@@ -149,9 +149,7 @@ class _CatalogBehind(Unavailable):
     """The catalog does not know what a replica published: it must not decide anything."""
 
 
-def _admit(
-    catalog: Catalog, meta: Meta, head: Ratified | None, member: Member, store: Store, reach: Reach
-) -> None:
+def _admit(catalog: Catalog, meta: Meta, head: Ratified | None, member: Member, store: Store, reach: Reach) -> None:
     """Raise unless this store is that member of this index and the catalog knows all it has published."""
     found = markers.replica(store)
     if found is None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from penstock.index import markers
 from penstock.index.catalog import Catalog
 from penstock.index.commit import Committed, Delta, Writer
 from penstock.index.errors import Conflict, Fenced, NoSpace, Unavailable, Unknown, WrongIndex
 from penstock.index.state import TextView
 from penstock.index.store import Store
+
 from tests.index.world import SOURCE, World, delta, served
 
 
@@ -209,9 +209,7 @@ class Faulty:
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NoSpace])
-def test_fewer_than_w_replicas_stop_the_commit_before_it_is_decided(
-    world: World, kind: type[Unavailable]
-) -> None:
+def test_fewer_than_w_replicas_stop_the_commit_before_it_is_decided(world: World, kind: type[Unavailable]) -> None:
     """Blobs that W replicas do not keep are never ratified; afterwards the same delta lands."""
     world.create().close()
     down = True

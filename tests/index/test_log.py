@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from penstock.index import framed, log
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.store import LocalStore
@@ -45,7 +44,7 @@ def test_any_changed_byte_is_corrupt(data: st.DataObject) -> None:
 
 def test_a_newer_format_is_refused_by_name() -> None:
     """The line says what to do."""
-    with pytest.raises(WrongIndex, match="here has format 2.*upgrade"):
+    with pytest.raises(WrongIndex, match=r"here has format 2.*upgrade"):
         log.decode(framed.encode(msgspec.structs.replace(RECORD, format=2)), "here")
 
 

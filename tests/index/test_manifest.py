@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from penstock.index import manifest as manifests
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (
@@ -102,7 +101,9 @@ def test_apply_adds_buries_and_removes_without_touching_its_arguments() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("identity", "dim"), [({"weights": "v"}, 4), ({"weights": "w", "prompt": "p"}, 4), ({"weights": "w"}, 5)])
+@pytest.mark.parametrize(
+    ("identity", "dim"), [({"weights": "v"}, 4), ({"weights": "w", "prompt": "p"}, 4), ({"weights": "w"}, 5)]
+)
 def test_another_identity_is_refused(identity: dict[str, str], dim: int) -> None:
     """And a space that is not there yet takes any."""
     head = msgspec.structs.replace(EMPTY, spaces={"default": SpaceRef(4, {"weights": "w"})})

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from penstock.index import framed, markers
 from penstock.index.catalog import Catalog
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.liveness import FileLock
+
 from tests.index.world import World, delta, served
 
 
@@ -109,8 +109,20 @@ def test_a_lost_or_rolled_back_catalog_decides_nothing(world: World, tmp_path: P
             writer.commit(delta(3, {"s/x": "x"}))
         shutil.copy(tmp_path / "old.db", path)
     for opening in (world.open, world.create):
-        with pytest.raises(Unavailable, match="catalog .* reading goes on; rebuilding it is not built yet"):
+        with pytest.raises(Unavailable, match=r"catalog .* reading goes on; rebuilding it is not built yet"):
             opening()
+
+
+def test_a_catalog_rolled_back_under_a_writer_acknowledges_nothing(world: World, tmp_path: Path) -> None:
+    """The version's name is taken on the replicas by other bytes: read back, compared, refused."""
+    shutil.copy(tmp_path / "catalog.db", tmp_path / "old.db")
+    with world.open() as writer:
+        writer.commit(delta(3, {"s/x": "acknowledged"}))
+        shutil.copy(tmp_path / "old.db", tmp_path / "catalog.db")
+        with pytest.raises(Unavailable):
+            writer.commit(delta(3, {"s/y": "another history"}))
+    with pytest.raises(Unavailable, match="catalog lost or rolled back"):
+        world.open()
 
 
 def test_a_catalog_of_another_index_decides_nothing(world: World, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from penstock.index import invariants
 from penstock.index.types import DocState
 from penstock.index.verify import verify
+
 from tests.index.world import World, delta
 
 
@@ -41,9 +41,7 @@ def test_a_whole_home_has_no_findings_and_progress_is_told(world: World) -> None
 
 
 def files(world: World) -> list[Path]:
-    return sorted(
-        p for p in (world.root / "replicas").rglob("*") if p.is_file() and p.parent.name != "tmp"
-    )
+    return sorted(p for p in (world.root / "replicas").rglob("*") if p.is_file() and p.parent.name != "tmp")
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "delete"])
