@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     replicas = [report.replica(name, store) for name, store in stores.items()] if ctx.begun() else []
     manifest = _manifest(ctx, console)
     found = report.status(ctx.home, manifest, replicas, ctx.settings.write_quorum(), home.spool)
+    found = msgspec.structs.replace(found, next=found.next + _same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if replicas and not any(replica.reachable for replica in replicas) else COMPLETE
 
@@ -81,6 +83,13 @@ def _paced(console: Console, every: float = 2.0) -> Callable[..., None]:
             console.sign(" ".join([what, *(" of ".join(str(n) for n in done_and_total),)]))
 
     return progress
+
+
+def _same_place(arguments: argparse.Namespace) -> str:
+    """What the next command needs, to mean this home."""
+    if arguments.home is not None:
+        return f" --home {shlex.quote(str(arguments.home))}"
+    return f" --config {shlex.quote(str(arguments.config))}" if arguments.config is not None else ""
 
 
 def _by_source(state: DocState) -> tuple[str, str]:

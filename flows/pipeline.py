@@ -60,7 +60,9 @@ class Pipeline:
         observer: Observer,
         clock: Callable[[], float],
         stopped: Callable[[], bool],
+        abort: Callable[[], None],
     ) -> None:
+        self._abort = abort
         self._plans, self._adopted = plans, list(adopted)
         self._preparer, self._embedder, self._committer = preparer, embedder, committer
         self._encoder = encoder
@@ -71,13 +73,21 @@ class Pipeline:
         """Every document that this run committed, as it was committed."""
 
     def run(self, submit: Submit) -> None:
-        """Bring every planned document to an end, or count it as deferred."""
+        """Bring every planned document to an end, or leave it to the next run."""
         try:
             self._shards(submit)
+        except BaseException:
+            self._abort()  # whoever still prepares ahead ends at the next document
+            raise
         finally:
             self._preparer.close()
         if not self._stopped():
             self._deletions()
+
+    def release(self) -> None:
+        """Let go of every shard that was not committed: another run may take it over."""
+        for shard in (*(adopted.shard for adopted in self._adopted), *self._preparer.made):
+            shard.lock.release()
 
     def _shards(self, submit: Submit) -> None:
         committing: Handle | None = None
@@ -86,7 +96,6 @@ class Pipeline:
                 embedded: Embedded = submit("embed", number, partial(self._embed, shard)).result()
                 self._embedded(embedded)
                 if not embedded.complete:
-                    shard.lock.release()
                     break
                 if committing is not None:
                     self._commit_done(committing.result())

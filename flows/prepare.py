@@ -87,7 +87,7 @@ class Preparer:
         self._ahead = ahead
         self._feeds = deque(feeds)
         self._current: tuple[Feed, Iterator[_Prepared]] | None = None
-        self._made = 0
+        self.made: list[Shard] = []
         self.tokens_per_second = 0.0
         self.stopped_sources: dict[str, str] = {}
         """Sources that could not go on, with the reason: their remaining items are deferred."""
@@ -110,7 +110,7 @@ class Preparer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _fill(self, feed: Feed, outcomes: Iterator[_Prepared]) -> Shard | None:
-        budget = self._limits.token_budget(self._made, self.tokens_per_second)
+        budget = self._limits.token_budget(len(self.made), self.tokens_per_second)
         started, size = self._clock(), 0
         writer = ShardWriter(self._spool / f"shard-{int(started * 1000):014d}-{self._token()}")
         try:
@@ -129,8 +129,9 @@ class Preparer:
         if writer.documents == 0:
             writer.abandon()
             return None
-        self._made += 1
-        return writer.close(feed.source.name, self._fingerprint)
+        shard = writer.close(feed.source.name, self._fingerprint)
+        self.made.append(shard)
+        return shard
 
     def _outcomes(self, feed: Feed) -> Iterator[_Prepared]:
         """Prepared documents in order of uri, a bounded few worked on ahead."""

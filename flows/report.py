@@ -121,6 +121,10 @@ def _verdict(
     again = f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"
     if not replicas or (version == 0 and all(r.reachable and not r.version for r in replicas)):
         return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
+    gone = [r for r in replicas if not Path(r.path).exists()]
+    if gone and len(gone) < len(replicas) and all(r.reachable or r in gone for r in replicas):
+        verdict = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
+        return f"{verdict} The next ingest makes it again from the others.", again, False
     if len([r for r in replicas if r.reachable]) < write_quorum:
         missing = ", ".join(r.id for r in replicas if not r.reachable)
         verdict = f"Writing is stopped: replica {missing} cannot be reached (reading goes on)."
@@ -133,8 +137,8 @@ def _verdict(
     if counts.get("failed", 0):
         verdict = f"Incomplete: {counts['failed']} documents failed and are tried again."
         return verdict, "penstock failures", False
-    if gone := [s.name for s in bound if not s.there and s.type == "files" and s.name != "adhoc"]:
-        return f"Source {gone[0]} is not where it was.", f"penstock sources rebind {gone[0]} NEW_PATH", False
+    if moved := [s.name for s in bound if not s.there and s.type == "files" and s.name != "adhoc"]:
+        return f"Source {moved[0]} is not where it was.", f"penstock sources rebind {moved[0]} NEW_PATH", False
     return f"Healthy: version {version} is on all {len(replicas)} replicas.", "penstock search QUESTION", True
 
 

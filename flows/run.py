@@ -100,12 +100,7 @@ class Run:
             if finished is not None:
                 return finished
         with self._stack, on_signals(self.stop, self.observer.note):
-            try:
-                self._pipeline(engine)
-            except BaseException:
-                # Whoever still prepares ahead stops at the next document; the spool keeps what is complete.
-                self.stop.request()
-                raise
+            self._pipeline(engine)
             return self._finish()
 
     def _plan(self) -> None:
@@ -239,9 +234,13 @@ class Run:
             observer=self.observer,
             clock=wiring.clock,
             stopped=self.stop,
+            abort=self.stop.request,
         )
         accounted = self._accounted()
-        engine(pipeline.run)
+        try:
+            engine(pipeline.run)
+        finally:
+            pipeline.release()
         done = self._accounted() - accounted
         self.accounting.deferred += work - done
         self._why_deferred(work - done, preparer.stopped_sources)

@@ -62,7 +62,10 @@ class ShardLock:
         return True
 
     def release(self) -> None:
-        os.close(self._fd)
+        """Let go; may be called again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class ShardWriter:
