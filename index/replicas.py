@@ -88,17 +88,22 @@ class Replicas:
             raise
 
     def published(self, version: Ratified) -> bool:
-        """Whether this process has already seen `version` published on at least W replicas."""
-        have = sum(at.version >= version.version for at in self._at.values())
-        return have >= self.write_quorum
+        """Whether this process has already seen exactly `version` published on at least W replicas."""
+        return sum(at == version for at in self._at.values()) >= self.write_quorum
 
     def catch_up(self, store: Store, decided: Callable[[int], Sequence[Ratified]], upto: Ratified) -> None:
-        """Publish on one replica what it lacks up to `upto`, in order, each with its closure."""
-        at = self._known_parent(store, upto)
-        whole = set(manifests.closure(self.manifest(at.ref))) if at is not None else set[str]()
+        """Publish on one replica what it lacks up to `upto`, in order, each with its closure.
+
+        Raises `Corrupt` if what it has published is not what was decided: the catalog went back, or it lies.
+        """
+        at = self._known(store, upto)
         start = at.version if at is not None else self._newest(store)
+        if at is None and start:
+            agreed = [upto] if start >= upto.version else list(decided(start - 1))
+            self._confirm(store, agreed[0] if agreed else None)
         if start == upto.version:
             self._at[store.name] = upto
+        whole = set(manifests.closure(self.manifest(at.ref))) if at is not None else set[str]()
         for version in decided(start):
             if version.version > upto.version:
                 break
@@ -110,12 +115,23 @@ class Replicas:
             self._publish_one(store, version)
             self._at[store.name] = version
 
-    def _known_parent(self, store: Store, upto: Ratified) -> Ratified | None:
+    def _known(self, store: Store, upto: Ratified) -> Ratified | None:
         """What we published here last, if its record is still there: then its closure need not be looked at."""
         at = self._at.get(store.name)
-        if at is None or at.version > upto.version or store.size(log.key(at.version, at.epoch)) is None:
+        if at is None or (at.version >= upto.version and at != upto):
             return None
-        return at
+        return at if store.size(log.key(at.version, at.epoch)) is not None else None
+
+    def _confirm(self, store: Store, version: Ratified | None) -> None:
+        """Raise `Corrupt` unless this replica's record of `version` is what was decided."""
+        try:
+            if version is not None:
+                key, data = log.key(version.version, version.epoch), log.encode(record(version, self.lineage))
+                if store.get(key) == data:
+                    return
+        except FileNotFoundError:
+            pass
+        raise Corrupt(f"{store.name}: its log is not what the catalog decided; run `penstock verify`")
 
     def _newest(self, store: Store) -> int:
         known = log.newest(store, store.name)
