@@ -17,6 +17,7 @@ from penstock.index.store import Store
 from penstock.index.types import BlobRef, Finding, Manifest, Member
 
 REBUILD = "move the replica's directory away and run any ingest: it is made again from the others"
+RETURN = "bring it back; if it is lost, run any ingest: an absent local replica is made again from the others"
 EMBED = "ingest its sources again; if that does not help, restore a snapshot"
 CATALOG = "put back the newest copy of the catalog; rebuilding it is not built yet"
 
@@ -30,6 +31,7 @@ def verify(
     a commit may be in flight. Never raises for damage; a commit that lands meanwhile is not looked at.
     """
     findings: list[Finding] = []
+    stores = _reachable(stores, findings)
     chain, ratified = _history(stores, catalog_url, findings)
     head = chain[-1][0].version if chain else 0
     for store in stores:
@@ -58,7 +60,7 @@ def _history(stores: Sequence[Store], url: str | None, findings: list[Finding]) 
     ratified = _ratified(url, findings)
     best: dict[int, LogRecord] = {}
     for store in stores:
-        for version, epoch in _entries(store, findings):
+        for version, epoch in log.entries(store):
             try:
                 record = log.read(store, version, epoch, store.name)
             except (IndexFault, FileNotFoundError):
@@ -90,12 +92,16 @@ def _ratified(url: str | None, findings: list[Finding]) -> int | None:
         return None
 
 
-def _entries(store: Store, findings: list[Finding]) -> list[tuple[int, int]]:
-    try:
-        return log.entries(store)
-    except IndexFault as error:
-        findings.append(Finding(store.name, str(error), "bring the store back, then run this again"))
-        return []
+def _reachable(stores: Sequence[Store], findings: list[Finding]) -> list[Store]:
+    """The stores that answer; one finding, not thousands, for each that does not."""
+    there = []
+    for store in stores:
+        try:
+            log.entries(store)
+            there.append(store)
+        except IndexFault as error:
+            findings.append(Finding(store.name, str(error), RETURN))
+    return there
 
 
 def _check_markers(store: Store, head: tuple[LogRecord, Manifest] | None) -> Iterator[Finding]:
@@ -118,7 +124,7 @@ def _check_markers(store: Store, head: tuple[LogRecord, Manifest] | None) -> Ite
 
 def _check_log(store: Store, known: dict[int, LogRecord], head: int) -> Iterator[Finding]:
     versions = []
-    for version, epoch in _entries(store, []):
+    for version, epoch in log.entries(store):
         try:
             record = log.read(store, version, epoch, store.name)
         except (IndexFault, FileNotFoundError) as error:

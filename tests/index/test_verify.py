@@ -84,6 +84,13 @@ def test_a_catalog_that_is_behind_ahead_or_gone_is_found(world: World) -> None:
     assert any("decided version 3, the replicas publish version 2" in line for line in world.findings())
 
 
+def test_a_replica_that_is_away_is_one_finding(world: World) -> None:
+    """Not one for each blob that it would hold."""
+    world.folder("1").rename(world.root / "away")
+    (line,) = world.findings()
+    assert "replicas/1" in line and "not there" in line
+
+
 def test_an_orphan_blob_is_no_finding(world: World) -> None:
     """A commit may be in flight."""
     for store in world.stores().values():
