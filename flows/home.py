@@ -9,6 +9,7 @@ Only `create` makes one; everything else calls `require`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -64,12 +65,19 @@ def create(path: Path) -> Home:
         for folder in (home.spool, home.cache):
             folder.mkdir(parents=True, exist_ok=True)
         if not (path / MARK).exists():
-            (path / MARK).write_bytes(msgspec.json.encode(Mark()) + b"\n")
+            _write_mark(path / MARK)
     except (FileExistsError, NotADirectoryError):
         raise NoHome(f"{path} cannot be made: a part of that path is a file; choose another --home") from None
     except PermissionError:
         raise NoHome(f"{path} cannot be made: no right to write there; choose another --home") from None
     return require(path)
+
+
+def _write_mark(path: Path) -> None:
+    """Whole or not at all: a run that is killed here must not leave a home that is refused for ever."""
+    temp = path.with_name(f"{path.name}.{os.getpid()}")
+    temp.write_bytes(msgspec.json.encode(Mark()) + b"\n")
+    temp.replace(path)
 
 
 def require(path: Path) -> Home:

@@ -135,7 +135,7 @@ def _verdict(
     if shards:
         return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
     if counts.get("failed", 0):
-        verdict = f"Incomplete: {counts['failed']} documents failed and are tried again."
+        verdict = f"Incomplete: failed documents ({counts['failed']}) are tried again by the next run."
         return verdict, "penstock failures", False
     if moved := [s.name for s in bound if not s.there and s.type == "files" and s.name != "adhoc"]:
         return f"Source {moved[0]} is not where it was.", f"penstock sources rebind {moved[0]} NEW_PATH", False

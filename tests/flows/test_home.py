@@ -87,3 +87,20 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path, monkeypatc
     assert homes.find(Path("a"), Path("/b")) == tmp_path / "a"
     assert homes.find(None, Path("/b")) == Path("/b")
     assert homes.find(None, None) == tmp_path / ".penstock"
+
+
+def test_a_kill_while_the_mark_is_written_leaves_no_half_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next `create` makes it as if nothing had been."""
+
+    def killed(self: Path, data: bytes) -> int:
+        self.touch()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            homes.create(tmp_path / "home")
+    assert not (tmp_path / "home" / "home.json").exists()
+    assert homes.create(tmp_path / "home").path == tmp_path / "home"

@@ -55,7 +55,7 @@ def test_failed_documents_come_first_once_all_replicas_are_well(
 ) -> None:
     """With the figures of the manifest, and a warning that both replicas are on one disk."""
     shown = asked(home, capsys, "status")
-    assert shown["verdict"] == "Incomplete: 1 documents failed and are tried again."
+    assert shown["verdict"] == "Incomplete: failed documents (1) are tried again by the next run."
     assert shown["next"] == f"penstock failures --home {home}"
     figures = [shown[key] for key in ("version", "documents", "chunks", "failed", "rejected")]
     assert figures == [1, 2, 2, 1, 1]
