@@ -202,19 +202,18 @@ def _short(value: str | None) -> str:
 
 def _chunking(settings: Settings) -> tuple[int, int]:
     """(tokens in a chunk, tokens of overlap): as configured, else the model's maximum and our default."""
-    from penstock.embed import chunk, models
+    from penstock.embed import chunk, models, tokenize
+    from penstock.flows.settings import SettingsError
 
     model = models.resolve(settings.embed.model)
     size = settings.embed.chunk_tokens or model.max_tokens
-    if size > model.max_tokens:
-        from penstock.flows.settings import SettingsError
-
-        raise SettingsError(
-            f"embed.chunk_tokens = {size}, but {settings.embed.model} takes {model.max_tokens}: nothing is ever "
-            f"truncated, so set {model.max_tokens} or less"
-        )
     overlap = settings.embed.overlap_tokens
-    return size, chunk.DEFAULT_OVERLAP if overlap is None else overlap
+    overlap = chunk.default_overlap(size) if overlap is None else overlap
+    try:
+        chunk.chunk("", tokenizer=tokenize.document_tokenizer(model), size=size, overlap=overlap)
+    except ValueError as error:
+        raise SettingsError(f"[embed] chunk_tokens, overlap_tokens: {error}") from None
+    return size, overlap
 
 
 def fingerprint(identity: Mapping[str, str]) -> str:
