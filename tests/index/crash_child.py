@@ -1,6 +1,7 @@
 """Run by test_crash.py as a process of its own: commits, and dies by SIGKILL at the named point.
 
-Arguments: home, point, which time it is reached, and what to do: `create`, `commit` or `open`.
+Arguments: home, point, which time it is reached, and what to do: `create`, `commit`, `open`,
+or `race` (never dies: commits documents named after `point`, and one that all racers change).
 Each acknowledged version is printed, flushed, before anything else happens.
 """
 
@@ -29,6 +30,10 @@ def main(home: str, point: str, times: int, what: str) -> None:
     writer = world.create(reach) if what == "create" else world.open(reach)
     if what == "commit":
         print(writer.commit(delta(writer.head().version, CHANGE)).version, flush=True)
+    if what == "race":
+        made = {f"s/{point}.{n}": "own" for n in range(times)} | {"s/a": f"by {point}"}
+        done = writer.commit(delta(1, made))
+        print(done.version, *done.dropped, flush=True)
     writer.close()
 
 

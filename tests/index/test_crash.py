@@ -118,6 +118,28 @@ def test_a_recovery_killed_while_it_aborts_goes_on(copy: Callable[[], World]) ->
     assert world.findings() == []
 
 
+def test_processes_at_once_on_one_catalog_all_land(copy: Callable[[], World]) -> None:
+    """Each keeps its own documents; the one that all of them change is kept by exactly one."""
+    world = copy()
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.index.crash_child", str(world.root), name, "3", "race"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("x", "y", "z")
+    ]
+    said = sorted(racer.communicate(timeout=120)[0].split() for racer in racers)
+    assert [line[0] for line in said] == ["2", "3", "4"]
+    assert sorted(line[1:] for line in said) == [[], ["s/a"], ["s/a"]]
+    with world.open() as writer:
+        found = served(writer.head(), world.stores())
+    assert found.keys() == {"s/a", "s/b", *(f"s/{name}.{n}" for name in "xyz" for n in range(3))}
+    assert found["s/a"][0] == "by"
+    assert world.findings() == []
+
+
 def test_every_named_point_is_killed_at_above() -> None:
     """A new crash point must get a test: this list fails first."""
     assert set(commit.CRASH_POINTS) == {
