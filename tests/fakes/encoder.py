@@ -20,10 +20,9 @@ class HashEncoder:
     """`seconds` is the time for a batch of `rows`; `dies_after` batches it raises, as a lost device would."""
 
     dim = DIM
-    identity: dict[str, str] = {}
-    provenance = {"device": "fake", "dtype": "float32"}
-
     def __init__(self, seconds: float = 0.0, rows: int = 4, dies_after: int | None = None) -> None:
+        self.identity: dict[str, str] = {}
+        self.provenance = {"device": "fake", "dtype": "float32"}
         self._seconds, self._rows, self._left = seconds, rows, dies_after
         self.embedded: list[tuple[int, ...]] = []
 

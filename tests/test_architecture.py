@@ -1,0 +1,85 @@
+"""The arrows of ARCHITECTURE.md: who may import whom, and which module is the door to which library."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("connectors", "embed", "index", "flows")
+
+DOORS = {
+    "faiss": {"index/faiss_door.py"},
+    "sqlalchemy": {"index/catalog.py"},
+    "zstandard": {"index/table.py"},
+    "torch": {"embed/encoder.py"},
+    "sentence_transformers": {"embed/encoder.py"},
+    "transformers": {"embed/encoder.py"},
+    "tokenizers": {"embed/tokenize.py"},
+    "huggingface_hub": {"embed/models.py"},
+    "prefect": {"flows/ingest.py"},
+    "pypdf": {"connectors/parsers/pdf.py"},
+    "docx": {"connectors/parsers/docx.py"},
+    "markdown_it": {"connectors/parsers/markdown.py"},
+    "lxml": {"connectors/parsers/tree.py"},
+    "charset_normalizer": {"connectors/charset.py"},
+    "httpx": {"flows/wiring.py"},
+}
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """(module file, imported name) for every import in the four packages, wherever it stands in the file."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = str(path.relative_to(ROOT))
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    yield from ((name, alias.name) for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    assert node.level == 0, f"{name} imports relatively"
+                    yield name, node.module or ""
+
+
+def test_arrows_point_one_way() -> None:
+    """connectors, embed and index import none of our packages but their own; flows imports all."""
+    wrong = [
+        (path, name)
+        for path, name in imports()
+        if name.startswith("penstock.")
+        and not path.startswith("flows/")
+        and name.split(".")[1] != path.split("/")[0]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_each_library_has_one_door(library: str) -> None:
+    """Only its door imports a third-party library."""
+    users = {path for path, name in imports() if name.split(".")[0] == library}
+    assert users == DOORS[library]
+
+
+@pytest.mark.parametrize("module", ["penstock.index", "penstock.flows.cli"])
+def test_the_reader_and_the_command_line_start_light(module: str) -> None:
+    """Importing the public API or the command line loads nothing heavy."""
+    heavy = ("torch", "prefect", "sqlalchemy", "transformers", "faiss", "rich")
+    script = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_packages_are_listed_for_the_build() -> None:
+    """A folder with Python in it that setuptools does not know would be missing from the wheel."""
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {
+        "penstock." + str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert listed == found
