@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)  ## a virtual environment with everything in it
 
 demo: $(STAMP)  ## ingest the bundled documents, show the accounting, answer a question
-	@echo "── ingesting examples/ into $(DEMO_HOME)"
-	@$(BIN)/penstock ingest examples --home $(DEMO_HOME)
+	@echo "── ingesting examples/documents into $(DEMO_HOME)"
+	@$(BIN)/penstock ingest examples/documents --home $(DEMO_HOME)
 	@echo "── asking a question"
 	@$(BIN)/penstock search --home $(DEMO_HOME) -k 3 "What happens when a replica is lost?"
 

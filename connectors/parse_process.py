@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
+
 from penstock.connectors.parse_wire import LENGTH, Ask, Begun, Message, Ready, Verdict, packed
 
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 import msgspec
+
 from penstock.connectors.types import Failed, HeadingSpan, PageSpan
 
 LENGTH = struct.Struct("!I")

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
+
 from penstock.connectors.parse_wire import (
     LENGTH,
     Ask,

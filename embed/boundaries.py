@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+
 from penstock.embed.tokenize import Span
 
 ANYWHERE, WORD, SENTENCE, PARAGRAPH, HEADING = range(5)

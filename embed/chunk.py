@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+
 from penstock.embed.boundaries import HEADING, Boundaries
 from penstock.embed.tokenize import Span, Tokenizer
 from penstock.embed.types import Chunk

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.embed import models
 from penstock.embed.models import Model, UnknownModel
 from penstock.embed.precision import Precision, choose, cpu_flags

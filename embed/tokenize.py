@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
+
 from penstock.embed.models import Model, UnknownModel
 
 

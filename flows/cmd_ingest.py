@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import msgspec
+
 from penstock.flows import home as homes
 from penstock.flows import render
 from penstock.flows.accounting import Accounting, IngestRequest
@@ -28,7 +29,8 @@ def ingest(arguments: argparse.Namespace, console: Console) -> int:
     """Bring the index in step with the targets. The exit code is the account's, 0 for a dry run."""
     ctx = context(arguments)
     targets = _targets(arguments, ctx)
-    homes.create(ctx.home)
+    if not arguments.dry_run:
+        homes.create(ctx.home)
     return _run(_request(arguments, ctx, targets, arguments.dry_run), console)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+
 from penstock.flows import questions, render
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened
@@ -17,6 +18,7 @@ from penstock.flows.questions import Question
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
     from penstock.embed.types import Encoder
     from penstock.flows.settings import Settings
     from penstock.index.reader import Reader

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from penstock.flows import home as homes
 from penstock.flows import render, report
 from penstock.flows.console import Console

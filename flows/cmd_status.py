@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
+
 from penstock.flows import render, report
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened

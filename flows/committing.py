@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from penstock.flows.spool import Shard
 from penstock.index.commit import Delta, Writer
 from penstock.index.types import DocState, Row, SourceState

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from penstock.flows import home as homes
 from penstock.flows.console import Console
 from penstock.flows.settings import DEFAULT_FILE, Settings, load

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.embed.types import Encoder
 from penstock.flows import slots
 from penstock.flows.spool import Shard, VectorLog

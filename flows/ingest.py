@@ -13,17 +13,18 @@ from contextvars import ContextVar
 from typing import Any
 
 import msgspec
-from penstock.flows import summary, wiring
-from penstock.flows.accounting import Accounting, IngestRequest
-from penstock.flows.pipeline import Handle, Submit
-from penstock.flows.run import Run
-from penstock.index.errors import NoSpace, Unavailable
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
+
+from penstock.flows import summary, wiring
+from penstock.flows.accounting import Accounting, IngestRequest
+from penstock.flows.pipeline import Handle, Submit
+from penstock.flows.run import Run
+from penstock.index.errors import NoSpace, Unavailable
 
 _handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)
 """A run that the command line has planned already, so that the source is not listed twice."""

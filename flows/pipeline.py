@@ -56,6 +56,7 @@ class Pipeline:
         embedder: Embedder,
         committer: Committer,
         encoder: Callable[[], Encoder],
+        model: str,
         accounting: Accounting,
         observer: Observer,
         clock: Callable[[], float],
@@ -65,7 +66,7 @@ class Pipeline:
         self._abort = abort
         self._plans, self._adopted = plans, list(adopted)
         self._preparer, self._embedder, self._committer = preparer, embedder, committer
-        self._encoder = encoder
+        self._encoder, self._model = encoder, model
         self._accounting, self._observer = accounting, observer
         self._clock, self._stopped = clock, stopped
         self._contents = {uri: content for plan in plans for uri, content in plan.contents.items()}
@@ -133,7 +134,8 @@ class Pipeline:
             if shard.marker.chunks == 0:
                 return self._committer.commit(shard, 0, {}, wanted)
             encoder = self._encoder()
-            return self._committer.commit(shard, encoder.dim, encoder.provenance, wanted)
+            provenance = {**encoder.provenance, "model": self._model}
+            return self._committer.commit(shard, encoder.dim, provenance, wanted)
 
     def _timed(self, stage: str) -> _Timed:
         return _Timed(self._accounting.stage_seconds, stage, self._clock)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
 from penstock.connectors.types import Document, Failed, Fetched, Rejected, RetryLater, Source, StopSource
 from penstock.embed.types import Chunk
 from penstock.flows.plan import Todo

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:

@@ -230,6 +230,7 @@ class Run:
                 sources={target.source.name: target.source for target in self._targets},
             ),
             encoder=encoder or _no_encoder,
+            model=self.settings.embed.model,
             accounting=self.accounting,
             observer=self.observer,
             clock=wiring.clock,

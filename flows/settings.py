@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+
 from penstock.flows.keys import SettingsError, typed
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -64,7 +65,6 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     path: str
     type: str = "files"
-    follow_symlinks: bool = False
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     labels: tuple[str, ...] = ()
 

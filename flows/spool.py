@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+
 from penstock.index.types import DocState, DocText, Row
 
 T = TypeVar("T")

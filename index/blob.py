@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import xxhash
+
 from penstock.index.bytesource import ByteSource, FileSource, MemorySource
 from penstock.index.errors import Corrupt, NoSpace, Unavailable
 from penstock.index.store import Store

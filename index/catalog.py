@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from penstock.index.errors import Conflict, Corrupt, Fenced, NoSpace, Unavailable, WrongIndex
-from penstock.index.types import FORMAT, BlobRef
 from sqlalchemy import exc
 from sqlalchemy.pool import NullPool
+
+from penstock.index.errors import Conflict, Corrupt, Fenced, NoSpace, Unavailable, WrongIndex
+from penstock.index.types import FORMAT, BlobRef
 
 BUSY_SECONDS = 30
 

@@ -210,6 +210,7 @@ class Writer:
             manifests.check_identity(head, delta.space, delta.identity, delta.dim)
         view = self._view(head)
         fate = effects.decide(delta, None if base.version == head.version else self._view(base), view)
+        effects.check_kept_rows(fate, places)
         sources = effects.sources(delta, base, head, view, self._report)
         if not fate.kept and not sources:
             return None, fate, files
@@ -223,7 +224,7 @@ class Writer:
             identity=delta.identity,
             dim=delta.dim,
             segment=effects.born(segment, places, fate, folder, txn, files),
-            dead=effects.bury(head, delta.space, fate, folder, txn, stores, self._report, files),
+            dead=effects.bury(head, delta.space, fate, places, folder, txn, stores, self._report, files),
             state=effects.state_runs(head, view, fate, folder, txn, files),
             texts=effects.text_runs(head, delta, fate, folder, txn, files),
             sources=sources,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.index.types import DocState, DocText, Row, SourceState
 
 STATUSES = ("indexed", "rejected", "failed", "deleted")
@@ -26,8 +27,9 @@ class Delta:
 
     `vectors`: float32 (n, dim), unit norm, may be a memmap; None or n = 0 makes a state-only commit. `rows`
     follow the vectors, one document's rows together, and belong to documents that `states` calls indexed,
-    `chunks` rows each. `texts` ascend by uri. A source that maps to None is removed: then `states` must call
-    all its documents deleted.
+    `chunks` rows each; an indexed document without any row keeps the rows that it has (touched, not changed),
+    and must be what the index serves. `texts` ascend by uri. A source that maps to None is removed: then
+    `states` must call all its documents deleted.
     """
 
     base_version: int
@@ -68,8 +70,8 @@ def check(delta: Delta) -> None:
 
 
 def check_places(delta: Delta, counts: Mapping[str, int]) -> None:
-    """Raise `ValueError` unless each document has exactly the rows that its state says."""
+    """Raise `ValueError` unless each document has exactly the rows that its state says, or none at all."""
     said = {state.uri: state.chunks for state in delta.states if state.status == "indexed"}
-    for uri in sorted(said.keys() | counts.keys()):
+    for uri in sorted(counts):
         if said.get(uri, 0) != counts.get(uri, 0):
             raise ValueError(f"{uri} has {counts.get(uri, 0)} rows, its state says {said.get(uri, 0)} chunks")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pyroaring
+
 from penstock.index import delta as deltas
 from penstock.index import segment, state
 from penstock.index.delta import Delta
@@ -58,6 +59,15 @@ def _carried(new: DocState, now: DocState | None) -> DocState:
     if new.status in ("rejected", "deleted"):
         return msgspec.structs.replace(new, chunks=0, tokens=0)
     return new
+
+
+def check_kept_rows(fate: Fate, places: Places) -> None:
+    """Raise `ValueError` for an indexed document without rows that is not what the index serves already."""
+    for uri, new in fate.kept.items():
+        if new.status == "indexed" and new.chunks and uri not in places:
+            old = fate.old.get(uri)
+            if old is None or (old.content, old.chunks) != (new.content, new.chunks):
+                raise ValueError(f"{uri} comes without rows, and is not what the index serves")
 
 
 def sources(
@@ -118,6 +128,7 @@ def bury(
     head: Manifest,
     space: str,
     fate: Fate,
+    places: Places,
     folder: Path,
     txn: str,
     stores: Sequence[Store],
@@ -127,7 +138,7 @@ def bury(
     """New dead bitmaps for the segments that hold old chunks of what changed; by space, by segment id."""
     served = {uri for uri in fate.kept if uri in fate.old and fate.old[uri].chunks}
     gone = {uri for uri in served if fate.kept[uri].status in ("deleted", "rejected")}
-    renewed = {uri for uri in served if fate.kept[uri].status == "indexed"}
+    renewed = {uri for uri in served if fate.kept[uri].status == "indexed" and uri in places}
     dead: dict[str, dict[str, tuple[BlobRef, int]]] = {}
     for name, at in head.spaces.items():
         leaving = gone | renewed if name == space else gone

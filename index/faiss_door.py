@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.index.errors import Corrupt, NoSpace
 
 THREADS = 4

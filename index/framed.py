@@ -9,6 +9,7 @@ import hashlib
 from typing import TypeVar
 
 import msgspec
+
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import FORMAT
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
+
 from penstock.index import framed
 from penstock.index.errors import Corrupt
 from penstock.index.types import BlobRef

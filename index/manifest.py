@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+
 from penstock.index import framed
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (

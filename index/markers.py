@@ -8,6 +8,7 @@ Both are framed (see `framed`), written once and never changed.
 from __future__ import annotations
 
 import msgspec
+
 from penstock.index import framed
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.store import Store

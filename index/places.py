@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+
 from penstock.index import log, manifest, markers
 from penstock.index.blob import open_blob
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex

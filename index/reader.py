@@ -9,6 +9,7 @@ from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.index import places as found_at
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.places import Published

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
+
 from penstock.index import log, markers
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.index import faiss_door
 from penstock.index.types import Row
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pyroaring
 from numpy.typing import NDArray
+
 from penstock.index import faiss_door, table
 from penstock.index.blob import Blob, open_blob, seal
 from penstock.index.errors import Corrupt

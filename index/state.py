@@ -11,6 +11,7 @@ from heapq import merge
 from pathlib import Path
 
 import msgspec
+
 from penstock.index.blob import open_blob, seal
 from penstock.index.errors import Corrupt
 from penstock.index.store import Store

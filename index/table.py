@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 import zstandard
+
 from penstock.index.blob import Blob
 from penstock.index.errors import Corrupt, NoSpace
 

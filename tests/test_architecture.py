@@ -50,9 +50,7 @@ def test_arrows_point_one_way() -> None:
     wrong = [
         (path, name)
         for path, name in imports()
-        if name.startswith("penstock.")
-        and not path.startswith("flows/")
-        and name.split(".")[1] != path.split("/")[0]
+        if name.startswith("penstock.") and not path.startswith("flows/") and name.split(".")[1] != path.split("/")[0]
     ]
     assert wrong == []
 

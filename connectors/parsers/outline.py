@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+
 from penstock.connectors.parsers.parsed import one_line
 from penstock.connectors.types import HeadingSpan
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import msgspec
+
 from penstock.connectors.types import HeadingSpan, PageSpan
 
 _UNENCODABLE = re.compile("[\x00\ud800-\udfff]")

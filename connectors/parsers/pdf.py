@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import unicodedata
 
-from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, tidy
-from penstock.connectors.types import PageSpan
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
+
+from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, tidy
+from penstock.connectors.types import PageSpan
 
 _BETWEEN = "\n\n"
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}

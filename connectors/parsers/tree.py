@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lxml import etree
+
 from penstock.connectors.parsers.parsed import Unparsable
 
 _TOO_DEEP = ("depth", "huge")

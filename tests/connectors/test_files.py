@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.connectors import files as files_module
 from penstock.connectors.adhoc import AdhocSource
 from penstock.connectors.files import FilesSource

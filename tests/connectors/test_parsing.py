@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from penstock.connectors.parsing import REJECTIONS, ParserPool, ParserUnavailable, parser_names
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
-
 from tests.connectors import samples
 
 HERE = Path(__file__).parent

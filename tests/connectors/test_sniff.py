@@ -7,9 +7,9 @@ import io
 import zipfile
 
 import pytest
+
 from penstock.connectors.parsers.parsed import Unparsable
 from penstock.connectors.sniff import kind_of
-
 from tests.connectors import samples
 
 

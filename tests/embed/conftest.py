@@ -1,6 +1,7 @@
 """The real default model, loaded once for all tests of embed."""
 
 import pytest
+
 from penstock.embed import encoder, models, tokenize
 
 

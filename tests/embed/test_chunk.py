@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock.embed import tokenize
 from penstock.embed.chunk import chunk
 from penstock.embed.models import Model

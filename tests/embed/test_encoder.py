@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from penstock.embed import encoder
 from penstock.embed.encoder import NotFinite, TorchEncoder
 from penstock.embed.models import Model, UnknownModel, identity

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from penstock.embed import models
 from penstock.embed.models import Model, UnknownModel
 

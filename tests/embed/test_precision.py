@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from penstock.embed.precision import choose, cpu_flags
 
 

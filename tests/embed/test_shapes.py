@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.embed.shapes import Shapes
 
 SHAPES = Shapes(max_length=256, budget=1024)

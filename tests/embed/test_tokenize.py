@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.embed import models, tokenize
 from penstock.embed.encoder import TorchEncoder, slow_tokenizer
 from penstock.embed.models import Model, UnknownModel

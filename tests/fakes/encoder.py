@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
 from penstock.embed.types import Encoded
 
 DIM = 16
@@ -20,6 +21,7 @@ class HashEncoder:
     """`seconds` is the time for a batch of `rows`; `dies_after` batches it raises, as a lost device would."""
 
     dim = DIM
+
     def __init__(self, seconds: float = 0.0, rows: int = 4, dies_after: int | None = None) -> None:
         self.identity: dict[str, str] = {}
         self.provenance = {"device": "fake", "dtype": "float32"}

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from penstock.flows import run, wiring
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.progress import Quiet
 from penstock.index.reader import Reader
-
 from tests.fakes.encoder import HashEncoder
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+
 from penstock.connectors.types import StopSource
 from penstock.flows import cli
 from penstock.flows.accounting import Accounting, IngestRequest
@@ -116,17 +117,13 @@ def test_ingest_hands_over_what_was_asked(run: FakeRun, capsys: pytest.CaptureFi
     words = ["ingest", "docs", "--as", "manual", "--limit", "7", "--confirm-deletions", "30", "--json"]
     assert cli.main(words) == 0
     home = str(Path(".penstock").absolute())
-    assert run.asked == [
-        IngestRequest(home=home, targets=("docs",), name="manual", limit=7, confirm_deletions=30)
-    ]
+    assert run.asked == [IngestRequest(home=home, targets=("docs",), name="manual", limit=7, confirm_deletions=30)]
     shown = capsys.readouterr()
     assert json.loads(shown.out)["version"] == 5
     assert "chatters" in shown.err
 
 
-def test_ingest_json_has_the_documented_keys_and_adds_up(
-    run: FakeRun, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ingest_json_has_the_documented_keys_and_adds_up(run: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     """The contract of scripts that call it."""
     Path("docs").mkdir()
     cli.main(["ingest", "docs", "--json"])

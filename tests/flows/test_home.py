@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from penstock.flows import home as homes
 from penstock.flows.home import NoHome
 
@@ -39,9 +40,7 @@ def test_the_nearest_home_is_named_where_there_is_none(tmp_path: Path, place: st
     assert str(there) in str(caught.value)
 
 
-def test_without_any_home_the_command_that_makes_one_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_any_home_the_command_that_makes_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing was made by asking."""
     monkeypatch.setattr(homes, "nearest", lambda path: None)  # this machine may have one further up
     with pytest.raises(NoHome, match="penstock ingest PATH"):
@@ -89,9 +88,7 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path, monkeypatc
     assert homes.find(None, None) == tmp_path / ".penstock"
 
 
-def test_a_kill_while_the_mark_is_written_leaves_no_half_mark(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_the_mark_is_written_leaves_no_half_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next `create` makes it as if nothing had been."""
 
     def killed(self: Path, data: bytes) -> int:

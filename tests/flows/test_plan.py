@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.connectors.types import Gap, Item
 from penstock.flows.plan import DeletionGuard, SourcePlan, compare, defer_beyond
 from penstock.index.types import DocState

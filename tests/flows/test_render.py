@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.flows import render
 from penstock.flows.accounting import STATES, Accounting, Unbalanced
 from penstock.index.types import DocState, Finding, Hit

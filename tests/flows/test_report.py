@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from penstock.flows import cli, wiring
 from penstock.flows import home as homes
 from penstock.flows.report import ReplicaStatus, status
@@ -50,9 +51,7 @@ def asked(home: Path, capsys: pytest.CaptureFixture[str], *words: str, code: int
     return answer
 
 
-def test_failed_documents_come_first_once_all_replicas_are_well(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_documents_come_first_once_all_replicas_are_well(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the figures of the manifest, and a warning that both replicas are on one disk."""
     shown = asked(home, capsys, "status")
     assert shown["verdict"] == "Incomplete: failed documents (1) are tried again by the next run."

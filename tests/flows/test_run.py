@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from penstock.connectors.files import FilesSource
 from penstock.connectors.types import Fetched, Item, RetryLater
 from penstock.flows import home as homes
@@ -16,7 +17,6 @@ from penstock.flows.exits import UsageError
 from penstock.flows.settings import load
 from penstock.index.commit import Delta
 from penstock.index.errors import WrongIndex
-
 from tests.fakes.encoder import HashEncoder
 from tests.flows.conftest import World
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.flows.settings import SettingsError, load
 
 
@@ -103,9 +104,7 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
         ("home = 'x'\nbroken", "line 2", "not valid TOML"),
     ],
 )
-def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(
-    tmp_path: Path, text: str, key: str, fix: str
-) -> None:
+def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(tmp_path: Path, text: str, key: str, fix: str) -> None:
     """One line: the file, the key, what to write instead."""
     message = refusal(tmp_path, text)
     assert key in message

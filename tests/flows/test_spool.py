@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock.flows.spool import Shard, ShardWriter, VectorLog, leftovers
 from penstock.index.types import DocState, DocText, Row
 

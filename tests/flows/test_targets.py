@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from penstock.flows.exits import UsageError
 from penstock.flows.targets import resolve
 from penstock.index.types import SourceState

@@ -11,6 +11,7 @@ import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from penstock.index import blob, bytesource
 from penstock.index.blob import check, key, open_blob, seal, trailer_size
 from penstock.index.errors import Corrupt, Unavailable

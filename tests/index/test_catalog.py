@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from penstock.index import catalog as module
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.errors import Conflict, Corrupt, Fenced, Unavailable, WrongIndex

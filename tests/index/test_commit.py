@@ -6,15 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+
 from penstock.index import markers
 from penstock.index.catalog import Catalog
 from penstock.index.commit import Committed, Delta, Writer
 from penstock.index.errors import Conflict, Fenced, NoSpace, Unavailable, Unknown, WrongIndex
 from penstock.index.state import TextView
 from penstock.index.store import Store
-
 from tests.index.world import SOURCE, World, delta, served
 
 
@@ -316,3 +317,24 @@ def test_a_state_only_commit_has_no_segment(world: World, writer: Writer) -> Non
     assert writer.head().spaces["default"].segments == before
     assert np.array_equal([s.status for s in writer.states().scan()], ["indexed", "failed"])
     assert world.findings() == []
+
+
+def test_a_touched_document_keeps_its_rows(world: World, writer: Writer) -> None:
+    """An indexed state without rows moves the version token; the rows that are served stay."""
+    made = delta(0, {"s/a": "one two", "s/b": "three"})
+    writer.commit(made)
+    touched = msgspec.structs.replace(made.states[0], version="later")
+    assert writer.commit(Delta(1, [touched])) == Committed(2)
+    assert writer.states().find(["s/a"])["s/a"].version == "later"
+    assert served(writer.head(), world.stores()) == {"s/a": ["one", "two"], "s/b": ["three"]}
+    assert world.findings() == []
+
+
+def test_a_document_without_rows_that_is_not_served_is_refused(writer: Writer) -> None:
+    """Nobody may claim rows that are not there."""
+    made = delta(0, {"s/a": "one two"})
+    writer.commit(made)
+    changed = msgspec.structs.replace(made.states[0], version="later", content="other")
+    with pytest.raises(ValueError, match="without rows"):
+        writer.commit(Delta(1, [changed]))
+    assert writer.head().version == 1

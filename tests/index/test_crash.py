@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from penstock.index import commit, recover
 
+from penstock.index import commit, recover
 from tests.index.crash_child import CHANGE
 from tests.index.world import World, delta, served
 

@@ -9,6 +9,7 @@ from importlib import metadata
 import faiss
 import numpy as np
 import pytest
+
 from penstock.index import faiss_door
 from penstock.index.blob import seal
 from penstock.index.errors import Corrupt, NoSpace

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.index import framed, log
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.store import LocalStore

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.index import manifest as manifests
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (

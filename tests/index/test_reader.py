@@ -11,10 +11,10 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+
 from penstock.index import Reader, blob, log, manifest, markers
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import FORMAT
-
 from tests.index.world import DIM, World, delta
 
 DOCS = {"s/a": "one two three", "s/b": "four five", "s/c": "six"}

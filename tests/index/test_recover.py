@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from penstock.index import framed, markers
 from penstock.index.catalog import Catalog
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.liveness import FileLock
-
 from tests.index.world import World, delta, served
 
 

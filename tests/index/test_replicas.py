@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+
 from penstock.index import blob, log, markers
 from penstock.index import manifest as manifests
 from penstock.index.catalog import Ratified

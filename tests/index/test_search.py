@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock.index import search
 from penstock.index.search import score, top_k
 from penstock.index.types import Row

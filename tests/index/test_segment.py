@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pyroaring
 import pytest
+
 from penstock.index.blob import key
 from penstock.index.errors import Corrupt
 from penstock.index.segment import Segment, build, dead_blob, read_dead

@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from penstock.index.blob import key
 from penstock.index.errors import Corrupt
 from penstock.index.state import StateView, TextView, merge_plan, write_run, write_texts

@@ -7,10 +7,10 @@ import itertools
 import os
 
 import pytest
+
 from penstock.index import store as store_module
 from penstock.index.errors import NoSpace, Unavailable
 from penstock.index.store import LocalStore
-
 from tests.suites.store_suite import StoreSuite
 
 

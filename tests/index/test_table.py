@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from penstock.index import table
 from penstock.index.errors import Corrupt
 from penstock.index.table import Table, write

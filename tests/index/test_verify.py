@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from penstock.index import invariants
 from penstock.index.types import DocState
 from penstock.index.verify import verify
-
 from tests.index.world import World, delta
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+
 from penstock.index.commit import Delta, Writer
 from penstock.index.segment import Segment
 from penstock.index.store import LocalStore, Store

@@ -26,7 +26,9 @@ COMMAND = [sys.executable, "-m", "penstock.flows.cli"]
 def penstock(*words: str, check: tuple[int, ...] = (0,)) -> str:
     done = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
     if done.returncode not in check:
-        sys.exit(f"penstock {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]} {done.stdout[-2000:]}")
+        sys.exit(
+            f"penstock {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]} {done.stdout[-2000:]}"
+        )
     return done.stdout
 
 

@@ -9,12 +9,12 @@ import docx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pypdf import PageObject
+
 from penstock.connectors.parsers import docx as word
 from penstock.connectors.parsers import html, markdown, pdf, text
 from penstock.connectors.parsers.outline import Heading, spans
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, tidy
-from pypdf import PageObject
-
 from tests.connectors import samples
 
 
