@@ -33,7 +33,7 @@ _handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)
 async def _store_was_away(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Retry condition: a store that did not answer may answer soon; a full disk will not empty itself."""
     try:
-        await state.result()  # type: ignore[misc]
+        await state.result()
     except NoSpace:
         return False
     except Unavailable:
@@ -77,7 +77,7 @@ _TASKS = {"prepare": prepare, "embed": embed, "commit": commit}
     description="Bring the index in step with its sources.",
     retries=0,
     persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=4),  # type: ignore[arg-type]
+    task_runner=ThreadPoolTaskRunner(max_workers=4),
 )
 def ingest(
     sources: list[str] | None = None,

@@ -22,7 +22,7 @@ from penstock.flows.plan import Todo
 from penstock.flows.spool import Shard, ShardWriter
 from penstock.index.types import DocState, DocText, Row
 
-_Prepared = tuple[DocState, DocText | None, list[tuple[Row, Sequence[int]]]]
+_Prepared = tuple[DocState, DocText | None, Sequence[tuple[Row, Sequence[int]]]]
 
 
 class Parse(Protocol):
@@ -48,7 +48,7 @@ class ShardLimits:
 
     def token_budget(self, number: int, tokens_per_second: float) -> int:
         """Tokens for shard `number` (from 0) on a device that does `tokens_per_second` (0: unknown)."""
-        ramp = self.first_tokens * self.growth ** min(number, 20)
+        ramp = self.first_tokens * int(self.growth ** min(number, 20))
         device = int(self.seconds * tokens_per_second) if tokens_per_second else ramp
         return max(1, min(self.tokens, ramp, device))
 
