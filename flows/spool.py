@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -54,6 +54,10 @@ class ShardLock:
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
 
+    def wait(self) -> None:
+        """Wait until the lock is ours."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
     def acquire(self) -> bool:
         """True if the lock is ours now; False if another process works on the shard."""
         try:
@@ -73,10 +77,12 @@ class ShardWriter:
     """Fills one shard, document by document, in order of uri. Nothing counts before `close`."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True)
         self.directory = directory
-        self.lock = ShardLock(directory)
-        self.lock.acquire()
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(directory.parent):  # or `leftovers` of another run finds it unlocked, and empty
+            directory.mkdir()
+            self.lock = ShardLock(directory)
+            self.lock.acquire()
         self.chunks = 0
         self.tokens = 0
         self.documents = 0
@@ -215,9 +221,8 @@ class VectorLog:
 def leftovers(spool: Path) -> Iterator[Shard]:
     """Complete, sound shards that no living process works on, locked for us. What is not sound is removed."""
     for directory in sorted(path for path in spool.iterdir() if path.is_dir() and path.name.startswith("shard-")):
-        lock = ShardLock(directory)
-        if not lock.acquire():
-            lock.release()
+        lock = _unlocked(directory)
+        if lock is None:
             continue
         marker = _sound_marker(directory)
         if marker is None:
@@ -225,6 +230,30 @@ def leftovers(spool: Path) -> Iterator[Shard]:
             lock.release()
             continue
         yield Shard(directory, marker, lock)
+
+
+def _unlocked(directory: Path) -> ShardLock | None:
+    """The lock, ours now; None if another run works on the shard, or has removed it meanwhile."""
+    with _alone(directory.parent):
+        try:
+            lock = ShardLock(directory)
+        except FileNotFoundError:
+            return None
+        if lock.acquire():
+            return lock
+    lock.release()
+    return None
+
+
+@contextmanager
+def _alone(spool: Path) -> Iterator[None]:
+    """One process at a time, for the moment between making a shard's directory and locking it."""
+    lock = ShardLock(spool)
+    try:
+        lock.wait()
+        yield
+    finally:
+        lock.release()
 
 
 def _sound_marker(directory: Path) -> Marker | None:

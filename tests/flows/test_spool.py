@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,28 @@ def test_a_shard_without_its_marker_is_removed(tmp_path: Path) -> None:
     writer.lock.release()
     assert list(leftovers(tmp_path)) == []
     assert not (tmp_path / "shard-1").exists()
+
+
+def test_a_shard_that_is_just_being_made_is_nobodys_leftover(tmp_path: Path) -> None:
+    """Another run that looks for leftovers never takes a directory away from whoever makes it."""
+    (tmp_path / "shard-0").mkdir()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            for shard in leftovers(tmp_path):
+                shard.lock.release()
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            for number in range(300):
+                shard = fill(tmp_path / f"shard-{number + 1}", documents=1)
+                assert len(list(shard.states())) == 1
+                shard.discard()
+        finally:
+            done.set()
+        looking.result()
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "ids.u32", "states.jsonl", "shard.json"])
