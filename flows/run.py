@@ -7,6 +7,7 @@ A run that finds nothing to do loads no model and starts nothing.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,7 @@ from penstock.flows.spool import leftovers
 from penstock.flows.stop import Stop, on_signals
 from penstock.flows.targets import Target, resolve
 from penstock.index.commit import Writer
+from penstock.index.errors import NoSpace
 from penstock.index.types import FORMAT, Manifest, Membership
 
 Engine = Callable[[Callable[[Submit], None]], None]
@@ -105,11 +107,12 @@ class Run:
 
     def _plan(self) -> None:
         self.observer.stage("opening the index")
+        self._identity = wiring.identity(self.settings)  # a wrong model is refused before anything is made
         home = (
             homes.create(Path(self.request.home)) if not self.request.dry_run else homes.Home(Path(self.request.home))
         )
         head, states = self._open(home)
-        self._identity = wiring.identity_for(head, self.settings)
+        wiring.check_identity(head, self._identity)
         self._targets = resolve(
             self.request.targets,
             name=self.request.name,
@@ -240,6 +243,10 @@ class Run:
         accounted = self._accounted()
         try:
             engine(pipeline.run)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(f"{home.spool}: the disk is full; nothing is damaged: make room and run again") from error
+            raise
         finally:
             pipeline.release()
         done = self._accounted() - accounted

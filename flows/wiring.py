@@ -171,24 +171,27 @@ def deletion_guard(settings: Settings, confirmed: int) -> DeletionGuard:
 # ── the model ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def identity_for(head: Manifest, settings: Settings) -> dict[str, str]:
-    """What vectors of this run are, checked against what the index holds.
+def identity(settings: Settings) -> dict[str, str]:
+    """What vectors of this run are: the model's identity and the chunking.
 
-    Read from the model's files: nothing is loaded. Raises `UnknownModel`; `WrongIndex` if the index was made
-    with another model or other chunks.
+    Read from the model's files: nothing is loaded. Raises `UnknownModel`, `SettingsError`.
     """
     from penstock.embed import chunk, models
 
     size, overlap = _chunking(settings)
-    mine = {
+    return {
         **models.model_identity(settings.embed.model),
         "chunker": chunk.VERSION,
         "chunk_tokens": str(size),
         "overlap_tokens": str(overlap),
     }
+
+
+def check_identity(head: Manifest, mine: Mapping[str, str]) -> None:
+    """Raise `WrongIndex` if the index was made with another model or other chunks."""
     space = head.spaces.get(head.live)
     if space is None or space.identity == mine:
-        return mine
+        return
     differ = sorted(key for key in {*mine, *space.identity} if mine.get(key) != space.identity.get(key))
     said = ", ".join(f"{key} {_short(space.identity.get(key))} there, {_short(mine.get(key))} here" for key in differ)
     raise WrongIndex(
