@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from penstock.flows.console import Console, standard
 from penstock.flows.exits import UsageError
+from penstock.flows.stop import leave
 
 EXITS = """\
 exit codes:
@@ -57,6 +58,13 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; raises nothing."""
+    code = _main(argv)
+    if argv is None:  # this is the process, not a call
+        leave(code)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     console = standard("--json" in words, bool({"-v", "--verbose"} & set(words)))
     try:

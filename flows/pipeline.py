@@ -56,6 +56,7 @@ class Pipeline:
         embedder: Embedder,
         committer: Committer,
         encoder: Callable[[], Encoder],
+        loaded: Callable[[], bool],
         model: str,
         accounting: Accounting,
         observer: Observer,
@@ -66,7 +67,7 @@ class Pipeline:
         self._abort = abort
         self._plans, self._adopted = plans, list(adopted)
         self._preparer, self._embedder, self._committer = preparer, embedder, committer
-        self._encoder, self._model = encoder, model
+        self._encoder, self._loaded, self._model = encoder, loaded, model
         self._accounting, self._observer = accounting, observer
         self._clock, self._stopped = clock, stopped
         self._contents = {uri: content for plan in plans for uri, content in plan.contents.items()}
@@ -125,7 +126,8 @@ class Pipeline:
     def _embed(self, shard: Shard) -> Embedded:
         if shard.marker.chunks:
             with self._timed("load model"):
-                self._encoder()
+                if not self._loaded():
+                    return Embedded(complete=False)
         with self._timed("embed"):
             return self._embedder.embed(shard)
 

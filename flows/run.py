@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from penstock.flows.progress import Observer
 from penstock.flows.proof import prove
 from penstock.flows.settings import Settings, load
 from penstock.flows.spool import leftovers
-from penstock.flows.stop import Stop, on_signals
+from penstock.flows.stop import LOADING, Stop, interrupted_by_sigterm, on_signals
 from penstock.flows.targets import Target, resolve
 from penstock.index.commit import Writer
 from penstock.index.errors import NoSpace
@@ -44,16 +44,17 @@ def ingest(request: IngestRequest, observer: Observer) -> Accounting:
     Raises what a run that could not finish raises: `UsageError`, `SettingsError`, `StopSource`,
     `WrongIndex`, `Unavailable`, …; what was acknowledged before stays, and the spool is kept.
     """
-    run = Run(request, observer)
-    finished = run.plan()
-    if finished is not None:
-        return finished
-    if not wiring.prefect_answers(observer.note):
-        return run.execute(on_threads)
-    # Imported only here: prefect takes a second, and nobody needs it where no server listens.
-    from penstock.flows.ingest import record
+    with interrupted_by_sigterm():
+        run = Run(request, observer)
+        finished = run.plan()
+        if finished is not None:
+            return finished
+        if not wiring.prefect_answers(observer.note):
+            return run.execute(on_threads)
+        # Imported only here: prefect takes a second, and nobody needs it where no server listens.
+        from penstock.flows.ingest import record
 
-    return record(run)
+        return record(run)
 
 
 def on_threads(pipeline: Callable[[Submit], None]) -> None:
@@ -209,7 +210,7 @@ class Run:
         size = sum(plan.bytes for plan in self._plans)
         self.observer.planned(work, size)
         self.observer.stage("loading the model")
-        encoder = _InBackground(lambda: wiring.encoder(self.settings)) if work else None
+        encoder = _InBackground(lambda: wiring.encoder(self.settings), self.stop) if work else None
         home = homes.Home(Path(self.request.home))
         pool = self._stack.enter_context(wiring.parser_pool(self.settings))
         preparer = wiring.preparer(
@@ -233,6 +234,7 @@ class Run:
                 sources={target.source.name: target.source for target in self._targets},
             ),
             encoder=encoder or _no_encoder,
+            loaded=encoder.loaded if encoder else lambda: True,
             model=self.settings.embed.model,
             accounting=self.accounting,
             observer=self.observer,
@@ -300,9 +302,10 @@ class Run:
 class _InBackground:
     """Loads the encoder on a thread, beside whatever else has to start; blocks where it is needed first."""
 
-    def __init__(self, load_encoder: Callable[[], Encoder]) -> None:
+    def __init__(self, load_encoder: Callable[[], Encoder], stopped: Callable[[], bool]) -> None:
         self._future: Future[Encoder] = Future()
-        thread = threading.Thread(target=self._load, args=(load_encoder,), name="load-model", daemon=True)
+        self._stopped = stopped
+        thread = threading.Thread(target=self._load, args=(load_encoder,), name=LOADING)
         thread.start()
 
     def _load(self, load_encoder: Callable[[], Encoder]) -> None:
@@ -310,6 +313,13 @@ class _InBackground:
             self._future.set_result(load_encoder())
         except BaseException as error:
             self._future.set_exception(error)
+
+    def loaded(self) -> bool:
+        """Wait for it. False if a stop was requested first: nobody waits seconds for what is not needed then."""
+        while not wait((self._future,), timeout=0.1).done:
+            if self._stopped():
+                return False
+        return True
 
     def __call__(self) -> Encoder:
         return self._future.result()

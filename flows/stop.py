@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
+LOADING = "load-model"
+"""The name of the thread that loads a model."""
 
 
 class Stop:
@@ -43,9 +46,40 @@ def on_signals(stop: Stop, told: Callable[[str], None]) -> Iterator[None]:
         if stop():
             os._exit(INTERRUPTED)
         stop.request()
-        told("stopping: the commit in hand is finished first; once more ends at once")
+        with suppress(Exception):  # the signal may have come in the middle of a line being written
+            told("stopping: the commit in hand is finished first; once more ends at once")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handling({signal.SIGINT: handle, signal.SIGTERM: handle}):
+        yield
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """While inside, SIGTERM raises `KeyboardInterrupt` as SIGINT does: before there is anything to finish."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handling({signal.SIGTERM: signal.default_int_handler}):
+        yield
+
+
+def leave(code: int) -> None:
+    """End the process here if a model is still being loaded; else return.
+
+    Nobody waits for it any more, waiting takes seconds, and the interpreter cannot be torn down around a library
+    that is just being loaded. Where Prefect takes part it is waited for: Prefect sends its last logs at exit.
+    """
+    if "prefect" in sys.modules or all(thread.name != LOADING for thread in threading.enumerate()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+@contextmanager
+def _handling(handlers: Mapping[signal.Signals, Callable[[int, FrameType | None], object]]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -67,7 +67,8 @@ def main(argument: str) -> int:
     if child.die_at:
         arm(dying(child.die_at, child.times))
     print("ready", file=sys.stderr, flush=True)
-    return cli.main(["ingest", *child.targets, "--home", child.home, "--json"])
+    sys.argv = ["penstock", "ingest", *child.targets, "--home", child.home, "--json"]
+    return cli.main()
 
 
 def dying(point: str, times: int) -> Callable[[str], None]:
