@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from penstock.flows.console import Console, standard
 from penstock.flows.exits import UsageError
-from penstock.flows.stop import leave
 
 EXITS = """\
 exit codes:
@@ -60,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; raises nothing."""
     code = _main(argv)
     if argv is None:  # this is the process, not a call
+        from penstock.flows.stop import leave
+
         leave(code)
     return code
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -24,6 +27,7 @@ from penstock.flows import summary, wiring
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.pipeline import Handle, Submit
 from penstock.flows.run import Run
+from penstock.flows.settings import load
 from penstock.index.errors import NoSpace, Unavailable
 
 _handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)
@@ -72,8 +76,20 @@ def commit(number: int, stage: Callable[[], Any]) -> Any:
 _TASKS = {"prepare": prepare, "embed": embed, "commit": commit}
 
 
+def _run_name() -> str:
+    """`ingest handbook, wiki`: what a person looks for in the list of runs."""
+    given = flow_run.parameters
+    sources = given.get("sources") or []
+    if not sources and given.get("config"):
+        with suppress(Exception):  # what is wrong with the settings, the run itself will say
+            sources = list(load(Path(given["config"])).sources)
+    names = ", ".join(PurePath(source).name or source for source in sources)
+    return f"ingest {names or 'everything configured'}"[:100]
+
+
 @flow(
     name="penstock-ingest",
+    flow_run_name=_run_name,
     description="Bring the index in step with its sources.",
     retries=0,
     persist_result=False,

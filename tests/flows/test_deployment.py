@@ -1,0 +1,226 @@
+"""A real Prefect server, worker and deployment, and the command line beside them. One of each for all tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from penstock.index.reader import Reader
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+SECONDS = 120.0
+"""The patience for anything here: far beyond what it takes."""
+
+
+class Prefect:
+    """A server of our own, with its own home. Ends with everything that was started through it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.url,
+            "PREFECT_SERVER_API_PORT": str(self.port),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_ENABLED": "false",
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_CLI_PROMPT": "false",
+            "DO_NOT_TRACK": "1",
+            "OMP_NUM_THREADS": "2",
+            "PENSTOCK_SLOTS": str(folder / "slots"),
+        }
+
+    def start(self, *words: str, cwd: Path) -> None:
+        """Start a process that stays, in a process group of its own; its output goes to a file."""
+        with open(self.folder / f"{words[0]}.log", "ab") as log:
+            self._started.append(
+                subprocess.Popen(
+                    [BIN / "prefect", *words],
+                    cwd=cwd,
+                    env=self.environment | {"PWD": str(cwd)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def command(self, *words: str | Path, cwd: Path, url: str | None = None) -> subprocess.CompletedProcess[str]:
+        # As a shell does: prefect.yaml takes the folder to run in from $PWD.
+        environment = self.environment | {"PWD": str(cwd), "PREFECT_API_URL": self.url if url is None else url}
+        return subprocess.run(
+            [str(word) for word in words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
+
+    def ask(self, path: str, **filters: Any) -> Any:
+        return httpx.post(f"{self.url}/{path}", json=filters, timeout=30).raise_for_status().json()
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """Every flow run by id."""
+        return {run["id"]: run for run in self.ask("flow_runs/filter")}
+
+    def until_it_answers(self) -> None:
+        for _ in patience():
+            try:
+                if httpx.get(f"{self.url}/health", timeout=5).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+
+    def until_final(self, run: str) -> dict[str, Any]:
+        for _ in patience():
+            state = self.runs()[run]
+            if state["state_type"] in FINAL:
+                return state
+        raise AssertionError
+
+    def end(self) -> None:
+        for process in reversed(self._started):
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait()
+
+
+def patience() -> Iterator[None]:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.25)
+    raise AssertionError(f"nothing came of it in {SECONDS:.0f} s")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    server = Prefect(tmp_path_factory.mktemp("prefect"))
+    try:
+        server.start("server", "start", "--port", str(server.port), cwd=server.folder)
+        server.until_it_answers()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What somebody has who deploys: the deployment file, the settings, documents. No checkout."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "prefect.yaml", folder)
+    shutil.copy(ROOT / "penstock.toml", folder)
+    shutil.copytree(ROOT / "examples" / "documents", folder / "examples" / "documents")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect: Prefect, project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The flow run of the deployment, ended. The worker stands where a `flows` package of its own would break it."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "flows").mkdir()
+    (elsewhere / "flows" / "__init__.py").write_text("raise RuntimeError('the wrong flows package')\n")
+    for words in (
+        ("work-pool", "create", "penstock", "--type", "process"),
+        ("--no-prompt", "deploy", "--all"),
+    ):
+        done = prefect.command(BIN / "prefect", *words, cwd=project)
+        assert done.returncode == 0, done.stderr + done.stdout
+    prefect.start("worker", "start", "--pool", "penstock", cwd=elsewhere)
+    done = prefect.command(BIN / "prefect", "deployment", "run", "penstock-ingest/ingest", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (run,) = (run for run in prefect.runs().values() if run["state_type"] != "SCHEDULED" or not run["auto_scheduled"])
+    return prefect.until_final(run["id"])
+
+
+def penstock(prefect: Prefect, *words: str | Path, cwd: Path, url: str | None = None) -> tuple[dict[str, Any], str]:
+    """(the JSON answer, stderr) of a command that has to succeed."""
+    done = prefect.command(BIN / "penstock", *words, "--json", cwd=cwd, url=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_a_deployed_run_completes_from_any_directory(prefect: Prefect, deployed: dict[str, Any]) -> None:
+    """The flow is found as installed, whatever lies where the worker stands; the run says what it did."""
+    log = (prefect.folder / "worker.log").read_text(errors="replace")
+    assert (deployed["state_type"], deployed["name"]) == ("COMPLETED", "ingest examples"), log[-3000:]
+    assert "9 indexed" in deployed["state"]["message"]
+
+
+def test_its_stages_are_tasks(prefect: Prefect, deployed: dict[str, Any]) -> None:
+    """Prefect shows shards going through three stages, never single documents."""
+    tasks = prefect.ask("task_runs/filter", flow_runs={"id": {"any_": [deployed["id"]]}})
+    assert {"prepare 1", "embed 1", "commit 1"} <= {task["name"] for task in tasks}
+    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+    assert len(tasks) < 9
+
+
+def test_its_artifact_is_the_account(prefect: Prefect, deployed: dict[str, Any]) -> None:
+    """The page of the run shows the accounting table, with the figures of the run, and that it adds up."""
+    (artifact,) = prefect.ask("artifacts/filter", flow_runs={"id": {"any_": [deployed["id"]]}})
+    assert artifact["key"] == "penstock-ingest"
+    for row in ("| indexed | 9 |", "| rejected | 3 |", "| deferred | 0 |", "| **listed** | **12** | adds up |"):
+        assert row in artifact["data"]
+
+
+def test_what_it_indexed_is_searchable(deployed: dict[str, Any], project: Path) -> None:
+    """The home is where the deployment file was, and it answers."""
+    with Reader.open(project / ".penstock") as reader:
+        query = np.ones((1, reader.manifest.spaces[reader.manifest.live].dim), dtype=np.float32)
+        (hits,) = reader.search(query, 1000)
+    assert {hit.uri for hit in hits} >= {"examples/replicas.md", "examples/capacity-planning.pdf"}
+    assert len({hit.uri for hit in hits}) == 9
+
+
+def test_a_run_with_nothing_to_do_makes_no_flow_run(prefect: Prefect, deployed: dict[str, Any], project: Path) -> None:
+    """A schedule that finds nothing new from the command line leaves Prefect alone, and starts no server."""
+    before = set(prefect.runs())
+    account, _ = penstock(prefect, "ingest", cwd=project)
+    assert (account["unchanged"], account["indexed"]) == (9, 0)
+    assert set(prefect.runs()) == before
+
+
+def test_the_command_line_is_recorded_where_prefect_answers(
+    prefect: Prefect, deployed: dict[str, Any], project: Path
+) -> None:
+    """With PREFECT_API_URL set, an ingest that finds something to do is a flow run too, with the same account."""
+    (project / "examples" / "documents" / "replicas.md").unlink()
+    before = set(prefect.runs())
+    account, _ = penstock(prefect, "ingest", cwd=project)
+    (new,) = (run for name, run in prefect.runs().items() if name not in before)
+    assert (new["name"], new["state_type"], account["deleted"]) == ("ingest examples", "COMPLETED", 1)
+    assert "1 deleted" in new["state"]["message"]
+
+
+def test_a_prefect_that_does_not_answer_is_said_and_gone_without(prefect: Prefect, project: Path) -> None:
+    """A lost server costs its record, not the ingest."""
+    (project / "notes").mkdir()
+    (project / "notes" / "empty.txt").write_text("")  # rejected: nobody waits for a model
+    nobody = f"http://127.0.0.1:{free_port()}/api"
+    account, err = penstock(prefect, "ingest", "notes", cwd=project, url=nobody)
+    assert account["rejected"] == 1
+    assert f"{nobody} does not answer" in err
