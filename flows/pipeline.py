@@ -71,6 +71,8 @@ class Pipeline:
         self._accounting, self._observer = accounting, observer
         self._clock, self._stopped = clock, stopped
         self._contents = {uri: content for plan in plans for uri, content in plan.contents.items()}
+        self._expected = sum(len(plan.todo) for plan in plans) + sum(len(a.wanted) for a in self._adopted)
+        self._ended = 0
         self.landed: dict[str, DocState] = {}
         """Every document that this run committed, as it was committed."""
 
@@ -83,7 +85,8 @@ class Pipeline:
             raise
         finally:
             self._preparer.close()
-        if not self._stopped():
+        # A renamed document is a new one and a gone one: while the new one waits, the old one stays.
+        if not self._stopped() or self._ended >= self._expected:
             self._deletions()
 
     def release(self) -> None:
@@ -152,6 +155,7 @@ class Pipeline:
             self._preparer.tokens_per_second = account.tokens_per_second
 
     def _commit_done(self, landed: Landed) -> None:
+        self._ended += len(landed.states) + len(landed.dropped)
         self._count(landed)
         self._observer.advanced(len(landed.states), 0)
         if landed.states:

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from penstock.flows.accounting import Accounting, IngestRequest
+from penstock.flows.progress import Quiet
+from penstock.flows.run import Run, on_threads
+from penstock.flows.stop import Stop
 from penstock.index.reader import Reader
 from tests.flows.children import ended, running, served, sound, until
 from tests.flows.conftest import World
@@ -103,3 +107,24 @@ def test_a_signal_while_it_lists_is_an_interruption(world: World, child: Child, 
     assert "same command again goes on" in answer["error"]["message"]
     assert "Traceback" not in err
     assert world.ingest().exit_code() == 0
+
+
+def test_a_stop_never_leaves_a_complete_account_with_deletions_to_do(world: World) -> None:
+    """Gone documents are deleted if nothing else is left to do; else they wait, and the exit code says 1."""
+    for name in "abcdef":
+        world.write(f"{name}.txt", f"text {name}")
+    world.ingest()
+    (world.docs / "a.txt").unlink()
+    account = _stopped_before_it_began(world)
+    assert (account.deleted, account.exit_code()) == (1, 0)
+    (world.docs / "b.txt").rename(world.docs / "z.txt")
+    account = _stopped_before_it_began(world)
+    assert (account.deleted, account.deferred, account.exit_code()) == (0, 1, 1)
+    assert ("docs/b.txt", "text b") in world.rows()
+
+
+def _stopped_before_it_began(world: World) -> Accounting:
+    stop = Stop()
+    planned = Run(IngestRequest(home=str(world.home), targets=(str(world.docs),)), Quiet(), stop)
+    stop.request()
+    return planned.execute(on_threads)
