@@ -295,9 +295,3 @@ def _lines(path: Path, decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
     with open(path, "rb") as stream:
         for line in stream:
             yield decoder.decode(line)
-
-
-def size(spool: Path) -> tuple[int, int]:
-    """(shards, bytes) that lie in the spool."""
-    shards = [path for path in spool.glob("shard-*") if path.is_dir()]
-    return len(shards), sum(f.stat().st_size for d in shards for f in d.iterdir() if f.is_file())
