@@ -32,7 +32,7 @@ def running(child: Child, slots: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.flows.ingest_child", msgspec.json.encode(child).decode()],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PENSTOCK_SLOTS": str(slots)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PENSTOCK_SLOTS": str(slots), "PREFECT_API_URL": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

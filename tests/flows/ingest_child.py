@@ -59,7 +59,6 @@ class Logged(HashEncoder):
 
 def main(argument: str) -> int:
     child = msgspec.json.decode(argument, type=Child)
-    wiring.prefect_answers = lambda note: False
     wiring.encoder = lambda settings: slow(child.load_seconds, lambda: Logged(child))
     wiring.listing = after(child.list_seconds, wiring.listing)
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=child.shard_tokens, growth=1)  # type: ignore[misc]

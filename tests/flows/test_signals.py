@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.progress import Quiet
-from penstock.flows.run import Run, on_threads
+from penstock.flows.run import Run
 from penstock.flows.stop import Stop
 from penstock.index.reader import Reader
 from tests.flows.children import ended, running, served, sound, until
@@ -127,4 +128,5 @@ def _stopped_before_it_began(world: World) -> Accounting:
     stop = Stop()
     planned = Run(IngestRequest(home=str(world.home), targets=(str(world.docs),)), Quiet(), stop)
     stop.request()
-    return planned.execute(on_threads)
+    with ThreadPoolExecutor(3) as pool:
+        return planned.execute(lambda pipeline: pipeline(lambda name, number, stage: pool.submit(stage)))
