@@ -57,7 +57,7 @@ def _run(request: IngestRequest, console: Console) -> int:
     watcher = observer(console)
     try:
         # Imported once the bar is up: prefect alone takes a second.
-        from penstock.flows.run import ingest as run
+        from penstock.flows.launch import ingest as run
 
         account: Accounting = run(request, watcher)
     finally:

@@ -73,6 +73,8 @@ class Pipeline:
         self._contents = {uri: content for plan in plans for uri, content in plan.contents.items()}
         self._expected = sum(len(plan.todo) for plan in plans) + sum(len(a.wanted) for a in self._adopted)
         self._ended = 0
+        self.done = 0
+        """How many of the planned documents came to an end; deletions are not counted."""
         self.landed: dict[str, DocState] = {}
         """Every document that this run committed, as it was committed."""
 
@@ -166,6 +168,7 @@ class Pipeline:
         account.version = max(account.version, landed.version)
         for state in landed.states:
             self.landed[state.uri] = state
+            self.done += state.status != "deleted"
             match state.status:
                 case "indexed" if self._contents.get(state.uri) == state.content:
                     account.unchanged += 1

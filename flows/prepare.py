@@ -37,7 +37,11 @@ class Cut(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShardLimits:
-    """A shard closes at the first of these. The first ones of a run are small: something is searchable soon."""
+    """A shard closes at the first of these. The first ones of a run are small: something is searchable soon.
+
+    From shard `steady` on, they grow by half every ten: Prefect sees three tasks for each shard, and a run of
+    days must not bring it down. The spool keeps what a larger shard would lose.
+    """
 
     seconds: float = 60.0
     tokens: int = 8_000_000
@@ -45,11 +49,13 @@ class ShardLimits:
     wait_seconds: float = 300.0
     first_tokens: int = 20_000
     growth: int = 4
+    steady: int = 40
 
     def token_budget(self, number: int, tokens_per_second: float) -> int:
         """Tokens for shard `number` (from 0) on a device that does `tokens_per_second` (0: unknown)."""
         ramp = self.first_tokens * int(self.growth ** min(number, 20))
-        device = int(self.seconds * tokens_per_second) if tokens_per_second else ramp
+        stretch = 1.5 ** (max(0, number - self.steady) // 10)
+        device = int(self.seconds * stretch * tokens_per_second) if tokens_per_second else ramp
         return max(1, min(self.tokens, ramp, device))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -294,7 +293,7 @@ def embedder(load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], o
     )
 
 
-# ── homes and Prefect ────────────────────────────────────────────────────────────────────────────────────
+# ── homes ────────────────────────────────────────────────────────────────────────────────────
 
 
 def home_of(home: str | None, config: str | None) -> Path:
@@ -302,36 +301,3 @@ def home_of(home: str | None, config: str | None) -> Path:
     path = Path(config) if config else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
     configured = Path(load(path).home) if path else None
     return homes.find(Path(home) if home else None, configured)
-
-
-def prefect_answers(note: Callable[[str], None]) -> bool:
-    """Whether a Prefect API is configured and answers: only then is a run recorded there.
-
-    Without one, Prefect would start a temporary server for each run: see docs/decisions.
-    """
-    url = _prefect_url()
-    if not url:
-        return False
-    import httpx
-
-    try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=5.0).raise_for_status()
-    except httpx.HTTPError as error:
-        note(f"Prefect at {url} does not answer ({type(error).__name__}); this run is not recorded there")
-        return False
-    return True
-
-
-def _prefect_url() -> str:
-    """PREFECT_API_URL from the environment, else from Prefect's active profile, read without importing prefect."""
-    if "PREFECT_API_URL" in os.environ:
-        return os.environ["PREFECT_API_URL"]
-    base = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
-    path = Path(os.environ.get("PREFECT_PROFILES_PATH") or base / "profiles.toml")
-    try:
-        profiles = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return ""
-    active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
-    profile = profiles.get("profiles", {}).get(active, {})
-    return str(profile.get("PREFECT_API_URL", ""))

@@ -28,7 +28,7 @@ DOORS = {
     "markdown_it": {"connectors/parsers/markdown.py"},
     "lxml": {"connectors/parsers/tree.py"},
     "charset_normalizer": {"connectors/charset.py"},
-    "httpx": {"flows/wiring.py"},
+    "httpx": {"flows/prefect_api.py"},
 }
 
 

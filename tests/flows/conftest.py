@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import run, wiring
+from penstock.flows import launch, prefect_api, wiring
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.progress import Quiet
 from penstock.index.reader import Reader
@@ -22,7 +22,7 @@ class World:
         self.docs.mkdir(parents=True)
         self.encoder = HashEncoder()
         monkeypatch.setattr(wiring, "encoder", lambda settings: self.encoder)
-        monkeypatch.setattr(wiring, "prefect_answers", lambda note: False)
+        monkeypatch.setattr(prefect_api, "answers", lambda note: False)
         monkeypatch.chdir(path)
         monkeypatch.setenv("PENSTOCK_SLOTS", str(path / "slots"))
 
@@ -35,7 +35,7 @@ class World:
     def ingest(self, *targets: Path | str, **options: object) -> Accounting:
         words = tuple(str(target) for target in targets) or (str(self.docs),)
         request = IngestRequest(home=str(self.home), targets=words, **options)  # type: ignore[arg-type]
-        return run.ingest(request, Quiet())
+        return launch.ingest(request, Quiet())
 
     def rows(self) -> set[tuple[str, str]]:
         """(uri, text) of everything that is served."""

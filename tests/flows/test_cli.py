@@ -32,7 +32,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeRun:
-    """Stands for flows/run.py: remembers what it was asked, answers or raises as told."""
+    """Stands for flows/launch.py: remembers what it was asked, answers or raises as told."""
 
     def __init__(self) -> None:
         self.asked: list[IngestRequest] = []
@@ -50,9 +50,9 @@ class FakeRun:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     fake = FakeRun()
-    module = types.ModuleType("penstock.flows.run")
+    module = types.ModuleType("penstock.flows.launch")
     module.ingest = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "penstock.flows.run", module)
+    monkeypatch.setitem(sys.modules, "penstock.flows.launch", module)
     return fake
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -235,8 +236,8 @@ def test_an_index_of_another_model_is_refused(world: World, tmp_path: Path) -> N
 def test_nothing_named_and_nothing_configured_is_refused(world: World) -> None:
     """A run without any source says how to name one."""
     from penstock.flows.accounting import IngestRequest
+    from penstock.flows.launch import ingest
     from penstock.flows.progress import Quiet
-    from penstock.flows.run import ingest
 
     with pytest.raises(UsageError, match="nothing to ingest"):
         ingest(IngestRequest(home=str(world.home)), Quiet())
@@ -252,3 +253,29 @@ def test_metadata_and_labels_of_a_source_reach_every_hit(world: World, tmp_path:
 
     with Reader.open(world.home) as reader:
         assert reader.search(world.encoder.encode_queries(["q"]), 1)[0][0].metadata["team"] == "wing"
+
+
+def test_two_runs_of_one_source_take_turns(world: World) -> None:
+    """The second waits for the first and then finds nothing to do: nothing is embedded twice."""
+    for number in range(12):
+        world.write(f"{number:02d}.txt", f"text {number}")
+    world.encoder = HashEncoder(seconds=0.05, rows=2)
+    with ThreadPoolExecutor(2) as pool:
+        accounts = [job.result() for job in [pool.submit(world.ingest) for _ in range(2)]]
+    assert sorted(account.indexed for account in accounts) == [0, 12]
+    assert len(world.encoder.embedded) == 12
+
+
+def test_a_part_leaves_a_left_over_shard_for_the_whole(world: World) -> None:
+    """A shard that an interrupted run prepared is not thrown away because a single file was asked for."""
+    world.write("first.txt", "known already")
+    world.ingest()
+    for number in range(4):
+        world.write(f"{number}.txt", f"text {number}")
+    world.encoder = HashEncoder(dies_after=0)
+    with pytest.raises(RuntimeError):
+        world.ingest()
+    world.encoder = HashEncoder()
+    assert world.ingest(world.docs / "1.txt").indexed == 1
+    account = world.ingest()
+    assert (account.resumed, account.unchanged) == (3, 2)

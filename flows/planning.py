@@ -1,0 +1,158 @@
+"""Before anything is fetched: open the index, say which sources are meant, list them, compare, take over the spool.
+
+A source is worked on by one run at a time: its lock is taken first, and freed by the kernel when a run dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from penstock.connectors.types import Gap, Item, Source
+from penstock.flows import slots, wiring
+from penstock.flows.accounting import IngestRequest
+from penstock.flows.home import Home
+from penstock.flows.pipeline import Adopted, wanted_of
+from penstock.flows.plan import SourcePlan, compare, defer_beyond
+from penstock.flows.progress import Observer
+from penstock.flows.settings import Settings
+from penstock.flows.spool import leftovers
+from penstock.flows.targets import Target, resolve
+from penstock.index.commit import Writer
+from penstock.index.types import FORMAT, DocState, Manifest, Membership
+
+
+@dataclass(slots=True)
+class Planned:
+    """What a run is to do. `writer` is None for a dry run; `version` is the head that was compared with."""
+
+    version: int
+    identity: Mapping[str, str]
+    writer: Writer | None
+    targets: list[Target]
+    sources: dict[str, Source] = field(default_factory=dict)
+    plans: list[SourcePlan] = field(default_factory=list)
+    adopted: list[Adopted] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        return not self.adopted and all(plan.idle for plan in self.plans)
+
+    @property
+    def documents(self) -> int:
+        """How many documents are to be worked on."""
+        return sum(len(plan.todo) + len(plan.adopted) for plan in self.plans)
+
+
+class Planner:
+    """Plans one run. What it opens and locks is let go when `stack` is closed."""
+
+    def __init__(self, request: IngestRequest, settings: Settings, home: Home, observer: Observer, stack: ExitStack):
+        self._request, self._settings, self._home = request, settings, home
+        self._observer, self._stack = observer, stack
+        self._locked: set[str] = set()
+
+    def plan(self) -> Planned:
+        """List every target and compare. Raises what a source, the settings or the index refuse with."""
+        identity = wiring.identity(self._settings)  # a wrong model is refused before anything is opened
+        planned, states = self._opened(identity)
+        for target in planned.targets:
+            name = target.source.name
+            self._observer.stage(f"listing {name}")
+            source = planned.sources[name] = wiring.source(target)
+            planned.plans.append(
+                compare(
+                    name,
+                    self._counted(wiring.listing(target, source)),
+                    states(name),
+                    complete=target.complete,
+                    guard=wiring.deletion_guard(self._settings, self._request.confirm_deletions),
+                    parsers=wiring.parsers(),
+                )
+            )
+        if planned.writer is not None:
+            self._adopt(planned)
+        left = None if self._request.limit is None else max(0, self._request.limit - _taken_over(planned))
+        defer_beyond(planned.plans, left)
+        return planned
+
+    def _opened(self, identity: Mapping[str, str]) -> tuple[Planned, Callable[[str], Iterator[DocState]]]:
+        if self._request.dry_run:
+            reader = wiring.open_reader_if_any(self._settings, self._home, self._observer.note)
+            if reader is None:
+                return Planned(0, identity, None, self._resolved(_nothing_yet())), lambda name: iter(())
+            self._stack.callback(reader.close)
+            wiring.check_identity(reader.manifest, identity)
+            return Planned(reader.version, identity, None, self._resolved(reader.manifest)), reader.states
+        writer = wiring.open_writer(self._settings, self._home, self._observer.note)
+        self._stack.callback(writer.close)
+        head, targets = self._locked_targets(writer)
+        wiring.check_identity(head, identity)
+        return Planned(head.version, identity, writer, targets), lambda name: writer.states().scan(name)
+
+    def _locked_targets(self, writer: Writer) -> tuple[Manifest, list[Target]]:
+        """The targets, each with its source locked, and the head as it was after the last lock was taken."""
+        while True:
+            head = writer.head()
+            targets = self._resolved(head)
+            names = sorted({target.source.name for target in targets} - self._locked)
+            if not names:
+                return head, targets
+            for name in names:
+                self._lock(name)
+
+    def _lock(self, name: str) -> None:
+        self._stack.enter_context(
+            slots.hold(
+                f"source-{name}",
+                where=self._home.spool,
+                sleep=wiring.sleep,
+                stopped=lambda: False,
+                waiting=lambda: self._observer.note(f"another run works on {name}; waiting for it"),
+            )
+        )
+        self._locked.add(name)
+
+    def _resolved(self, head: Manifest) -> list[Target]:
+        return resolve(
+            self._request.targets,
+            name=self._request.name,
+            known=head.sources,
+            configured=wiring.configured_sources(self._settings),
+        )
+
+    def _counted(self, listing: Iterator[Item | Gap]) -> Iterator[Item | Gap]:
+        for number, entry in enumerate(listing, start=1):
+            if number % 1000 == 0:
+                self._observer.stage(f"listing: {number:,} found")
+            yield entry
+
+    def _adopt(self, planned: Planned) -> None:
+        """Take over what interrupted runs left in the spool, as far as this run still wants it."""
+        by_name = {plan.source: plan for plan in planned.plans}
+        fingerprint = wiring.fingerprint(planned.identity)
+        for shard in leftovers(self._home.spool):
+            plan = by_name.get(shard.marker.source)
+            if plan is None:
+                shard.lock.release()
+                continue
+            todo = {todo.item.uri: todo for todo in plan.todo}
+            wanted = wanted_of(shard, todo) if shard.marker.fingerprint == fingerprint else frozenset[str]()
+            if not plan.complete and any(state.uri not in wanted for state in shard.states()):
+                shard.lock.release()  # a part of the source was asked for: the rest of the shard is still good
+            elif not wanted:
+                shard.discard()
+            else:
+                plan.adopted |= wanted
+                plan.todo = [entry for entry in plan.todo if entry.item.uri not in wanted]
+                planned.adopted.append(Adopted(shard, wanted))
+
+
+def _taken_over(planned: Planned) -> int:
+    return sum(len(plan.adopted) for plan in planned.plans)
+
+
+def _nothing_yet() -> Manifest:
+    """The manifest of an index that was never made."""
+    return Manifest(FORMAT, "", 0, 0, "", "", 0.0, Membership((), 1))
