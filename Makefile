@@ -9,12 +9,13 @@ DEMO_HOME := .demo
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
-.PHONY: help demo test check unit types-links format clean
+.PHONY: help install demo test check unit proof types-links format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "── installing into $(VENV): some minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
@@ -39,6 +40,9 @@ check: $(STAMP) types-links
 
 unit: $(STAMP)
 	$(BIN)/python -m pytest
+
+proof: $(STAMP)  ## what is too heavy for make test: 20 kill -9 against the real command and the real model
+	$(BIN)/python tests/proof/kills.py --kills 20
 
 # mypy follows paths, the packages stand at the root: these links show them as penstock.*
 types-links:

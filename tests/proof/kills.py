@@ -3,7 +3,7 @@
 
     tests/proof/kills.py --kills 20 --queries q.jsonl FOLDER…      (--seed replays the moments)
 
-Everything is the real thing: the installed command, the real model, real files, kill -9. Prints one JSON
+Without folders: made-up text, and questions cut out of it. Everything is the real thing: the installed command, the real model, real files, kill -9. Prints one JSON
 object; exits 1 if a hit differs, if `verify` finds anything, or if the killed runs made no progress.
 """
 
@@ -19,6 +19,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from corpus import made_up
 
 COMMAND = [sys.executable, "-m", "penstock.flows.cli"]
 
@@ -42,18 +45,32 @@ def hits(home: Path, queries: Path) -> list[object]:
     return answers
 
 
+def made_up_corpus(work: Path) -> tuple[list[Path], Path]:
+    """A folder of about 1 MB, and a question for every tenth document."""
+    folder, queries = work / "corpus", work / "queries.jsonl"
+    folder.mkdir()
+    made_up(folder, 1.0)
+    texts = [path.read_text()[100:220] for path in sorted(folder.iterdir())[::10]]
+    queries.write_text("".join(json.dumps({"_id": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
+    return [folder], queries
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--queries", type=Path, required=True)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--queries", type=Path, help="JSON lines with _id and text")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--latest", type=float, default=12.0, help="kill at most this many seconds after the start")
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     dice = random.Random(seed)
-    folders = [str(folder.resolve()) for folder in options.folders]
     work = Path(tempfile.mkdtemp(prefix="penstock-kills-"))
+    if not options.folders:
+        options.folders, options.queries = made_up_corpus(work)
+    if options.queries is None:
+        parser.error("--queries goes with folders")
+    folders = [str(folder.resolve()) for folder in options.folders]
     started = time.monotonic()
 
     clean = json.loads(penstock("ingest", *folders, "--home", str(work / "clean"), "--json"))
