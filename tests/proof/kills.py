@@ -3,8 +3,9 @@
 
     tests/proof/kills.py --kills 20 --queries q.jsonl FOLDER…      (--seed replays the moments)
 
-Without folders: made-up text, and questions cut out of it. Everything is the real thing: the installed command, the real model, real files, kill -9. Prints one JSON
-object; exits 1 if a hit differs, if `verify` finds anything, or if the killed runs made no progress.
+Without folders: made-up text, and questions cut out of it. Everything is the real thing: the installed command,
+the real model, real files, kill -9. Prints one JSON object; exits 1 if a hit differs, if `verify` finds anything,
+or if the killed runs made no progress.
 """
 
 from __future__ import annotations
