@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
 from penstock.connectors.quoting import quoted, shown, unquoted
@@ -24,11 +24,26 @@ class FilesSource:
     """
 
     def __init__(
-        self, name: str, root: Path | str, *, clock: Callable[[], float], sleep: Callable[[float], None]
+        self,
+        name: str,
+        root: Path | str,
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        exclude: Collection[Path | str] = (),
     ) -> None:
-        """`clock` gives seconds since 1970; nothing is touched before `list` or `fetch`."""
+        """`clock` gives seconds since 1970; nothing is touched before `list` or `fetch`.
+
+        `exclude` are files and folders that are no documents although they lie below the root: an index that
+        is kept inside its own source must not be read into itself.
+        """
         self.name = name
         self._root = Path(os.path.realpath(root))
+        self._excluded = {
+            str(path.relative_to(self._root))
+            for path in (Path(os.path.realpath(path)) for path in exclude)
+            if path != self._root and path.is_relative_to(self._root)
+        }
         self._clock = clock
         self._sleep = sleep
 
@@ -82,7 +97,10 @@ class FilesSource:
                 raise StopSource(f"{shown(str(at))} is a symbolic link to a folder, and those are not followed")
         if parts and not os.path.lexists(self._root.joinpath(*parts)):
             raise StopSource(f"no such file or folder: {shown(str(self._root.joinpath(*parts)))}")
-        return None if _OURS_OR_NOT_DOCUMENTS.intersection(parts) else "/".join(parts)
+        above = {"/".join(parts[: depth + 1]) for depth in range(len(parts))}
+        if _OURS_OR_NOT_DOCUMENTS.intersection(parts) or above & self._excluded:
+            return None
+        return "/".join(parts)
 
     def _walk(self, start: str) -> Iterator[Item | Gap]:
         """Depth first, with a stack of our own: a tree may be deeper than Python's."""
@@ -112,6 +130,8 @@ class FilesSource:
             return
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
+            if path in self._excluded:
+                continue
             if shown(path) in seen:
                 yield Gap(self._uri(path), "another name in this folder looks the same as text: rename one")
             elif _is_folder(entry):

@@ -127,6 +127,8 @@ def load(
     import torch
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    if device and device.startswith("cuda") and not torch.cuda.is_available():
+        raise UnknownModel(f"[embed] device = {device!r}: torch sees no GPU here; leave it out, or say cpu")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     network = _network(model, device)
     on_gpu = device.startswith("cuda")

@@ -49,8 +49,10 @@ class Accounting(msgspec.Struct):
     resumed: int = 0
     """Documents that were already prepared or embedded by a run that was interrupted."""
     tokens_per_second: float = 0.0
+    embedded_tokens: int = 0
+    """Tokens that went through the model in this run; less than `tokens` where an interrupted run had done some."""
     padded: int = 0
-    """Tokens computed, padding counted; `tokens` does not count it."""
+    """Tokens computed, padding counted; `embedded_tokens` does not count it."""
     stage_seconds: dict[str, float] = msgspec.field(default_factory=dict)
     messages: list[str] = msgspec.field(default_factory=list)
     gaps: int = 0

@@ -29,8 +29,6 @@ def ingest(arguments: argparse.Namespace, console: Console) -> int:
     """Bring the index in step with the targets. The exit code is the account's, 0 for a dry run."""
     ctx = context(arguments)
     targets = _targets(arguments, ctx)
-    if not arguments.dry_run:
-        homes.create(ctx.home)
     return _run(_request(arguments, ctx, targets, arguments.dry_run), console)
 
 

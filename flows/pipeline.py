@@ -133,8 +133,7 @@ class Pipeline:
             with self._timed("load model"):
                 if not self._loaded():
                     return Embedded(complete=False)
-        with self._timed("embed"):
-            return self._embedder.embed(shard)
+        return self._embedder.embed(shard)
 
     def _commit(self, shard: Shard, wanted: frozenset[str] | None) -> Landed:
         with self._timed("commit"):
@@ -149,11 +148,11 @@ class Pipeline:
 
     def _embedded(self, embedded: Embedded) -> None:
         account = self._accounting
-        account.tokens += embedded.tokens
+        account.embedded_tokens += embedded.tokens
         account.padded += embedded.padded
-        seconds = account.stage_seconds.get("embed", 0.0)
-        if embedded.seconds > 0 and seconds > 0:
-            account.tokens_per_second = round(account.tokens / seconds, 1)
+        seconds = account.stage_seconds["embed"] = account.stage_seconds.get("embed", 0.0) + embedded.seconds
+        if seconds > 0:
+            account.tokens_per_second = round(account.embedded_tokens / seconds, 1)
             self._preparer.tokens_per_second = account.tokens_per_second
 
     def _commit_done(self, landed: Landed) -> None:
@@ -175,6 +174,7 @@ class Pipeline:
                 case "indexed":
                     account.indexed += 1
                     account.chunks += state.chunks
+                    account.tokens += state.tokens
                 case "rejected":
                     account.rejected += 1
                     count_reason(account, "rejected", state.reason)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from penstock.connectors.types import Gap, Item, Source
 from penstock.flows import slots, wiring
 from penstock.flows.accounting import IngestRequest
 from penstock.flows.home import Home
+from penstock.flows.names import ADHOC
 from penstock.flows.pipeline import Adopted, wanted_of
 from penstock.flows.plan import SourcePlan, compare, defer_beyond
 from penstock.flows.progress import Observer
@@ -20,7 +22,7 @@ from penstock.flows.settings import Settings
 from penstock.flows.spool import leftovers
 from penstock.flows.targets import Target, resolve
 from penstock.index.commit import Writer
-from penstock.index.types import FORMAT, DocState, Manifest, Membership
+from penstock.index.types import FORMAT, DocState, Manifest, Membership, SourceState
 
 
 @dataclass(slots=True)
@@ -34,6 +36,9 @@ class Planned:
     sources: dict[str, Source] = field(default_factory=dict)
     plans: list[SourcePlan] = field(default_factory=list)
     adopted: list[Adopted] = field(default_factory=list)
+    known: Mapping[str, SourceState] = field(default_factory=dict)
+    """The index's sources before this run."""
+    messages: list[str] = field(default_factory=list)
 
     @property
     def idle(self) -> bool:
@@ -48,19 +53,26 @@ class Planned:
 class Planner:
     """Plans one run. What it opens and locks is let go when `stack` is closed."""
 
-    def __init__(self, request: IngestRequest, settings: Settings, home: Home, observer: Observer, stack: ExitStack):
-        self._request, self._settings, self._home = request, settings, home
+    def __init__(
+        self,
+        request: IngestRequest,
+        settings: Settings,
+        identity: Mapping[str, str],
+        home: Home,
+        observer: Observer,
+        stack: ExitStack,
+    ) -> None:
+        self._request, self._settings, self._identity, self._home = request, settings, identity, home
         self._observer, self._stack = observer, stack
         self._locked: set[str] = set()
 
     def plan(self) -> Planned:
         """List every target and compare. Raises what a source, the settings or the index refuse with."""
-        identity = wiring.identity(self._settings)  # a wrong model is refused before anything is opened
-        planned, states = self._opened(identity)
+        planned, states = self._opened(self._identity)
         for target in planned.targets:
             name = target.source.name
             self._observer.stage(f"listing {name}")
-            source = planned.sources[name] = wiring.source(target)
+            source = planned.sources[name] = wiring.source(target, self._settings, self._home)
             planned.plans.append(
                 compare(
                     name,
@@ -73,6 +85,7 @@ class Planner:
             )
         if planned.writer is not None:
             self._adopt(planned)
+        self._overlaps(planned)
         left = None if self._request.limit is None else max(0, self._request.limit - _taken_over(planned))
         defer_beyond(planned.plans, left)
         return planned
@@ -84,12 +97,16 @@ class Planner:
                 return Planned(0, identity, None, self._resolved(_nothing_yet())), lambda name: iter(())
             self._stack.callback(reader.close)
             wiring.check_identity(reader.manifest, identity)
-            return Planned(reader.version, identity, None, self._resolved(reader.manifest)), reader.states
+            manifest = reader.manifest
+            return Planned(
+                reader.version, identity, None, self._resolved(manifest), known=manifest.sources
+            ), reader.states
         writer = wiring.open_writer(self._settings, self._home, self._observer.note)
         self._stack.callback(writer.close)
         head, targets = self._locked_targets(writer)
         wiring.check_identity(head, identity)
-        return Planned(head.version, identity, writer, targets), lambda name: writer.states().scan(name)
+        planned = Planned(head.version, identity, writer, targets, known=head.sources)
+        return planned, lambda name: writer.states().scan(name)
 
     def _locked_targets(self, writer: Writer) -> tuple[Manifest, list[Target]]:
         """The targets, each with its source locked, and the head as it was after the last lock was taken."""
@@ -127,6 +144,19 @@ class Planner:
             if number % 1000 == 0:
                 self._observer.stage(f"listing: {number:,} found")
             yield entry
+
+    def _overlaps(self, planned: Planned) -> None:
+        """Say so when a new source holds another: both will answer with the same files."""
+        for target in planned.targets:
+            for other in {**planned.known, **{each.source.name: each.source for each in planned.targets}}.values():
+                mine, theirs = target.source, other
+                if mine.name in planned.known or mine.name == theirs.name or ADHOC in (mine.name, theirs.name):
+                    continue
+                if Path(theirs.binding).is_relative_to(mine.binding):
+                    planned.messages.append(
+                        f"{mine.name} holds the source {theirs.name} ({theirs.binding}): what is in it is indexed "
+                        f"twice; `penstock sources remove {theirs.name}` if that is not meant"
+                    )
 
     def _adopt(self, planned: Planned) -> None:
         """Take over what interrupted runs left in the spool, as far as this run still wants it."""

@@ -47,10 +47,11 @@ class Run:
     def plan(self) -> Accounting | None:
         """List and compare. The finished account if there is nothing to do (or it was a dry run), else None."""
         self.observer.stage("opening the index")
+        identity = wiring.identity(self._settings)  # a wrong model is refused before a home is made
         path = Path(self.request.home)
         home = Home(path) if self.request.dry_run else homes.create(path)
         try:
-            planned = Planner(self.request, self._settings, home, self.observer, self._stack).plan()
+            planned = Planner(self.request, self._settings, identity, home, self.observer, self._stack).plan()
             _account_for(planned, self.accounting)
             self._planned = planned
             if self.request.dry_run:
@@ -156,6 +157,7 @@ class Run:
 def _account_for(planned: Planned, account: Accounting) -> None:
     """What is settled by the listing alone."""
     account.version = planned.version
+    account.messages += planned.messages
     for plan in planned.plans:
         account.listed += plan.listed
         account.unchanged += plan.unchanged

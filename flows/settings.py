@@ -15,8 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from penstock.flows.keys import SettingsError, typed
+from penstock.flows.names import NAMES, is_name
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+SOURCE_TYPES = ("files",)
 DEFAULT_HOME = ".penstock"
 DEFAULT_FILE = "penstock.toml"
 
@@ -115,6 +117,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     settings = _build(raw, where)
     _check_quorum(settings.index, where)
     _check_chunks(settings.embed, where)
+    _check_sources(settings.sources, where)
     folder = path.absolute().parent if path else Path.cwd()
     return msgspec.structs.replace(_anchored(settings, folder), said=said)
 
@@ -198,6 +201,21 @@ def _check_chunks(embed: EmbedSettings, where: str) -> None:
             f"{where}: embed.overlap_tokens = {embed.overlap_tokens} is more than half of "
             f"embed.chunk_tokens = {embed.chunk_tokens}; set it to {embed.chunk_tokens // 2} or less"
         )
+
+
+def _check_sources(sources: Mapping[str, SourceSettings], where: str) -> None:
+    """Names become the beginning of every uri; a source that would silently be something else is refused."""
+    paths: dict[Path, str] = {}
+    for name, source in sources.items():
+        if not is_name(name):
+            raise SettingsError(f"{where}: [sources.{name}]: {NAMES}")
+        if source.type not in SOURCE_TYPES:
+            raise SettingsError(
+                f"{where}: sources.{name}.type = {source.type!r}: known here: {', '.join(SOURCE_TYPES)}"
+            )
+        other = paths.setdefault(Path(source.path), name)
+        if other != name:
+            raise SettingsError(f"{where}: sources.{name}.path is that of sources.{other}; keep one of the two")
 
 
 def _anchored(settings: Settings, folder: Path) -> Settings:

@@ -39,9 +39,9 @@ def markdown(account: Accounting) -> str:
         "",
         "## Throughput",
         "",
-        f"Version {account.version} after {account.seconds:.1f} s: {account.chunks} chunks, {account.tokens} tokens "
-        f"embedded at {account.tokens_per_second:,.0f} tokens/s; padding {_padding(account)}; "
-        f"{account.resumed} documents taken over from an interrupted run.",
+        f"Version {account.version} after {account.seconds:.1f} s: {account.chunks} chunks, {account.tokens} tokens; "
+        f"{account.embedded_tokens} of them embedded now, at {account.tokens_per_second:,.0f} tokens/s; "
+        f"padding {_padding(account)}; {account.resumed} documents taken over from an interrupted run.",
         "",
         "| stage | seconds |",
         "|---|---:|",
@@ -69,7 +69,7 @@ def markdown(account: Accounting) -> str:
 
 
 def _padding(account: Accounting) -> str:
-    return f"{1 - account.tokens / account.padded:.0%}" if account.padded else "none"
+    return f"{1 - account.embedded_tokens / account.padded:.0%}" if account.padded else "none"
 
 
 def _cell(text: str) -> str:

@@ -7,15 +7,13 @@ source, from which no deletion is inferred. Lone files belong to the source `adh
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.flows.exits import UsageError
+from penstock.flows.names import ADHOC, NAMES, is_name, slug
 from penstock.index.types import SourceState
-
-ADHOC = "adhoc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,7 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
     path = Path(word).expanduser()
     named = sources.get(word) if word != ADHOC else None
     if named is not None and (not path.exists() or path.resolve() == Path(named.binding)):
+        _check_wish(name, named)
         return Target(named)
     if named is not None:
         raise UsageError(
@@ -71,10 +70,11 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
     if not path.exists():
         raise UsageError(f"{word}: there is no such file, folder or source; `penstock sources list` names the sources")
     path = path.resolve()
+    for source in sources.values():
+        if source.name != ADHOC and Path(source.binding) == path:
+            _check_wish(name, source)
+            return Target(source)
     if name is None:
-        for source in sources.values():
-            if source.name != ADHOC and Path(source.binding) == path:
-                return Target(source)
         inside = [source for source in sources.values() if source.name != ADHOC and _contains(source, path)]
         if inside:
             return Target(max(inside, key=lambda source: len(source.binding)), (path,))
@@ -83,10 +83,16 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
     return Target(SourceState(name=_name(path, name, sources), type="files", binding=str(path)))
 
 
+def _check_wish(wish: str | None, source: SourceState) -> None:
+    """A folder keeps the name that the index knows it by: another name would index it twice."""
+    if wish is not None and wish != source.name:
+        raise UsageError(f"--as {wish}: {source.binding} is the source {source.name} already; leave --as out")
+
+
 def _name(path: Path, wish: str | None, sources: Mapping[str, SourceState]) -> str:
     if wish is not None:
-        if not wish or wish != slug(wish) or wish == ADHOC:
-            raise UsageError(f"--as {wish}: a source's name is letters, digits, '.', '_' and '-', and not '{ADHOC}'")
+        if not is_name(wish):
+            raise UsageError(f"--as {wish}: {NAMES}")
         other = sources.get(wish)
         if other is not None and Path(other.binding) != path:
             raise UsageError(
@@ -101,11 +107,6 @@ def _name(path: Path, wish: str | None, sources: Mapping[str, SourceState]) -> s
         number += 1
         candidate = f"{base}-{number}"
     return candidate
-
-
-def slug(text: str) -> str:
-    """`text` as a source's name: what is not a letter, digit, '.', '_' or '-' becomes '-'."""
-    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.")
 
 
 def _contains(source: SourceState, path: Path) -> bool:

@@ -16,11 +16,12 @@ from penstock.connectors.types import Gap, Item
 from penstock.flows import home as homes
 from penstock.flows import slots
 from penstock.flows.home import Home
+from penstock.flows.names import ADHOC
 from penstock.flows.plan import DeletionGuard
 from penstock.flows.prepare import Feed, Parse, Preparer, ShardLimits
 from penstock.flows.progress import Observer
 from penstock.flows.settings import DEFAULT_FILE, Settings, load
-from penstock.flows.targets import ADHOC, Target
+from penstock.flows.targets import Target
 from penstock.index.errors import WrongIndex
 from penstock.index.types import Finding, Manifest, SourceState
 
@@ -112,7 +113,7 @@ def configured_sources(settings: Settings) -> dict[str, SourceState]:
     }
 
 
-def source(target: Target) -> Source:
+def source(target: Target, settings: Settings, home: Home) -> Source:
     """The connector that pulls from a target."""
     from penstock.connectors.adhoc import AdhocSource
     from penstock.connectors.files import FilesSource
@@ -120,7 +121,14 @@ def source(target: Target) -> Source:
     state = target.source
     if state.name == ADHOC:
         return AdhocSource(target.under, clock=clock, sleep=sleep)
-    return FilesSource(state.name, state.binding, clock=clock, sleep=sleep)
+    return FilesSource(state.name, state.binding, clock=clock, sleep=sleep, exclude=_ours(settings, home))
+
+
+def _ours(settings: Settings, home: Home) -> list[Path]:
+    """What belongs to the index: never a document, even where the home lies inside the source."""
+    catalog = settings.catalog_url(home.path)
+    files = [Path(catalog.removeprefix("sqlite:///"))] if catalog.startswith("sqlite:///") else []
+    return [home.path, *settings.replica_paths(home.path).values(), *files]
 
 
 def listing(target: Target, source: Source) -> Iterator[Item | Gap]:

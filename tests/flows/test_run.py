@@ -12,6 +12,7 @@ import pytest
 
 from penstock.connectors.files import FilesSource
 from penstock.connectors.types import Fetched, Item, RetryLater
+from penstock.embed.models import UnknownModel
 from penstock.flows import home as homes
 from penstock.flows import wiring
 from penstock.flows.exits import UsageError
@@ -279,3 +280,42 @@ def test_a_part_leaves_a_left_over_shard_for_the_whole(world: World) -> None:
     assert world.ingest(world.docs / "1.txt").indexed == 1
     account = world.ingest()
     assert (account.resumed, account.unchanged) == (3, 2)
+
+
+def test_a_home_inside_its_source_is_not_read_into_itself(world: World) -> None:
+    """The index is no document: the second run of a folder that holds its own home finds nothing to do."""
+    world.write("a.txt", "alpha")
+    world.home = world.docs / "idx"
+    first = world.ingest()
+    second = world.ingest()
+    assert (first.listed, second.listed, second.unchanged, second.version) == (1, 1, 1, first.version)
+
+
+def test_tokens_count_what_was_indexed_and_embedded_tokens_what_was_paid(world: World) -> None:
+    """After an interruption the two differ by what the interrupted run had embedded already."""
+    for number in range(40):
+        world.write(f"{number:02d}.txt", f"text {number}")
+    world.encoder = HashEncoder(dies_after=5)
+    with pytest.raises(RuntimeError):
+        world.ingest()
+    world.encoder = HashEncoder()
+    account = world.ingest()
+    assert account.tokens == 2 * account.embedded_tokens > 0
+
+
+def test_a_source_that_holds_another_is_said(world: World) -> None:
+    """Files that two sources list are indexed twice, and the run says so."""
+    inner = world.write("inner/a.txt", "alpha").parent
+    world.ingest(inner)
+    assert any("inner" in message and "twice" in message for message in world.ingest().messages)
+    assert world.ingest().messages == []
+
+
+def test_an_unknown_model_makes_no_home(world: World, tmp_path: Path) -> None:
+    """What cannot work leaves nothing behind."""
+    world.write("a.txt", "alpha")
+    config = tmp_path / "m.toml"
+    config.write_text('[embed]\nmodel = "/no/such/model"\n')
+    with pytest.raises(UnknownModel):
+        world.ingest(config=str(config))
+    assert not world.home.exists()

@@ -151,3 +151,20 @@ def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> N
     assert settings.said == known
     for key in known - {"sources.handbook.metadata.team"}:
         assert f"`{key.replace('handbook', 'NAME')}`" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[sources.x]\ntype = "wiki"\npath = "d"\n', "known here: files"),
+        ('[sources.adhoc]\npath = "d"\n', "not 'adhoc'"),
+        ('[sources."../evil name"]\npath = "d"\n', "letters, digits"),
+        ('[sources.a]\npath = "d"\n[sources.b]\npath = "./d"\n', "keep one of the two"),
+    ],
+)
+def test_a_source_that_would_be_something_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    """Kinds and names of sources are checked before anything is listed."""
+    path = tmp_path / "penstock.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=said):
+        load(path)

@@ -101,3 +101,12 @@ def test_a_word_that_is_nothing_is_refused() -> None:
     """A wrong path is one clear line."""
     with pytest.raises(UsageError, match="no such file"):
         one(["/no/such/place"])
+
+
+@pytest.mark.parametrize("word", ["path", "name"])
+def test_a_known_folder_keeps_its_name(folder: Path, word: str) -> None:
+    """--as with another name would index the same folder twice: it is refused."""
+    known = {"wiki": source("wiki", folder)}
+    with pytest.raises(UsageError, match="is the source wiki already"):
+        one([str(folder) if word == "path" else "wiki"], known, name="other")
+    assert one([str(folder)], known, name="wiki").source.name == "wiki"

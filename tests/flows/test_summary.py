@@ -1,0 +1,29 @@
+"""The account of a run as its page in Prefect shows it."""
+
+from __future__ import annotations
+
+from penstock.flows.accounting import Accounting
+from penstock.flows.summary import markdown, sentence
+
+
+def test_the_table_adds_up_and_says_so() -> None:
+    """Every state has a row, and the last row is their sum."""
+    page = markdown(Accounting(listed=5, unchanged=2, indexed=2, rejected=1))
+    assert "| indexed | 2 |" in page and "| **listed** | **5** | adds up |" in page
+
+
+def test_a_table_that_does_not_add_up_says_that() -> None:
+    """An account that is wrong is never shown as right."""
+    assert "DOES NOT ADD UP" in markdown(Accounting(listed=5, unchanged=2))
+
+
+def test_hostile_names_are_no_markup() -> None:
+    """What a file is called cannot break the table or make a link."""
+    page = markdown(Accounting(messages=["x | y\n# <b>[click](http://evil)"]))
+    assert "\n# " not in page.split("To be looked at")[1]
+    assert "<b>" not in page and "\\[click" in page
+
+
+def test_the_state_says_what_happened_in_one_line() -> None:
+    """The message of the final state holds the figures that matter."""
+    assert sentence(Accounting(listed=3, indexed=3, version=7)).startswith("version 7: 3 indexed")
