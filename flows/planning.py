@@ -5,6 +5,7 @@ A source is worked on by one run at a time: its lock is taken first, and freed b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from penstock.connectors.types import Gap, Item, Source
 from penstock.flows import slots, wiring
 from penstock.flows.accounting import IngestRequest
+from penstock.flows.exits import UsageError
 from penstock.flows.home import Home
 from penstock.flows.names import ADHOC
 from penstock.flows.pipeline import Adopted, wanted_of
@@ -83,6 +85,9 @@ class Planner:
                     parsers=wiring.parsers(),
                 )
             )
+        for plan in planned.plans:
+            if plan.source == ADHOC:
+                _gone_by_name(plan, states(ADHOC))
         if planned.writer is not None:
             self._adopt(planned)
         self._overlaps(planned)
@@ -177,6 +182,21 @@ class Planner:
                 plan.adopted |= wanted
                 plan.todo = [entry for entry in plan.todo if entry.item.uri not in wanted]
                 planned.adopted.append(Adopted(shard, wanted))
+
+
+def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:
+    """A lone file that is named, known and not there any more goes away: its name says that it is meant."""
+    states = {state.uri: state for state in known}
+    for gap in list(plan.gaps):
+        path = Path("/") / gap.uri_prefix.removeprefix(f"{ADHOC}/")
+        if os.path.lexists(path):
+            continue
+        if gap.uri_prefix not in states:
+            raise UsageError(
+                f"{path}: there is no such file, folder or source; `penstock sources list` names the sources"
+            )
+        plan.gaps.remove(gap)
+        plan.gone.append(states[gap.uri_prefix])
 
 
 def _taken_over(planned: Planned) -> int:

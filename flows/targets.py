@@ -68,6 +68,8 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
             f"write .{os.sep}{word} for the path, or {named.binding} for the source"
         )
     if not path.exists():
+        if ADHOC in sources and word != ADHOC:
+            return Target(sources[ADHOC], (path.absolute(),))  # perhaps one of its files that is gone now
         raise UsageError(f"{word}: there is no such file, folder or source; `penstock sources list` names the sources")
     path = path.resolve()
     for source in sources.values():

@@ -319,3 +319,16 @@ def test_an_unknown_model_makes_no_home(world: World, tmp_path: Path) -> None:
     with pytest.raises(UnknownModel):
         world.ingest(config=str(config))
     assert not world.home.exists()
+
+
+def test_a_lone_file_that_is_gone_goes_away_when_it_is_named(world: World, tmp_path: Path) -> None:
+    """Nothing is inferred of lone files; naming one that is gone says that it is meant."""
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("one")
+    two.write_text("two")
+    world.ingest(one, two)
+    one.unlink()
+    assert world.ingest(one).deleted == 1
+    assert {text for _, text in world.rows()} == {"two"}
+    with pytest.raises(UsageError, match="no such file"):
+        world.ingest(tmp_path / "never.txt")
