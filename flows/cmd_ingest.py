@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from penstock.flows import home as homes
 from penstock.flows import render
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.console import Console
-from penstock.flows.context import Context, context
+from penstock.flows.context import Context, context, same_place
 from penstock.flows.exits import COMPLETE, UsageError
 from penstock.flows.progress import Lines, Live, Observer
 
@@ -29,14 +30,14 @@ def ingest(arguments: argparse.Namespace, console: Console) -> int:
     """Bring the index in step with the targets. The exit code is the account's, 0 for a dry run."""
     ctx = context(arguments)
     targets = _targets(arguments, ctx)
-    return _run(_request(arguments, ctx, targets, arguments.dry_run), console)
+    return _run(_request(arguments, ctx, targets, arguments.dry_run), console, _again(arguments))
 
 
 def plan(arguments: argparse.Namespace, console: Console) -> int:
     """Say what `ingest` would do."""
     ctx = context(arguments)
     homes.require(ctx.home)
-    return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console)
+    return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console, _again(arguments))
 
 
 def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool) -> IngestRequest:
@@ -51,7 +52,13 @@ def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ..
     )
 
 
-def _run(request: IngestRequest, console: Console) -> int:
+def _again(arguments: argparse.Namespace) -> str:
+    """The `ingest` of the same, to be typed again; without a limit, which would only stop it again."""
+    words = ["penstock", "ingest", *arguments.targets, *(["--as", arguments.name] if arguments.name else [])]
+    return shlex.join(words) + same_place(arguments)
+
+
+def _run(request: IngestRequest, console: Console, again: str) -> int:
     watcher = observer(console)
     try:
         # Imported once the bar is up: prefect alone takes a second.
@@ -61,7 +68,7 @@ def _run(request: IngestRequest, console: Console) -> int:
     finally:
         watcher.finished()
     account.check()
-    console.answer(msgspec.to_builtins(account), render.accounting(account, request.dry_run))
+    console.answer(msgspec.to_builtins(account), render.accounting(account, request.dry_run, again))
     return COMPLETE if request.dry_run else account.exit_code()
 
 
@@ -88,5 +95,5 @@ def _check(target: str, ctx: Context) -> None:
     """A target is a path that exists or a name; a word without a slash may be a source of the index."""
     if target in ctx.settings.sources or os.path.lexists(Path(target).expanduser()):
         return
-    if os.sep in target or not (ctx.home / homes.MARK).exists():
+    if not (ctx.home / homes.MARK).exists():
         raise UsageError(f"{target}: there is no such file or folder; check the path")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import time
 from collections.abc import Callable
 
 import msgspec
 
-from penstock.flows import render, report
+from penstock.flows import health, render, report
 from penstock.flows.console import Console
-from penstock.flows.context import Context, context, opened
+from penstock.flows.context import Context, context, opened, same_place
 from penstock.flows.exits import COMPLETE, INCOMPLETE, UNAVAILABLE, UsageError
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
@@ -26,10 +25,13 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     stores = wiring.stores(ctx.settings, home)
     replicas = [report.replica(name, store) for name, store in stores.items()] if ctx.begun() else []
     manifest = _manifest(ctx, console)
-    found = report.status(ctx.home, manifest, replicas, ctx.settings.write_quorum(), home.spool)
-    found = msgspec.structs.replace(found, next=found.next + _same_place(arguments))
+    quorum, looked = ctx.settings.write_quorum(), health.Health()
+    if ctx.begun():
+        looked = health.look(stores, manifest, quorum, ctx.settings.catalog_url(ctx.home))
+    found = report.status(ctx.home, manifest, replicas, quorum, home.spool, looked)
+    found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
-    return UNAVAILABLE if replicas and not any(replica.reachable for replica in replicas) else COMPLETE
+    return UNAVAILABLE if report.unreadable(manifest, replicas) else COMPLETE
 
 
 def failures(arguments: argparse.Namespace, console: Console) -> int:
@@ -84,13 +86,6 @@ def _paced(console: Console, every: float = 2.0) -> Callable[..., None]:
             console.sign(" ".join([what, *(" of ".join(str(n) for n in done_and_total),)]))
 
     return progress
-
-
-def _same_place(arguments: argparse.Namespace) -> str:
-    """What the next command needs, to mean this home."""
-    if arguments.home is not None:
-        return f" --home {shlex.quote(str(arguments.home))}"
-    return f" --config {shlex.quote(str(arguments.config))}" if arguments.config is not None else ""
 
 
 def _by_source(state: DocState) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,3 +69,9 @@ def context(arguments: argparse.Namespace) -> Context:
     config = config.expanduser().absolute() if config else None
     settings = load(config)
     return Context(settings, homes.find(arguments.home, Path(settings.home)), config)
+
+
+def same_place(arguments: argparse.Namespace) -> str:
+    """What the next command needs, to mean this home."""
+    options = (("--home", arguments.home), ("--config", arguments.config))
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options if value is not None)

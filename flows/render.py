@@ -50,38 +50,76 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def accounting(account: Accounting, dry_run: bool = False) -> str:
-    """The account of a run: a verdict, the table, the reasons, what to do next."""
+def accounting(account: Accounting, dry_run: bool = False, again: str = "the same command") -> str:
+    """The account of a run: a verdict, the table, the reasons, what to do next. `again`: how to run it again."""
     lines = [_verdict(account, dry_run), ""]
-    states = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")
-    rows = [["listed", f"{account.listed:,}", ""]]
-    rows += [[f"  {name}", f"{getattr(account, name):,}", _reasons(account, name)] for name in states]
-    rows += [
-        [name, f"{getattr(account, name):,}", _reasons(account, name)]
-        for name in ("deleted", "withheld")
-        if getattr(account, name)
-    ]
-    lines.append(table(rows))
-    if not dry_run:
+    lines.append(table(_plan_rows(account) if dry_run else _rows(account)))
+    if not dry_run and (account.chunks or account.tokens):
         lines += ["", _work(account)]
     if account.resumed:
         lines.append(f"{count(account.resumed, 'document')} taken over from an interrupted run")
-    lines += [plain(message) for message in account.messages]
-    if step := _next_step(account, dry_run):
+    if account.messages:
+        lines += ["", *(f"Note: {plain(message)}" for message in account.messages)]
+    if step := _next_step(account, dry_run, again):
         lines += ["", step]
     return "\n".join(lines)
 
 
+def _rows(account: Accounting) -> list[list[str]]:
+    states = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")
+    rows = [["listed", f"{account.listed:,}", ""]]
+    rows += [[f"  {name}", f"{getattr(account, name):,}", _reasons(account, name)] for name in states]
+    return rows + _lost(account)
+
+
+def _lost(account: Accounting) -> list[list[str]]:
+    return [
+        [name, f"{getattr(account, name):,}", _reasons(account, name)]
+        for name in ("deleted", "withheld")
+        if getattr(account, name)
+    ]
+
+
+def _plan_rows(account: Accounting) -> list[list[str]]:
+    """A dry run counts what would be indexed as deferred: nothing of it was done."""
+    rows = [
+        ["listed", f"{account.listed:,}"],
+        ["  unchanged", f"{account.unchanged:,}"],
+        ["  to index", f"{account.deferred:,}"],
+    ]
+    for name in ("failed", "rejected", "filtered"):
+        if number := getattr(account, name):
+            rows.append([f"  {name}", f"{number:,}"])
+    rows.append(["to delete", f"{account.would_delete:,}"])
+    if account.withheld:
+        rows.append(["withheld", f"{account.withheld:,}"])
+    return [*rows, ["to fetch", size(account.would_fetch_bytes)]]
+
+
 def _verdict(account: Accounting, dry_run: bool) -> str:
     if dry_run:
-        fetch = f", fetching {size(account.would_fetch_bytes)}" if account.would_fetch_bytes else ""
-        drop = f", and delete {account.would_delete:,}" if account.would_delete else ""
-        return f"A run would process {count(account.deferred, 'document')}{fetch}{drop}. Nothing was changed."
+        if not account.deferred and not account.would_delete:
+            return "A run would find nothing to do. Nothing was changed."
+        what = [f"process {count(account.deferred, 'document')}"] if account.deferred else []
+        if account.would_fetch_bytes:
+            what.append(f"fetch {size(account.would_fetch_bytes)}")
+        if account.would_delete:
+            what.append(f"delete {count(account.would_delete, 'document')}")
+        return f"A run would {', '.join(what)}. Nothing was changed."
     if account.exit_code():
-        return f"Not complete: version {account.version} is safe, but something is left to do."
+        return f"Incomplete: {_left(account)}. Version {account.version} is safe."
     if account.indexed or account.deleted:
         return f"Complete: version {account.version} is committed."
     return f"Complete: nothing to change since version {account.version}."
+
+
+def _left(account: Accounting) -> str:
+    left = [f"{number:,} {name}" for name in ("failed", "deferred") if (number := getattr(account, name))]
+    if account.withheld:
+        left.append(count(account.withheld, "deletion") + " withheld")
+    if account.gaps:
+        left.append(count(account.gaps, "place") + " could not be listed")
+    return ", ".join(left)
 
 
 def _reasons(account: Accounting, status: str) -> str:
@@ -94,15 +132,18 @@ def _work(account: Accounting) -> str:
     return f"{work}, {account.tokens_per_second:,.0f} tokens/s" if account.tokens_per_second else work
 
 
-def _next_step(account: Accounting, dry_run: bool) -> str:
+def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
     if dry_run:
-        return ""
+        return f"Next: {again}" if account.deferred or account.would_delete else ""
     if account.withheld:
-        return "Next: look at what is gone from the source before you confirm it."
+        confirm = f"{again} --confirm-deletions {account.withheld}"
+        return f"Next: look at what is gone from the source; if it really is: {confirm}"
     if account.failed:
-        return "Next: `penstock failures` says why; the same command again tries what is due."
+        return f"Next: `penstock failures` says why; then {again} tries again what is due"
+    if account.gaps:
+        return f"Next: make readable what the notes name, then: {again}"
     if account.deferred:
-        return "Next: the same command again goes on with what was deferred."
+        return f"Next: {again}   (goes on with what was deferred)"
     return ""
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.flows import health
+from penstock.flows.health import Health
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
-    """One replica as it is right now. `version` is the newest that it publishes, 0 if none."""
+    """One replica as it is right now. `version` is the newest that it publishes, 0 if none.
+
+    `writable`: a writer would take it. `problem` is also said where it is damaged and could be written all the same.
+    """
 
     id: str
     path: str
@@ -24,6 +29,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     version: int
     bytes: int
     problem: str = ""
+    writable: bool = True
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -67,8 +73,11 @@ def replica(name: str, store: LocalStore) -> ReplicaStatus:
         store.probe()
         published = log.entries(store)
     except (IndexFault, OSError) as error:
-        return ReplicaStatus(name, path, False, 0, 0, str(error))
-    return ReplicaStatus(name, path, True, published[-1][0] if published else 0, bytes_below(store.root))
+        return ReplicaStatus(name, path, False, 0, 0, str(error), False)
+    stops = health.unfit(store)
+    problem = stops or health.damaged(store)
+    version = published[-1][0] if published else 0
+    return ReplicaStatus(name, path, True, version, bytes_below(store.root), problem, not stops)
 
 
 def sources(manifest: Manifest) -> list[SourceStatus]:
@@ -80,15 +89,22 @@ def sources(manifest: Manifest) -> list[SourceStatus]:
 
 
 def status(
-    home: Path, manifest: Manifest | None, replicas: list[ReplicaStatus], write_quorum: int, spool: Path
+    home: Path,
+    manifest: Manifest | None,
+    replicas: list[ReplicaStatus],
+    write_quorum: int,
+    spool: Path,
+    found: Health | None = None,
 ) -> Status:
-    """Put the figures together and judge them."""
+    """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave."""
+    found = found or Health()
     counts: Mapping[str, int] = manifest.counts if manifest else {}
     bound = sources(manifest) if manifest else []
     version = manifest.version if manifest else 0
     shards = _shards(spool)
-    warnings = _warnings(replicas, bound)
-    verdict, step, healthy = _verdict(version, counts, replicas, write_quorum, shards, bound)
+    warnings = _warnings(replicas, bound) + found.warnings + found.obstacles[1:]
+    judged = _stopped(manifest, replicas, write_quorum, found, bound)
+    verdict, step, healthy = judged or _verdict(version, counts, replicas, shards, bound, found.decided)
     return Status(
         verdict=verdict,
         next=step,
@@ -109,30 +125,64 @@ def status(
     )
 
 
+def unreadable(manifest: Manifest | None, replicas: list[ReplicaStatus]) -> bool:
+    """Whether there is an index of which nothing can be read."""
+    if not any(r.reachable for r in replicas):
+        return bool(replicas)
+    return manifest is None and any(r.version for r in replicas)
+
+
+def _stopped(
+    manifest: Manifest | None,
+    replicas: list[ReplicaStatus],
+    write_quorum: int,
+    found: Health,
+    bound: list[SourceStatus],
+) -> tuple[str, str, bool] | None:
+    """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
+    if unreadable(manifest, replicas):
+        said = "has a good copy" if any(r.reachable for r in replicas) else "can be reached"
+        return f"Unreadable: no replica {said}.", "penstock verify", False
+    if found.misconfigured:
+        return f"Writing is refused: {found.misconfigured}.", "penstock status", False
+    if found.obstacles:
+        return f"Writing is stopped: {found.obstacles[0]}.", "penstock verify", False
+    fit = [r for r in replicas if r.reachable and r.writable]
+    gone = [r for r in replicas if not Path(r.path).exists()]
+    if gone and fit and len(fit) + len(gone) == len(replicas):
+        verdict = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
+        return f"{verdict} The next ingest makes it again from the others.", _again(bound), False
+    if len(fit) < write_quorum and replicas:
+        out = [
+            f"replica {r.id} {'is damaged' if r.reachable else 'cannot be reached'}" for r in replicas if r not in fit
+        ]
+        return f"Writing is stopped: {', '.join(out)} (reading goes on).", "penstock verify", False
+    if hurt := [r for r in replicas if r.reachable and r.problem]:
+        names = ", ".join(r.id for r in hurt)
+        return f"Damaged: replica {names}, see the warnings; good copies are used instead.", "penstock verify", False
+    return None
+
+
+def _again(bound: list[SourceStatus]) -> str:
+    return f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"
+
+
 def _verdict(
     version: int,
     counts: Mapping[str, int],
     replicas: list[ReplicaStatus],
-    write_quorum: int,
     shards: int,
     bound: list[SourceStatus],
+    decided: int,
 ) -> tuple[str, str, bool]:
-    """(one sentence, the next command, whether all is well): the worst thing first."""
-    current = [r for r in replicas if r.reachable and r.version >= version]
-    again = f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"
-    if not replicas or (version == 0 and all(r.reachable and not r.version for r in replicas)):
+    """(one sentence, the next command, whether all is well) of an index that can be written: the worst first."""
+    again = _again(bound)
+    if version == 0 and not decided and all(not r.version for r in replicas):
         return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
-    gone = [r for r in replicas if not Path(r.path).exists()]
-    if gone and len(gone) < len(replicas) and all(r.reachable or r in gone for r in replicas):
-        verdict = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
-        return f"{verdict} The next ingest makes it again from the others.", again, False
-    if len([r for r in replicas if r.reachable]) < write_quorum:
-        missing = ", ".join(r.id for r in replicas if not r.reachable)
-        verdict = f"Writing is stopped: replica {missing} cannot be reached (reading goes on)."
-        return verdict, "penstock verify", False
-    if len(current) < len(replicas):
-        behind = ", ".join(r.id for r in replicas if r not in current)
-        return f"Under-replicated: replica {behind} lacks version {version}.", again, False
+    if behind := [r.id for r in replicas if not r.reachable or r.version < version]:
+        return f"Under-replicated: replica {', '.join(behind)} lacks version {version}.", again, False
+    if decided > version:
+        return f"Interrupted: version {decided} is decided; the next run publishes it.", again, False
     if shards:
         return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
     if counts.get("failed", 0):

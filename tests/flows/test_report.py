@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import shutil
 from pathlib import Path
@@ -12,9 +13,13 @@ import pytest
 
 from penstock.flows import cli, wiring
 from penstock.flows import home as homes
+from penstock.flows.health import look
 from penstock.flows.report import ReplicaStatus, status
 from penstock.flows.settings import load
+from penstock.index import blob, log
 from penstock.index.delta import Delta
+from penstock.index.errors import WrongIndex
+from penstock.index.store import LocalStore
 from penstock.index.types import DocState, DocText, Row, SourceState
 
 
@@ -130,9 +135,135 @@ def test_verify_finds_a_flipped_byte_and_search_of_another_model_is_refused(
 def test_too_few_replicas_stop_writing(tmp_path: Path) -> None:
     """A replica that is there but fails is not rebuilt by itself."""
     replicas = [
-        ReplicaStatus("0", str(tmp_path), True, 3, 10),
+        ReplicaStatus("0", str(tmp_path), True, 0, 10),
         ReplicaStatus("1", str(tmp_path), False, 0, 0, "read-only"),
     ]
     found = status(tmp_path, None, replicas, 2, tmp_path / "spool")
     assert found.verdict.startswith("Writing is stopped: replica 1")
     assert found.warnings == ["replica 1: read-only"]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def well(home: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """An index of which `status` has nothing to say but that it is healthy."""
+    with wiring.open_writer(load(None), homes.require(home), lambda line: None) as writer:
+        writer.commit(Delta(1, [DocState("docs/d", "docs", "rejected", reason="empty")]))
+    shown = asked(home, capsys, "status")
+    assert shown["verdict"] == "Healthy: version 2 is on all 2 replicas." and shown["healthy"]
+    return home
+
+
+@pytest.mark.parametrize("what", ["replica.json", "epochs/*", "log/*"])
+def test_damage_that_keeps_a_replica_from_being_written_is_seen(
+    what: str, well: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flipped byte in its marker, its epoch or its newest log record; reading goes on."""
+    flip(max((well / "replicas" / "0").glob(what)))
+    shown = asked(well, capsys, "status")
+    assert shown["verdict"] == "Writing is stopped: replica 0 is damaged (reading goes on)."
+    assert not shown["healthy"] and shown["next"].startswith("penstock verify")
+    assert [replica["writable"] for replica in shown["replicas"]] == [False, True]
+    assert "damaged" in shown["warnings"][0]
+
+
+def manifest_of(replica: Path) -> Path:
+    store = LocalStore(replica, token=wiring.token)
+    newest = log.newest(store)
+    assert newest is not None
+    return replica / blob.key(newest.manifest)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_bad_copy_of_the_newest_manifest_is_seen(lost: bool, well: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Damaged or missing; once no good copy is left, nothing can be read, and that is exit code 3."""
+    for replica in ("0", "1"):
+        path = manifest_of(well / "replicas" / replica)
+        if lost:
+            path.unlink()
+        else:
+            flip(path)
+        if replica == "0":
+            shown = asked(well, capsys, "status")
+            assert shown["verdict"].startswith("Damaged: replica 0,") and not shown["healthy"]
+            assert shown["next"].startswith("penstock verify")
+    assert asked(well, capsys, "status", code=3)["verdict"] == "Unreadable: no replica has a good copy."
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("removed", "is missing"), ("damaged", "is damaged"), ("rolled back", "does not know version 2")],
+)
+def test_a_catalog_that_cannot_decide_stops_writing(
+    state: str, said: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Looking at it makes no file."""
+    catalog = home / "catalog.db"
+    before = catalog.read_bytes()
+    with wiring.open_writer(load(None), homes.require(home), lambda line: None) as writer:
+        writer.commit(Delta(1, [DocState("docs/d", "docs", "rejected", reason="empty")]))
+    if state == "removed":
+        catalog.unlink()
+    else:
+        catalog.write_bytes(before if state == "rolled back" else b"not a database " * 999)
+    files = sorted(path.name for path in home.iterdir())
+    shown = asked(home, capsys, "status")
+    assert shown["verdict"].startswith("Writing is stopped: catalog ") and said in shown["verdict"]
+    assert shown["documents"] == 2 and not shown["healthy"]
+    assert sorted(path.name for path in home.iterdir()) == files
+
+
+def test_a_replica_without_its_marker_stops_writing(well: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be an empty mount point, or belong to another index."""
+    (well / "replicas" / "0" / "replica.json").unlink()
+    assert "without its marker" in asked(well, capsys, "status")["verdict"]
+    shutil.copy(well / "replicas/1/replica.json", well / "replicas/0/replica.json")
+    assert "another replica" in asked(well, capsys, "status")["verdict"]
+
+
+def test_without_sqlalchemy_the_catalog_is_left_out(
+    well: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base install can read, and says what it did not look at."""
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "penstock.index.catalog":
+            raise ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
+        return imported(name, *rest)
+
+    imported = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", without)
+    shown = asked(well, capsys, "status")
+    assert shown["healthy"]
+    assert "the catalog was not looked at: sqlalchemy is not installed" in shown["warnings"][-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("replicas = 3", "the configuration 0, 1, 2"), ("replicas = 1", "the configuration 0;")]
+)
+def test_settings_of_another_index_are_refused_as_ingest_refuses_them(
+    line: str, said: str, well: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A replica that never was is not one that is made again."""
+    config = tmp_path / "other.toml"
+    config.write_text(f"[index]\n{line}\n")
+    shown = asked(well, capsys, "--config", str(config), "status")
+    assert shown["verdict"].startswith("Writing is refused:") and said in shown["verdict"]
+    assert "put" in shown["verdict"] and not shown["healthy"]
+    with pytest.raises(WrongIndex):
+        wiring.open_writer(load(config), homes.require(well), lambda line: None)
+
+
+def test_another_write_quorum_is_refused_too(well: Path) -> None:
+    """It is a part of what the index is."""
+    settings, made = load(None), homes.require(well)
+    with wiring.open_reader(settings, made, lambda line: None) as reader:
+        for quorum, said in ((2, ""), (3, "put it back in [index] write_quorum")):
+            found = look(wiring.stores(settings, made), reader.manifest, quorum, settings.catalog_url(well))
+            assert found.misconfigured.endswith(said) and bool(found.misconfigured) == bool(said)
