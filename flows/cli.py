@@ -49,6 +49,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
+    def print_help(self, file: object = None) -> None:
+        _show(self.format_help().rstrip("\n"))
+
+
+def _show(text: str) -> None:
+    """Where argparse would be silent about a stdout that cannot be written."""
+    Console(sys.stdout, sys.stderr).write(text)
+
 
 if TYPE_CHECKING:
     # typeshed has no public name for what add_subparsers returns
@@ -87,6 +95,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 def build_parser() -> Parser:
     """All commands and options."""
+    # One set for the top and another for the commands: argparse keeps defaults in the actions themselves, and a
+    # shared action's default would overwrite what was given before the command.
     common = _common()
     parser = Parser(
         prog="penstock",
@@ -94,7 +104,7 @@ def build_parser() -> Parser:
         epilog="first steps:\n  penstock ingest ./documents\n  penstock search 'how do I ...?'\n"
         "  penstock status\n\n" + EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common],
+        parents=[_common()],
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     parser.set_defaults(home=None, config=None, json=False, verbose=False)
@@ -114,7 +124,7 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
         from importlib.metadata import version
 
-        sys.stdout.write(f"penstock {version('penstock')}\n")
+        _show(f"penstock {version('penstock')}")
         parser.exit(0)
 
 
@@ -202,10 +212,10 @@ def _add_reading(commands: Commands, common: Parser) -> None:
         "  penstock search 'What happens when a replica is lost?'\n"
         "  penstock search --queries questions.jsonl -k 10 --json\n\n"
         "Each line of the queries file is an object with `_id` or `id`, and `text`; the answer is one JSON\n"
-        "line per query.",
+        "line per query. FILE `-` is stdin.",
     )
     search.add_argument("question", nargs="?", metavar="QUESTION", help="what you would like to know")
-    search.add_argument("--queries", type=Path, metavar="FILE", help="questions as JSON lines")
+    search.add_argument("--queries", type=Path, metavar="FILE", help="questions as JSON lines; - is stdin")
     search.add_argument("-k", type=_positive, default=5, metavar="N", help="so many hits (default: 5)")
     _command(
         commands, common, "status", "one verdict, the next command, the figures",
@@ -223,7 +233,7 @@ def _add_reading(commands: Commands, common: Parser) -> None:
 
 
 def _add_sources(commands: Commands, common: Parser) -> None:
-    sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS,
+    sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS, parents=[common],
         description="A source is where documents come from: its name stays, its place may change.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

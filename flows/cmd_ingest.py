@@ -29,6 +29,7 @@ def init(arguments: argparse.Namespace, console: Console) -> int:
 def ingest(arguments: argparse.Namespace, console: Console) -> int:
     """Bring the index in step with the targets. The exit code is the account's, 0 for a dry run."""
     ctx = context(arguments)
+    homes.refuse_file(ctx.home)
     targets = _targets(arguments, ctx)
     return _run(_request(arguments, ctx, targets, arguments.dry_run), console, _again(arguments))
 

@@ -6,6 +6,9 @@ With `--json`, stdout carries JSON and nothing else, whatever a library may prin
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
+import json
 import os
 import sys
 import traceback
@@ -15,8 +18,12 @@ from typing import Any, TextIO
 from penstock.flows.exits import outcome
 
 
+class Unwritable(Exception):
+    """stdout cannot take the answer. The command is done; only what it had to say is lost."""
+
+
 class Console:
-    """Where a command puts what it has to say. A reader that goes away (`| head`) is no error."""
+    """Where a command puts what it has to say. A reader that goes away (`| head`) is no error; a full disk is."""
 
     def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, verbose: bool = False) -> None:
         self.out = out
@@ -35,17 +42,27 @@ class Console:
     def json_line(self, payload: object) -> None:
         import msgspec
 
-        self.write(msgspec.json.encode(payload).decode())
+        try:
+            self.write(msgspec.json.encode(payload).decode())
+        except UnicodeEncodeError:  # a path that is no text, as the system handed it over
+            self.write(json.dumps(msgspec.to_builtins(payload)))
 
     def write(self, text: str) -> None:
+        """One piece of the answer. Raises `Unwritable`, once."""
         if self._deaf:
             return
         try:
             self.out.write(text + "\n")
             self.out.flush()
         except BrokenPipeError:
-            self._deaf = True
-            _hush(self.out)
+            self._go_deaf()
+        except OSError as error:
+            self._go_deaf()
+            raise Unwritable(f"stdout cannot be written: {error.strerror or error}; the answer is lost") from None
+
+    def _go_deaf(self) -> None:
+        self._deaf = True
+        _hush(self.out)
 
     def sign(self, message: str) -> None:
         """A sign of life before something slow; only where a person is looking."""
@@ -53,17 +70,24 @@ class Console:
             self.say(message)
 
     def say(self, message: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self.err.write(f"penstock: {message}\n")
             self.err.flush()
+        except (OSError, ValueError):
+            _hush(self.err)
 
     def fail(self, error: BaseException) -> int:
         """Report what ended the command, in one line or one JSON object. Returns the exit code."""
         code, name, message = outcome(error)
+        self._deaf = self._deaf or isinstance(error, Unwritable)
         if self.verbose:
-            traceback.print_exception(error, file=self.err)
-        if self.as_json:
-            self.json_line({"error": {"code": name, "message": message, "exit": code}})
+            with contextlib.suppress(OSError, ValueError):
+                traceback.print_exception(error, file=self.err)
+        if self.as_json and not self._deaf:
+            try:
+                self.json_line({"error": {"code": name, "message": message, "exit": code}})
+            except Unwritable as worse:
+                self.say(f"{message}; also, {worse}")
         else:
             self.say(message)
         return code
@@ -76,12 +100,36 @@ class Console:
 
 
 def standard(as_json: bool, verbose: bool) -> Console:
-    """The console of this process. What the terminal's encoding lacks is escaped, not an error."""
+    """The console of this process. What the terminal's encoding lacks is escaped, not an error.
+
+    Where a stream is closed, something stands in for it: else the next file that is opened would get its number,
+    and with it whatever a library prints.
+    """
+    if sys.stdout is None:
+        _occupy()
+        sys.stdout = _Closed()
+    if sys.stderr is None:
+        _occupy()
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     return Console(sys.stdout, sys.stderr, as_json, verbose)
+
+
+class _Closed(io.StringIO):
+    """Stands for a stdout that was closed before the process began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
+
+def _occupy() -> None:
+    """Give the numbers of the standard streams to nothing, where they are free."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 def _hush(stream: TextIO) -> None:

@@ -56,10 +56,15 @@ def find(explicit: Path | None, configured: Path | None) -> Path:
     return (explicit or configured or Path(NAME)).expanduser().absolute()
 
 
-def create(path: Path) -> Home:
-    """Make the home, or open it if it is there already. Raises `NoHome` if it cannot be made."""
+def refuse_file(path: Path) -> None:
+    """Raise `NoHome` where a file is in the home's place."""
     if path.exists() and not path.is_dir():
         raise NoHome(f"{path} is a file; --home takes a folder")
+
+
+def create(path: Path) -> Home:
+    """Make the home, or open it if it is there already. Raises `NoHome` if it cannot be made."""
+    refuse_file(path)
     home = Home(path)
     try:
         for folder in (home.spool, home.cache):
@@ -82,8 +87,7 @@ def _write_mark(path: Path) -> None:
 
 def require(path: Path) -> Home:
     """The home at `path`. Raises `NoHome`, naming the nearest one, if there is none."""
-    if path.exists() and not path.is_dir():
-        raise NoHome(f"{path} is a file; --home takes a folder")
+    refuse_file(path)
     if not _is_home(path):
         near = nearest(path)
         hint = f"the nearest one is {near}: use --home {near}" if near else "`penstock ingest PATH` makes one"
@@ -93,21 +97,26 @@ def require(path: Path) -> Home:
 
 
 def nearest(path: Path) -> Path | None:
-    """The home closest to `path`: in it, beside it, one level down from there, then above."""
+    """The home closest to `path`: in it, beside it, above, and only then one level down from there."""
     start = path if path.is_dir() else path.parent
     beside = [folder / NAME for folder in (path, path.parent)]
     above = [folder / NAME for folder in start.parents]
-    candidates = [*beside, *sorted(_below(start), key=str), *above]
-    return next((place for place in candidates if place != path and _is_home(place)), None)
+    candidates = [*beside, *above]
+    found = next((place for place in candidates if place != path and _is_home(place)), None)
+    return found or next((place for place in sorted(_below(start), key=str) if place != path), None)
 
 
 def _below(folder: Path) -> list[Path]:
-    """Homes in `folder`, or in a folder of it. What cannot be read is passed over: this is only a hint."""
+    """Homes in `folder`, or in a folder of it, links not followed: a link may lead to somebody else's.
+
+    What cannot be read is passed over: this is only a hint.
+    """
     try:
-        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+        entries = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
     except OSError:
         return []
-    return [place for entry in entries for place in (entry, entry / NAME) if _is_home(place)]
+    places = [place for entry in entries for place in (entry, entry / NAME)]
+    return [place for place in places if not place.is_symlink() and _is_home(place)]
 
 
 def _is_home(path: Path) -> bool:

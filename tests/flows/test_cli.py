@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 
 from penstock.connectors.types import StopSource
-from penstock.flows import cli
+from penstock.flows import cli, questions
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.console import Console
+from penstock.flows.exits import UsageError, outcome
 from penstock.index import errors
 from penstock.index.types import Hit
 
@@ -146,6 +148,7 @@ def test_what_is_left_to_do_ends_with_one(run: FakeRun, state: str) -> None:
     """But a dry run that found work to do did its own work completely."""
     Path("docs").mkdir()
     run.answer = Accounting(**{state: 1}, listed=0 if state == "withheld" else 1)
+    cli.main(["init"])
     assert cli.main(["ingest", "docs"]) == 1
     assert cli.main(["plan", "docs"]) == 0
     assert [request.dry_run for request in run.asked] == [False, True]
@@ -192,7 +195,6 @@ def test_every_error_has_its_code_and_one_line(
 def test_unknown_model_is_a_matter_of_configuration() -> None:
     """The embedding package's own error, matched without importing it."""
     from penstock.embed.models import UnknownModel
-    from penstock.flows.exits import outcome
 
     assert outcome(UnknownModel("no such model"))[:2] == (2, "unknown-model")
 
@@ -369,3 +371,126 @@ def test_docs_name_every_field_of_the_account(account_fields: set[str]) -> None:
     """docs/cli.md is the JSON contract."""
     documented = (ROOT / "docs" / "cli.md").read_text("utf-8")
     assert not {name for name in account_fields if f"`{name}`" not in documented}
+
+
+ARGUMENTS = {"search": ["q"], "sources rebind": ["a", "b"], "sources remove": ["a"]}
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_options_for_all_go_before_or_after_the_command(command: str) -> None:
+    """And between two words of one; given twice, the later one counts."""
+    words, rest = command.split(), ARGUMENTS.get(command, [])
+    options = ["--home", "H", "--config", "C", "--json", "-v"]
+
+    def parsed(*line: str) -> dict[str, Any]:
+        return vars(cli.build_parser().parse_args(line))
+
+    everywhere = parsed(*words, *rest, *options)
+    assert [everywhere[name] for name in ("home", "config", "json", "verbose")] == [Path("H"), Path("C"), True, True]
+    assert parsed(*options, *words, *rest) == everywhere
+    assert parsed(words[0], *options, *words[1:], *rest) == everywhere
+    assert parsed("--home", "no", "--config", "no", *words, *options, *rest) == everywhere
+    nowhere = parsed(*words, *rest)
+    assert [nowhere[name] for name in ("home", "config", "json", "verbose")] == [None, None, False, False]
+
+
+def test_a_home_named_before_the_command_is_the_one_that_is_made() -> None:
+    """And no other."""
+    assert cli.main(["--home", "X", "init"]) == 0
+    assert [path.name for path in Path().iterdir()] == ["X"]
+
+
+def test_a_question_in_bytes_that_the_locale_cannot_read_is_utf_8_or_refused() -> None:
+    """Python hands over what it could not decode as lone surrogates."""
+    assert questions.typed("gr\udcc3\udcbc\udcc3\udc9fe")[0].text == "grüße"
+    for nonsense in ("a\udcff", "a\ud800"):
+        with pytest.raises(UsageError, match="not valid UTF-8"):
+            questions.typed(nonsense)
+
+
+def test_a_path_that_is_no_text_is_still_named_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escaped, as JSON can."""
+    assert cli.main(["status", "--home", "a\udcff", "--json"]) == 2
+    assert "a\udcff" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    line = line.replace("penstock", f"{sys.executable} -m penstock.flows.cli")
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("line", ["init >/dev/full", "init --json >/dev/full", "init >&-", "init --json >&-"])
+def test_an_answer_that_cannot_be_written_is_one_line_on_stderr(line: str) -> None:
+    """A full disk or a closed stdout ends with 3 and no traceback; what was done is done."""
+    done = shell(f"penstock {line}")
+    assert done.returncode == 3
+    assert done.stderr.startswith("penstock: stdout cannot be written: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert Path(".penstock/home.json").is_file()
+
+
+@pytest.mark.parametrize("line", ["--help >/dev/full", "--version >/dev/full", "--version >&-"])
+def test_help_that_cannot_be_written_is_one_line_too(line: str) -> None:
+    """Though argparse writes it, not we."""
+    done = shell(f"penstock {line}")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+def test_without_a_stderr_the_answer_and_the_code_stay(where: str) -> None:
+    """Nobody reads it, and that is no reason to fail."""
+    done = shell(f"penstock init --json {where}; penstock --home none status {where}; echo $?")
+    answer, code = done.stdout.splitlines()
+    assert json.loads(answer).keys() == {"home"}
+    assert code == "2"
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("torch.nn", "torch is not installed: pip install 'penstock[all]'"),
+        ("psycopg2", "a PostgreSQL catalog is not supported yet"),
+        ("oracledb", "oracledb is not installed: pip install oracledb"),
+    ],
+)
+def test_a_missing_library_is_named_with_what_installs_it(module: str, said: str) -> None:
+    """Our extras hold our libraries, and no other."""
+    code, name, message = outcome(ModuleNotFoundError(module, name=module))
+    assert (code, name) == (2, "not-installed")
+    assert message.startswith(said)
+
+
+def test_all_of_the_optional_libraries_are_known_as_ours() -> None:
+    """As pyproject.toml lists them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    listed = {re.split(r"[\[<>=]", line)[0] for extra in ("ingest", "embed", "minilm") for line in project[extra]}
+    imported = {"python-docx": "docx", "markdown-it-py": "markdown_it"}
+    for name in listed - {"penstock"}:
+        module = imported.get(name, name.replace("-", "_"))
+        assert "penstock[all]" in outcome(ModuleNotFoundError("", name=module))[2], module
+
+
+def test_queries_may_begin_with_a_byte_order_mark_and_come_from_stdin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Editors write the one, pipes need the other; an error names stdin."""
+    data = b'\xef\xbb\xbf{"id": 1, "text": "a"}\r\n{"id": 2, "text": "b"}\n'
+    Path("q.jsonl").write_bytes(data)
+    asked = questions.read(Path("q.jsonl"))
+    assert [(question.id, question.text) for question in asked] == [("1", "a"), ("2", "b")]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert questions.read(Path("-")) == asked
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"{")))
+    with pytest.raises(UsageError, match="stdin, line 1"):
+        questions.read(Path("-"))
+
+
+def test_an_incomplete_run_says_what_to_type(run: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same ingest of the same home, without its limit."""
+    Path("a b").mkdir()
+    run.answer = Accounting(listed=2, indexed=1, deferred=1, version=4)
+    assert cli.main(["--home", "H", "ingest", "a b", "--limit", "1"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("Incomplete: 1 deferred.")
+    assert "Next: penstock ingest 'a b' --home H " in shown

@@ -101,3 +101,22 @@ def test_a_kill_while_the_mark_is_written_leaves_no_half_mark(tmp_path: Path, mo
             homes.create(tmp_path / "home")
     assert not (tmp_path / "home" / "home.json").exists()
     assert homes.create(tmp_path / "home").path == tmp_path / "home"
+
+
+def test_the_nearest_home_is_rather_above_than_below_and_never_behind_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link may lead to somebody else's home."""
+    really = homes._is_home  # this machine may have a home further up
+    monkeypatch.setattr(homes, "_is_home", lambda path: path.is_relative_to(tmp_path) and really(path))
+    elsewhere = homes.create(tmp_path / "elsewhere" / "deep" / "home").path
+    place = tmp_path / "work" / "here" / ".penstock"
+    place.parent.mkdir(parents=True)
+    (place.parent / "linked").symlink_to(elsewhere)
+    (place.parent / "folder").mkdir()
+    (place.parent / "folder" / ".penstock").symlink_to(elsewhere)
+    assert homes.nearest(place) is None
+    below = homes.create(place.parent / "project" / ".penstock").path
+    assert homes.nearest(place) == below
+    above = homes.create(tmp_path / ".penstock").path
+    assert homes.nearest(place) == above
