@@ -65,7 +65,8 @@ class Lines:
         self._out = out
         self._monotonic = monotonic
         self._every = every
-        self._started = self._said = monotonic()
+        self._said = monotonic()
+        self._started: float | None = None
         self._total = self._documents = self._tokens = self._version = 0
         self._stage = ""
 
@@ -78,6 +79,8 @@ class Lines:
         self._tick()
 
     def advanced(self, documents: int, tokens: int) -> None:
+        if self._started is None:  # loading the model is not a slow start of embedding
+            self._started = self._monotonic()
         self._documents += documents
         self._tokens += tokens
         self._tick()
@@ -97,11 +100,20 @@ class Lines:
         if now - self._said < self._every:
             return
         self._said = now
-        rate = self._tokens / max(now - self._started, 1e-9)
-        self._write(
-            f"{self._stage or 'working'}: {self._documents} of {self._total} documents, "
-            f"{rate:,.0f} tokens/s, version {self._version}"
-        )
+        self._write(f"{self._stage or 'working'}: {self._figures(now)}")
+
+    def _figures(self, now: float) -> str:
+        """Documents stand still between commits, so tokens say that something goes on."""
+        passed = now - (self._started if self._started is not None else now)
+        figures = []
+        if self._tokens:
+            figures.append(f"{self._tokens:,} tokens")
+        if self._tokens and passed > 0.5:
+            figures.append(f"{self._tokens / passed:,.0f} tokens/s")
+        committed = [f"{self._documents:,} of {self._total:,} documents committed"] if self._total else []
+        if self._version:
+            committed.append(f"version {self._version}")
+        return "; ".join(", ".join(part) for part in (figures, committed) if part) or "going on"
 
     def _write(self, line: str) -> None:
         try:

@@ -48,7 +48,7 @@ def test_a_log_gets_one_line_in_ten_seconds() -> None:
         lines.advanced(1, 10)
     said = out.getvalue().splitlines()
     assert 2 <= len(said) <= 3
-    assert "of 3000 documents" in said[-1]
+    assert "of 3,000 documents" in said[-1]
     assert "1,000 tokens/s" in said[-1]
 
 
@@ -81,3 +81,27 @@ def test_a_terminal_gets_documents_rate_and_time_left() -> None:
     live.finished()
     assert shown == "4 of 10 documents, 500 tokens/s, 3.0 s left, version 3"
     assert "look [here]" in out.getvalue()
+
+
+def test_a_log_shows_tokens_while_documents_wait_for_their_commit() -> None:
+    """And no version before this run made one."""
+    out, clock = io.StringIO(), Clock()
+    lines = Lines(out, clock)
+    clock.now += 60
+    lines.stage("loading the model")
+    lines.stage("embedding")
+    lines.planned(250, -1)
+    lines.advanced(0, 0)
+    clock.now += 20
+    lines.advanced(0, 120_000)
+    clock.now += 20
+    lines.advanced(40, 0)
+    lines.committed(6)
+    clock.now += 20
+    lines.advanced(0, 60_000)
+    assert out.getvalue().splitlines() == [
+        "penstock: loading the model: going on",
+        "penstock: embedding: 120,000 tokens, 6,000 tokens/s; 0 of 250 documents committed",
+        "penstock: embedding: 120,000 tokens, 3,000 tokens/s; 40 of 250 documents committed",
+        "penstock: embedding: 180,000 tokens, 3,000 tokens/s; 40 of 250 documents committed, version 6",
+    ]

@@ -36,7 +36,8 @@ def test_a_complete_run_says_so_and_shows_every_state() -> None:
     [
         (Accounting(listed=1, failed=1), "penstock failures"),
         (Accounting(listed=1, deferred=1), "goes on with what was deferred"),
-        (Accounting(listed=0, withheld=30), "look at what is gone"),
+        (Accounting(listed=0, withheld=30), "if it really is: the same command --confirm-deletions 30"),
+        (Accounting(listed=0, gaps=1), "make readable what the notes name"),
     ],
 )
 def test_an_incomplete_run_names_the_next_step(account: Accounting, step: str) -> None:
@@ -44,16 +45,30 @@ def test_an_incomplete_run_names_the_next_step(account: Accounting, step: str) -
     account.check()
     shown = render.accounting(account)
     assert account.exit_code() == 1
-    assert shown.startswith("Not complete")
+    assert shown.startswith("Incomplete: ")
     assert step in shown
 
 
 def test_a_dry_run_says_that_nothing_was_changed() -> None:
     """And does not pretend that something is wrong."""
-    shown = render.accounting(Accounting(listed=5, deferred=5, would_fetch_bytes=2_000_000), dry_run=True)
-    assert "would process 5 documents, fetching 2.0 MB" in shown
-    assert "Nothing was changed" in shown
-    assert "Next:" not in shown
+    account = Accounting(listed=6, unchanged=1, deferred=5, would_fetch_bytes=2_000_000, would_delete=3)
+    shown = render.accounting(account, dry_run=True, again="penstock ingest docs")
+    assert shown.startswith("A run would process 5 documents, fetch 2.0 MB, delete 3 documents. Nothing was changed.")
+    rows = [line.split() for line in shown.splitlines()]
+    for row in (["to", "index", "5"], ["to", "delete", "3"], ["to", "fetch", "2.0", "MB"], ["unchanged", "1"]):
+        assert row in rows
+    assert shown.endswith("Next: penstock ingest docs")
+    idle = render.accounting(Accounting(listed=1, unchanged=1), dry_run=True)
+    assert idle.startswith("A run would find nothing to do.") and "Next:" not in idle
+
+
+def test_a_run_that_found_nothing_to_do_tells_no_figures_of_work() -> None:
+    """But what a person should read is always there, harmless."""
+    account = Accounting(listed=1, unchanged=1, version=3, seconds=0.2, messages=["docs: \x1b[31mlook"])
+    shown = render.accounting(account)
+    assert shown.startswith("Complete: nothing to change since version 3.")
+    assert "chunk" not in shown and "token" not in shown
+    assert "\nNote: docs:  [31mlook" in shown
 
 
 @given(st.lists(st.integers(0, 9), min_size=6, max_size=6), st.integers(-3, 3))
