@@ -124,6 +124,9 @@ def load(
     model = models.resolve(model) if isinstance(model, str) else model
     os.environ["HF_HUB_OFFLINE"] = "1"  # the files are here: nothing may be asked of a network
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # torch's threads spin while they wait for each other. Beside any other busy process on the same cores that
+    # makes both several times slower; a short spin costs nothing alone (docs/decisions/0006).
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     import torch
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
