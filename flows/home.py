@@ -10,6 +10,7 @@ Only `create` makes one; everything else calls `require`.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -80,7 +81,7 @@ def create(path: Path) -> Home:
 
 def _write_mark(path: Path) -> None:
     """Whole or not at all: a run that is killed here must not leave a home that is refused for ever."""
-    temp = path.with_name(f"{path.name}.{os.getpid()}")
+    temp = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     temp.write_bytes(msgspec.json.encode(Mark()) + b"\n")
     temp.replace(path)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,18 @@ def test_the_nearest_home_is_rather_above_than_below_and_never_behind_a_link(
     assert homes.nearest(place) == below
     above = homes.create(tmp_path / ".penstock").path
     assert homes.nearest(place) == above
+
+
+def test_threads_that_make_one_home_at_once_all_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs may begin together; neither takes the other's half-written mark."""
+    together, replace = threading.Barrier(2, timeout=10), Path.replace
+
+    def late(self: Path, target: Path) -> Path:
+        together.wait()
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", late)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(homes.create, [tmp_path / "home"] * 2))
+    assert made == [homes.Home(tmp_path / "home")] * 2
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["cache", "home.json", "spool"]
