@@ -34,17 +34,9 @@ _handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)
 """A run that the command line has planned already, so that the source is not listed twice."""
 
 
-async def _store_was_away(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+def _store_was_away(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Retry condition: a store that did not answer may answer soon; a full disk will not empty itself."""
-    try:
-        await state.result()
-    except NoSpace:
-        return False
-    except Unavailable:
-        return True
-    except Exception:
-        return False
-    return False
+    return isinstance(state.data, Unavailable) and not isinstance(state.data, NoSpace)
 
 
 @task(name="prepare", task_run_name="prepare {number}", persist_result=False, cache_policy=NO_CACHE)
