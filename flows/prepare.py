@@ -48,7 +48,7 @@ class ShardLimits:
     bytes: int = 256 << 20
     wait_seconds: float = 300.0
     first_tokens: int = 20_000
-    growth: int = 4
+    growth: int = 16
     steady: int = 40
 
     def token_budget(self, number: int, tokens_per_second: float) -> int:

@@ -9,9 +9,9 @@ from penstock.flows.prepare import ShardLimits, chunk_id
 
 
 def test_first_shards_are_small_whatever_the_device() -> None:
-    """Something is searchable soon: 20,000 tokens, then four times as many each."""
+    """Something is searchable soon: 20,000 tokens, then sixteen times as many each."""
     limits = ShardLimits()
-    assert [limits.token_budget(number, 1e9) for number in range(4)] == [20_000, 80_000, 320_000, 1_280_000]
+    assert [limits.token_budget(number, 1e9) for number in range(4)] == [20_000, 320_000, 5_120_000, 8_000_000]
 
 
 def test_later_shards_are_a_minute_of_the_device() -> None:
