@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def rebind(arguments: argparse.Namespace, console: Console) -> int:
             version = writer.commit(Delta(version, [], sources={source.name: moved})).version
     console.answer(
         {"source": source.name, "was": source.binding, "binding": new, "version": version},
-        f"{source.name} is at {new} now (was {source.binding}).\n\nNext: penstock ingest {source.name}",
+        f"{source.name} is at {new} now (was {source.binding}).\n\nNext: penstock ingest {shlex.quote(new)}",
     )
     return COMPLETE
 
