@@ -18,7 +18,7 @@ from penstock.embed.models import Model, UnknownModel
 from penstock.embed.precision import Precision, choose, cpu_flags
 from penstock.embed.shapes import Batch, Shapes
 from penstock.embed.tokenize import Tokenizer, document_tokenizer, query_tokenizer
-from penstock.embed.types import Encoded
+from penstock.embed.types import Encoded, TokenIds
 
 _log = logging.getLogger(__name__)
 # The smallest budgets that saturate: measured on a CPU (bench/encode), taken from published figures for a GPU.
@@ -56,7 +56,7 @@ class TorchEncoder:
         self._pad, self._left = int(tokenizer.pad_token_id or 0), tokenizer.padding_side == "left"
         self._types = "token_type_ids" in tokenizer.model_input_names
 
-    def encode(self, ids: Sequence[Sequence[int]]) -> Iterator[Encoded]:
+    def encode(self, ids: Sequence[TokenIds]) -> Iterator[Encoded]:
         """Yield batches, longest first; each position exactly once.
 
         Raises ValueError, before anything is computed, if a sequence is empty or longer than `max_tokens`, and
@@ -89,7 +89,7 @@ class TorchEncoder:
         suffix = self._queries.suffix
         return ids[: self.max_tokens - len(suffix)] + suffix
 
-    def _forward(self, rows: list[Sequence[int]], batch: Batch) -> NDArray[np.float32]:
+    def _forward(self, rows: list[TokenIds], batch: Batch) -> NDArray[np.float32]:
         import torch
 
         inputs = np.full((batch.rows, batch.length), self._pad, dtype=np.int64)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+TokenIds: TypeAlias = Sequence[int] | NDArray[np.uint32]
+"""Token ids of one text. A shard's are views of one mapped array: as Python ints they would take eight times that."""
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -45,7 +48,7 @@ class Encoder(Protocol):
     provenance: dict[str, str]
     """Dtype, device, library versions: recorded, never a reason to embed again."""
 
-    def encode(self, ids: Sequence[Sequence[int]]) -> Iterator[Encoded]:
+    def encode(self, ids: Sequence[TokenIds]) -> Iterator[Encoded]:
         """Yield batches, longest first; each position exactly once. Ids longer than the model takes raise."""
         ...
 

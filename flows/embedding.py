@@ -77,7 +77,7 @@ class Embedder:
         buffer = _Buffer(log, pending)
         last_flush = started
         try:
-            for batch in encoder.encode([ids[position].tolist() for position in pending]):
+            for batch in encoder.encode([ids[position] for position in pending]):
                 buffer.add(batch.positions, batch.vectors)
                 result.tokens += batch.tokens
                 result.padded += batch.padded

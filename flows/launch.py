@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -36,9 +35,6 @@ def ingest(request: IngestRequest, observer: Observer) -> Accounting:
 
 def on_threads(pipeline: Callable[[Submit], None]) -> None:
     """The engine without Prefect: each stage on a thread of its own."""
-    # The thread that feeds the device needs the interpreter every few microseconds; by default whoever prepares the
-    # next shard may keep it for 5 ms each time.
-    sys.setswitchinterval(0.0005)
     with ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage") as pool:
 
         def submit(name: str, number: int, stage: Callable[[], Any]) -> Future[Any]:

@@ -72,7 +72,6 @@ class Pipeline:
         self._clock, self._stopped = clock, stopped
         self._contents = {uri: content for plan in plans for uri, content in plan.contents.items()}
         self._expected = sum(len(plan.todo) for plan in plans) + sum(len(a.wanted) for a in self._adopted)
-        self._ended = 0
         self.done = 0
         """How many of the planned documents came to an end; deletions are not counted."""
         self.landed: dict[str, DocState] = {}
@@ -88,7 +87,7 @@ class Pipeline:
         finally:
             self._preparer.close()
         # A renamed document is a new one and a gone one: while the new one waits, the old one stays.
-        if not self._stopped() or self._ended >= self._expected:
+        if not self._stopped() or self.done >= self._expected:
             self._deletions()
 
     def release(self) -> None:
@@ -156,7 +155,6 @@ class Pipeline:
             self._preparer.tokens_per_second = account.tokens_per_second
 
     def _commit_done(self, landed: Landed) -> None:
-        self._ended += len(landed.states) + len(landed.dropped)
         self._count(landed)
         self._observer.advanced(len(landed.states), 0)
         if landed.states:

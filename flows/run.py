@@ -8,6 +8,7 @@ A run that finds nothing to do loads no model and starts nothing.
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -97,6 +98,9 @@ class Run:
             stopped=self.stop,
             abort=self.stop.request,
         )
+        # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
+        # whoever prepares the next shard may keep it for 5 ms each time.
+        sys.setswitchinterval(0.0005)
         try:
             engine(pipeline.run)
         except OSError as error:

@@ -136,3 +136,12 @@ def test_a_model_of_another_kind_of_weights_is_one_clear_line(model: Model, tmp_
     with pytest.raises(UnknownModel, match="could not be loaded") as caught:
         encoder.load(str(copy))
     assert "\n" not in str(caught.value)
+
+
+def test_ids_may_be_arrays(loaded: TorchEncoder) -> None:
+    """A shard's ids are views of a mapped array: the vectors are those of the same ids as ints, bit for bit."""
+    ids = [loaded.tokenizer.encode(text) for text in ("one two three", "a gate", "the boundary layer of a plate")]
+    arrays = [np.asarray(sequence, dtype=np.uint32) for sequence in ids]
+    for ours, theirs in zip(loaded.encode(ids), loaded.encode(arrays), strict=True):
+        assert np.array_equal(ours.positions, theirs.positions)
+        assert np.array_equal(ours.vectors, theirs.vectors)

@@ -41,7 +41,7 @@ class HashEncoder:
             for position in batch:
                 if len(ids[position]) > 256:
                     raise ValueError("too long")
-                self.embedded.append(tuple(ids[position]))
+                self.embedded.append(tuple(map(int, ids[position])))
             tokens = sum(len(ids[position]) for position in batch)
             vectors = np.stack([vector(ids[position]) for position in batch])
             yield Encoded(np.array(batch, dtype=np.int64), vectors, tokens, tokens + 3)
