@@ -11,8 +11,10 @@ from typing import TypeVar
 import msgspec
 
 from penstock.index.errors import Corrupt, WrongIndex
-from penstock.index.types import FORMAT
 
+FORMAT = 1
+"""Of framed files. They did not change since the first format of the index, and their bytes must not depend on who
+writes them."""
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -27,22 +29,22 @@ def decode(data: bytes, kind: type[_T], where: str) -> _T:
     body, _, rest = data.partition(b"\n")
     if rest != _digest(body):
         raise Corrupt(f"{where} is damaged: its digest does not match; run penstock verify")
-    check_format(body, where)
+    check_format(body, where, FORMAT)
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"{where} is damaged: {error}; run penstock verify") from error
 
 
-def check_format(body: bytes, where: str) -> None:
-    """Raise unless the JSON object in `body` has a `format` that this penstock knows."""
+def check_format(body: bytes, where: str, known: int) -> None:
+    """Raise unless the JSON object in `body` has a `format` of at most `known`."""
     try:
         made = msgspec.json.decode(body)["format"]
-        newer = made > FORMAT
+        newer = made > known
     except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise Corrupt(f"{where} is damaged: it has no format; run penstock verify") from error
     if newer:
-        raise WrongIndex(f"{where} has format {made}, this penstock reads up to {FORMAT}: upgrade penstock")
+        raise WrongIndex(f"{where} has format {made}, this penstock reads up to {known}: upgrade penstock")
 
 
 def _digest(body: bytes) -> bytes:

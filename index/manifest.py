@@ -47,7 +47,7 @@ def encode(manifest: Manifest) -> bytes:
 
 def decode(data: bytes, where: str = "manifest") -> Manifest:
     """The manifest in `data` (UTF-8 JSON). Raises `Corrupt`, or `WrongIndex` for a newer format."""
-    framed.check_format(data, where)
+    framed.check_format(data, where, FORMAT)
     try:
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -66,10 +66,10 @@ def closure(manifest: Manifest) -> dict[str, BlobRef]:
     """Every blob that the manifest needs, by name; its own blob is not among them."""
     needed = [run.blob for run in (*manifest.state, *manifest.texts)]
     for space in manifest.spaces.values():
+        needed += [space.quantizer] if space.quantizer else []
         for part in space.segments:
             needed += [part.index, part.rows, part.docs]
-            if part.dead is not None:
-                needed.append(part.dead)
+            needed += [ref for ref in (part.dead, part.vectors, part.quantizer, part.facets) if ref is not None]
     return {ref.name: ref for ref in needed}
 
 

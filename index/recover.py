@@ -14,14 +14,14 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.index import log, markers
+from penstock.index import framed, log, markers
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.liveness import FileLock
 from penstock.index.rename import rename_noreplace
 from penstock.index.replicas import Reach, Replicas, Report, check_quorum, record
 from penstock.index.store import LocalStore, Store
-from penstock.index.types import FORMAT, Member, Membership
+from penstock.index.types import Member, Membership
 
 Token = Callable[[], str]
 CRASH_POINTS = (
@@ -210,7 +210,7 @@ def _mark(meta: Meta, member: Member, store: Store, reach: Reach) -> None:
     """Make an empty store a replica. Its own marker comes last."""
     markers.put(store, markers.epoch_key(meta.epoch), _epoch(meta))
     reach("replica.epoch")
-    mine = markers.Marker(FORMAT, meta.lineage, member.id, member.incarnation)
+    mine = markers.Marker(framed.FORMAT, meta.lineage, member.id, member.incarnation)
     markers.put(store, markers.REPLICA, mine)
     reach("replica.marked")
 
@@ -257,4 +257,4 @@ def _abort_dead(catalog: Catalog, workdir: Path, reach: Reach) -> None:
 
 
 def _epoch(meta: Meta) -> markers.Epoch:
-    return markers.Epoch(FORMAT, meta.lineage, meta.epoch, meta.epoch_id)
+    return markers.Epoch(framed.FORMAT, meta.lineage, meta.epoch, meta.epoch_id)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from penstock.index import blob, log, markers
+from penstock.index import blob, framed, log, markers
 from penstock.index import manifest as manifests
 from penstock.index.catalog import Ratified
 from penstock.index.errors import Corrupt, Fenced, IndexFault, NoSpace, Unavailable
 from penstock.index.store import Store
-from penstock.index.types import FORMAT, BlobRef, Manifest
+from penstock.index.types import BlobRef, Manifest
 
 Report = Callable[[str], None]
 Reach = Callable[[str], None]
@@ -197,7 +197,7 @@ def read_manifest(stores: Sequence[Store], ref: BlobRef, report: Report) -> Mani
 def record(version: Ratified, lineage: str) -> log.LogRecord:
     """The log record of a decided version: the same bytes whoever publishes it."""
     return log.LogRecord(
-        FORMAT,
+        framed.FORMAT,
         lineage,
         version.version,
         version.epoch,

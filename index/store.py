@@ -46,6 +46,10 @@ class Store(Protocol):
         """Return the whole value; `FileNotFoundError` when there is none."""
         ...
 
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        """Return bytes [start, end) of the value, fewer where it is shorter; `FileNotFoundError` when there is none."""
+        ...
+
     def size(self, key: str) -> int | None:
         """Return the value's size in bytes, None when there is none."""
         ...
@@ -123,6 +127,11 @@ class LocalStore:
     def get(self, key: str) -> bytes:
         with self._faults("read"):
             return self._file(key).read_bytes()
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        with self._faults("read"), self._file(key).open("rb") as file:
+            file.seek(start)
+            return file.read(max(0, end - start))
 
     def size(self, key: str) -> int | None:
         with self._faults("read"):

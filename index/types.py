@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-FORMAT = 1
+FORMAT = 2
+"""What this code writes; it reads this and all before."""
 
 
 class BlobRef(msgspec.Struct, frozen=True):
@@ -83,8 +84,11 @@ class DocState(msgspec.Struct, frozen=True, omit_defaults=True):
 class SegmentRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """An immutable FAISS file with the rows of its vectors.
 
-    `index`: the FAISS file (kind `flat`: IndexFlatIP, raw float32 vectors inside). `rows`: table of `Row`
-    by ordinal. `docs`: table of (uri, first ordinal, count) by uri. `dead`: roaring bitmap of dead ordinals.
+    `index`: the FAISS file (kind `flat`: IndexFlatIP, raw float32 vectors inside; kind `ivf`: an
+    IndexIVFScalarQuantizer, ids are ordinals). `rows`: table of `Row` by ordinal. `docs`: table of (uri, first
+    ordinal, count) by uri. `dead`: roaring bitmap of dead ordinals. Of kind `ivf` also: `vectors`, an IndexFlatIP
+    with the raw float32 vectors, and `quantizer`, the trained empty index that `index` was made with. `facets`:
+    which ordinals carry which label, metadata and source (absent in segments of format 1).
     """
 
     id: str
@@ -97,14 +101,23 @@ class SegmentRef(msgspec.Struct, frozen=True, omit_defaults=True):
     dead_count: int = 0
     tokens: int = 0
     provenance: dict[str, str] = msgspec.field(default_factory=dict)
+    vectors: BlobRef | None = None
+    quantizer: BlobRef | None = None
+    facets: BlobRef | None = None
 
 
 class SpaceRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One way of making vectors. `identity` decides what may share the space; `dim` is its width."""
+    """One way of making vectors. `identity` decides what may share the space; `dim` is its width.
+
+    `quantizer`: the trained empty index that the next `ivf` segment is made with; `trained_for`: how many
+    vectors the space had when it was trained.
+    """
 
     dim: int
     identity: dict[str, str] = msgspec.field(default_factory=dict)
     segments: tuple[SegmentRef, ...] = ()
+    quantizer: BlobRef | None = None
+    trained_for: int = 0
 
 
 class RunRef(msgspec.Struct, frozen=True):

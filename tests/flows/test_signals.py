@@ -73,7 +73,7 @@ def test_the_second_signal_ends_it_at_once(world: World, child: Child, tmp_path:
         while "once more ends at once" not in process.stderr.readline():
             pass
         assert process.poll() is None, "it waits for its batch"
-        code, _, _ = stopped(process, signal.SIGINT, 2)
+        code, _, _ = stopped(process, signal.SIGINT, 10)
     assert code == 130
     assert world.ingest().exit_code() == 0
     sound(world.home)

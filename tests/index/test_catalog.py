@@ -116,7 +116,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     made = Catalog(f"sqlite:///{tmp_path / 'new.db'}")
     made.create(META)
     with sqlite3.connect(tmp_path / "new.db") as db:
-        db.execute("UPDATE meta SET format = 2")
+        db.execute("UPDATE meta SET format = 99")
     db.close()
     with pytest.raises(WrongIndex, match="upgrade"):
         made.meta()

@@ -59,8 +59,8 @@ def test_a_field_that_is_not_known_yet_is_passed_over_and_a_newer_format_refused
     """Fields are only ever added; a format is raised when they may not be passed over."""
     known = manifests.encode(EMPTY)
     assert manifests.decode(known[:-1] + b',"later":1}') == EMPTY
-    with pytest.raises(WrongIndex, match="format 2"):
-        manifests.decode(manifests.encode(msgspec.structs.replace(EMPTY, format=2)))
+    with pytest.raises(WrongIndex, match="format 99"):
+        manifests.decode(manifests.encode(msgspec.structs.replace(EMPTY, format=99)))
 
 
 @given(st.binary(max_size=60))
