@@ -11,7 +11,7 @@ import hashlib
 import re
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import xxhash
@@ -61,8 +61,8 @@ def key(ref: BlobRef) -> str:
     return f"blobs/{ref.name[:2]}/{ref.name}"
 
 
-def check(blob: Path | bytes, ref: BlobRef) -> None:
-    """Compare all bytes with the name: size, sha256 and trailer. Streams; raises `Corrupt`.
+def check(blob: Path | bytes | Iterable[bytes], ref: BlobRef) -> None:
+    """Compare all bytes (a file, or pieces of it) with the name: size, sha256 and trailer. Streams; raises `Corrupt`.
 
     A file that is not there, or cannot be read, stays the `OSError` that it is.
     """
@@ -235,9 +235,12 @@ class Blob:
 _NOTHING: ByteSource = MemorySource(b"", "no store")
 
 
-def _pieces(blob: Path | bytes) -> Iterator[bytes]:
+def _pieces(blob: Path | bytes | Iterable[bytes]) -> Iterator[bytes]:
     if isinstance(blob, bytes):
         yield blob
+        return
+    if not isinstance(blob, Path):
+        yield from blob
         return
     with blob.open("rb") as file:
         while piece := file.read(BLOCK):
