@@ -188,8 +188,13 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that `verify` found wrong: where, what, and what to do about it."""
+    """One thing that `verify` found wrong: where, what, and what to do about it.
+
+    `kind`: `unreachable`, `foreign` (of another index, or of a history that was given up), `marker`, `log`, `blob`,
+    `catalog`, `history` (the versions do not follow one another) or `documents`.
+    """
 
     where: str
     what: str
     remedy: str
+    kind: str = ""
