@@ -25,9 +25,10 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     stores = wiring.stores(ctx.settings, home)
     replicas = [report.replica(name, store) for name, store in stores.items()] if ctx.begun() else []
     manifest = _manifest(ctx, console)
-    quorum, looked = ctx.settings.write_quorum(), health.Health()
+    layout, looked = ctx.layout(), health.Health()
+    quorum = layout.write_quorum
     if ctx.begun():
-        looked = health.look(stores, manifest, quorum, ctx.settings.catalog_url(ctx.home))
+        looked = health.look(stores, manifest, quorum, layout.catalog)
     found = report.status(ctx.home, manifest, replicas, quorum, home.spool, looked)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))

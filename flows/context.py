@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import msgspec
 
 from penstock.flows import home as homes
 from penstock.flows.console import Console
+from penstock.flows.layout import Layout, layout
 from penstock.flows.settings import DEFAULT_FILE, Settings, load
 
 if TYPE_CHECKING:
@@ -25,14 +27,19 @@ class Context(msgspec.Struct, frozen=True):
     home: Path
     config: Path | None
 
+    def layout(self) -> Layout:
+        """Where the copies are. Raises `SettingsError`, `NoHome`."""
+        return layout(self.settings, self.home, os.environ)
+
     def required(self) -> Home:
-        """The home, which must be there. Raises `NoHome`, naming the nearest one."""
+        """The home, which must be there, unless everything lies elsewhere. Raises `NoHome`, naming the nearest one."""
+        if not (self.home / homes.MARK).exists() and self.layout().remote:
+            return homes.create(self.home)
         return homes.require(self.home)
 
     def begun(self) -> bool:
         """Whether anything was ever written here: a replica, or a catalog that says where replicas should be."""
-        paths = self.settings.replica_paths(self.home).values()
-        return any(path.exists() for path in paths) or homes.Home(self.home).catalog.exists()
+        return self.layout().touched()
 
 
 def opened(ctx: Context, console: Console) -> Reader | None:
@@ -44,16 +51,19 @@ def opened(ctx: Context, console: Console) -> Reader | None:
     from penstock.index import log
     from penstock.index.errors import Unavailable, WrongIndex
 
-    home = ctx.required()
-    if not ctx.begun():
+    home, found = ctx.required(), ctx.layout()
+    if not found.touched():
         return None
-    stores = wiring.stores(ctx.settings, home)
-    if not any(store.root.is_dir() for store in stores.values()):
+    if found.gone():
+        if not wiring.decided(ctx.settings, home):
+            return None
         raise Unavailable(f"no replica of {home.path} is there; bring a disk back, or restore a copy of the home")
     try:
         return wiring.open_reader(ctx.settings, home, console.say)
     except WrongIndex:
-        if any(log.entries(store) for store in stores.values() if store.root.is_dir()):
+        stores = wiring.stores(ctx.settings, home)
+        absent = {name for name, path in found.folders.items() if not path.is_dir()}
+        if any(log.entries(store) for name, store in stores.items() if name not in absent):
             raise
         return None
 

@@ -6,7 +6,9 @@ files is for `verify`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from penstock.index.catalog import Catalog
     from penstock.index.log import LogRecord
     from penstock.index.markers import Marker
-    from penstock.index.store import LocalStore, Store
+    from penstock.index.store import Store
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -46,13 +48,20 @@ def unfit(store: Store) -> str:
     return ""
 
 
-def damaged(store: LocalStore) -> str:
+def absent(store: Store) -> bool:
+    """Whether the store is a folder of this machine that is not there."""
+    root: Path | None = getattr(store, "root", None)
+    return root is not None and not os.path.lexists(root)
+
+
+def damaged(store: Store) -> str:
     """What is wrong with the newest manifest of a replica whose log can be read, "" if nothing is."""
     newest = log.newest(store, store.name)
     if newest is None:
         return ""
     try:
-        blob.check(store.local_path(blob.key(newest.manifest)) or b"", newest.manifest)
+        key = blob.key(newest.manifest)
+        blob.check(store.local_path(key) or store.get(key), newest.manifest)
     except FileNotFoundError:
         return f"{store.name}: the manifest of version {newest.version} is missing; run penstock verify"
     except (IndexFault, OSError) as error:
@@ -60,7 +69,7 @@ def damaged(store: LocalStore) -> str:
     return ""
 
 
-def look(stores: Mapping[str, LocalStore], manifest: Manifest | None, write_quorum: int, catalog_url: str) -> Health:
+def look(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: int, catalog_url: str) -> Health:
     """Compare configuration, replicas and catalog, as opening for writing does."""
     # The logs are read before the catalog: what is published meanwhile was decided before.
     published = _published(list(stores.values()))
@@ -87,7 +96,7 @@ def look(stores: Mapping[str, LocalStore], manifest: Manifest | None, write_quor
     return Health(_misconfigured(membership, list(stores), write_quorum), obstacles, warnings, decided)
 
 
-def _published(stores: Sequence[LocalStore]) -> LogRecord | None:
+def _published(stores: Sequence[Store]) -> LogRecord | None:
     """The newest record that any replica has and that can be read."""
     best: LogRecord | None = None
     for store in stores:
@@ -100,13 +109,13 @@ def _published(stores: Sequence[LocalStore]) -> LogRecord | None:
     return best
 
 
-def _of_catalog(catalog: Catalog, published: LogRecord | None, stores: Sequence[LocalStore]) -> Membership | None:
+def _of_catalog(catalog: Catalog, published: LogRecord | None, stores: Sequence[Store]) -> Membership | None:
     """The membership of version 0. Raises `IndexFault` unless the catalog knows what is published."""
     meta = catalog.meta()
     version = published.version if published else 0
     fix = "reading goes on; put back its newest copy"
     if meta is None:
-        if any(store.root.exists() for store in stores):
+        if not all(absent(store) for store in stores):
             raise Corrupt(f"catalog {catalog.name} is missing, the replicas are at version {version}; {fix}")
         return None
     if published is not None:
@@ -131,13 +140,13 @@ def _misconfigured(membership: Membership, configured: Sequence[str], write_quor
     return ""
 
 
-def _strangers(stores: Mapping[str, LocalStore], manifest: Manifest | None, membership: Membership) -> list[str]:
+def _strangers(stores: Mapping[str, Store], manifest: Manifest | None, membership: Membership) -> list[str]:
     """Replicas that are there, and are not what this index calls by that name."""
     lineage = manifest.lineage if manifest and manifest.version else None
     found = []
     for member in membership.replicas:
         store = stores.get(member.id)
-        if store is None or not store.root.is_dir():
+        if store is None or absent(store):
             continue
         try:
             mine = markers.replica(store)

@@ -2,7 +2,7 @@
 
     replicas/0 replicas/1   full copies of the index        catalog.db   decides which version is next
     spool/                  work in hand, safe to keep      cache/       safe to delete
-    home.json               says that this is a home; holds no path
+    home.json               says that this is a home; where the replicas are, if a command moved them
 
 Only `create` makes one; everything else calls `require`.
 """
@@ -17,17 +17,23 @@ import msgspec
 
 MARK = "home.json"
 NAME = ".penstock"
-FORMAT = 1
+FORMAT = 2
+"""2: `replicas` and `write_quorum` are there. A mark without them is written as 1, which every penstock reads."""
 
 
 class NoHome(Exception):
     """There is no usable home where one was looked for. The message is one line and says where one is."""
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """`home.json`. No absolute path is ever added to it: a home may be copied to another machine."""
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`home.json`. `replicas`: id → a path within the home, or a URL or absolute path that somebody named.
 
-    format: int = FORMAT
+    Nothing else in it is absolute: a home may be copied to another machine.
+    """
+
+    format: int = 1
+    replicas: dict[str, str] | None = None
+    write_quorum: int | None = None
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -71,7 +77,7 @@ def create(path: Path) -> Home:
         for folder in (home.spool, home.cache):
             folder.mkdir(parents=True, exist_ok=True)
         if not (path / MARK).exists():
-            _write_mark(path / MARK)
+            write_mark(path, Mark())
     except (FileExistsError, NotADirectoryError):
         raise NoHome(f"{path} cannot be made: a part of that path is a file; choose another --home") from None
     except PermissionError:
@@ -79,11 +85,37 @@ def create(path: Path) -> Home:
     return require(path)
 
 
-def _write_mark(path: Path) -> None:
-    """Whole or not at all: a run that is killed here must not leave a home that is refused for ever."""
-    temp = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    temp.write_bytes(msgspec.json.encode(Mark()) + b"\n")
-    temp.replace(path)
+def write_mark(path: Path, said: Mark) -> None:
+    """Put `home.json`, durably. Whole or not at all: a kill here must not leave a home that is refused for ever."""
+    temp = path / f"{MARK}.{os.getpid()}.{threading.get_ident()}"
+    with temp.open("wb") as out:
+        out.write(msgspec.json.encode({"format": said.format, **msgspec.to_builtins(said)}) + b"\n")
+        out.flush()
+        os.fsync(out.fileno())
+    temp.replace(path / MARK)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def mark(path: Path) -> Mark:
+    """What `home.json` says, the defaults where there is none. Raises `NoHome` if it cannot be read."""
+    try:
+        found = msgspec.json.decode((path / MARK).read_bytes(), type=Mark)
+    except (FileNotFoundError, NotADirectoryError):
+        return Mark()
+    except PermissionError:
+        raise NoHome(f"{path / MARK} cannot be read: no right to; check its owner") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NoHome(
+            f'{path / MARK} is damaged; write {{"format":1}} into it, and if replicas were ever added, name them '
+            "all in [index] replicas"
+        ) from None
+    if found.format > FORMAT:
+        raise NoHome(f"{path} was made by a newer penstock (format {found.format}); upgrade penstock")
+    return found
 
 
 def require(path: Path) -> Home:
@@ -93,7 +125,7 @@ def require(path: Path) -> Home:
         near = nearest(path)
         hint = f"the nearest one is {near}: use --home {near}" if near else "`penstock ingest PATH` makes one"
         raise NoHome(f"there is no penstock home at {path}; {hint}")
-    _check_format(path)
+    mark(path)
     return Home(path)
 
 
@@ -126,16 +158,3 @@ def _is_home(path: Path) -> bool:
         return (path / MARK).is_file() or ((path / "replicas").is_dir() and (path / "catalog.db").is_file())
     except OSError:
         return False
-
-
-def _check_format(path: Path) -> None:
-    try:
-        mark = msgspec.json.decode((path / MARK).read_bytes(), type=Mark)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        raise NoHome(f"{path / MARK} cannot be read: no right to; check its owner") from None
-    except msgspec.DecodeError:
-        raise NoHome(f'{path / MARK} is damaged; write {{"format":{FORMAT}}} into it') from None
-    if mark.format > FORMAT:
-        raise NoHome(f"{path} was made by a newer penstock (format {mark.format}); upgrade penstock")

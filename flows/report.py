@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.flows import health
+from penstock.flows import place as places
 from penstock.flows.health import Health
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
-    from penstock.index.store import LocalStore
+    from penstock.index.store import Store
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
@@ -63,12 +64,12 @@ class Status(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-def replica(name: str, store: LocalStore) -> ReplicaStatus:
+def replica(name: str, store: Store) -> ReplicaStatus:
     """Look at one replica; whatever fails is what is wrong with it."""
     from penstock.index import log
     from penstock.index.errors import IndexFault
 
-    path = str(store.root)
+    path = store.name
     try:
         store.probe()
         published = log.entries(store)
@@ -77,7 +78,27 @@ def replica(name: str, store: LocalStore) -> ReplicaStatus:
     stops = health.unfit(store)
     problem = stops or health.damaged(store)
     version = published[-1][0] if published else 0
-    return ReplicaStatus(name, path, True, version, bytes_below(store.root), problem, not stops)
+    return ReplicaStatus(name, path, True, version, _bytes(store), problem, not stops)
+
+
+def _bytes(store: Store) -> int:
+    """Bytes on disk; of a store elsewhere, what its newest version needs."""
+    from penstock.index import log
+    from penstock.index import manifest as manifests
+    from penstock.index.errors import IndexFault
+    from penstock.index.places import read_manifest
+
+    root: Path | None = getattr(store, "root", None)
+    if root is not None:
+        return bytes_below(root)
+    try:
+        newest = log.newest(store, store.name)
+        if newest is None:
+            return 0
+        found = read_manifest([store], newest.manifest, lambda line: None)
+        return newest.manifest.size + sum(ref.size for ref in manifests.closure(found).values())
+    except (IndexFault, OSError):
+        return 0
 
 
 def sources(manifest: Manifest) -> list[SourceStatus]:
@@ -148,7 +169,7 @@ def _stopped(
     if found.obstacles:
         return f"Writing is stopped: {found.obstacles[0]}.", "penstock verify", False
     fit = [r for r in replicas if r.reachable and r.writable]
-    gone = [r for r in replicas if not Path(r.path).exists()]
+    gone = [r for r in replicas if not places.is_url(r.path) and not Path(r.path).exists()]
     if gone and fit and len(fit) + len(gone) == len(replicas):
         verdict = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
         return f"{verdict} The next ingest makes it again from the others.", _again(bound), False
@@ -197,7 +218,7 @@ def _warnings(replicas: list[ReplicaStatus], bound: list[SourceStatus]) -> list[
     found = [f"replica {r.id}: {r.problem}" for r in replicas if r.problem]
     disks: dict[int, list[str]] = {}
     for one in replicas:
-        if one.reachable:
+        if one.reachable and not places.is_url(one.path):
             disks.setdefault(Path(one.path).stat().st_dev, []).append(one.id)
     found += [
         f"replicas {', '.join(ids)} are on one disk: it takes them all when it dies; see [index] replicas"

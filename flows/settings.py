@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from penstock.flows import place
 from penstock.flows.keys import SettingsError, typed
 from penstock.flows.names import NAMES, is_name
 
@@ -30,11 +31,42 @@ __all__ = ["Settings", "SettingsError", "load"]
 
 
 class IndexSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`replicas`: how many in the home, or their folders, or id -> folder. `write_quorum` None: most."""
+    """Who has a copy; `flows/layout.py` says what None means. Places are absolute paths or URLs once loaded.
 
-    replicas: int | list[str] | dict[str, str] = 2
+    `replicas`: how many in the home, or their places, or id -> place. `replica_deadline`: seconds that a commit
+    waits for a slow replica once enough others have answered.
+    """
+
+    replicas: int | list[str] | dict[str, str] | None = None
     write_quorum: int | None = None
     catalog: str | None = None
+    replica_deadline: Seconds = 5.0
+
+
+class ReaderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`cache_mb`: disk for blobs that lie elsewhere; `memory_mb`: what a reader keeps unpacked."""
+
+    cache_mb: AtLeastOne = 2048
+    memory_mb: AtLeastOne = 256
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`store`: a place where prepared work is copied to, so that another machine can go on."""
+
+    store: str | None = None
+
+
+class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a collection leaves: the last `versions`, and every one younger than `hours`."""
+
+    versions: AtLeastOne = 10
+    hours: Annotated[float, Meta(ge=0)] = 24.0
+
+
+class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`rate_mb`: megabytes a second that a scrub may read from each replica; None: as fast as it goes."""
+
+    rate_mb: Seconds | None = None
 
 
 class EmbedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,32 +108,28 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     home: str = DEFAULT_HOME
     index: IndexSettings = IndexSettings()
+    reader: ReaderSettings = ReaderSettings()
+    spool: SpoolSettings = SpoolSettings()
+    keep: KeepSettings = KeepSettings()
+    verify: VerifySettings = VerifySettings()
     embed: EmbedSettings = EmbedSettings()
     parse: ParseSettings = ParseSettings()
     deletions: DeletionSettings = DeletionSettings()
     sources: dict[str, SourceSettings] = msgspec.field(default_factory=dict)
     said: frozenset[str] = frozenset()
 
-    def replica_paths(self, home: Path) -> dict[str, Path]:
-        """Where each replica is, by its id. A number means folders of the home, which move with it."""
-        match self.index.replicas:
-            case int(count):
-                return {str(n): home / "replicas" / str(n) for n in range(count)}
-            case list(paths):
-                return {str(n): Path(path) for n, path in enumerate(paths)}
-            case paths:
-                return {name: Path(path) for name, path in paths.items()}
 
-    def write_quorum(self) -> int:
-        """How many replicas must have a commit before it is acknowledged; a majority unless set."""
-        return self.index.write_quorum or _count(self.index) // 2 + 1
-
-    def catalog_url(self, home: Path) -> str:
-        """The catalog as an SQLAlchemy URL; a plain path is an SQLite file."""
-        catalog = self.index.catalog
-        if catalog is not None and "://" in catalog:
-            return catalog
-        return f"sqlite:///{catalog or home / 'catalog.db'}"
+SECTIONS: dict[str, type[Any]] = {
+    "index": IndexSettings,
+    "reader": ReaderSettings,
+    "spool": SpoolSettings,
+    "keep": KeepSettings,
+    "verify": VerifySettings,
+    "embed": EmbedSettings,
+    "parse": ParseSettings,
+    "deletions": DeletionSettings,
+}
+"""The tables of the file, but for `[sources.NAME]`."""
 
 
 def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
@@ -115,11 +143,12 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
         _put(raw, key, value)
     said = frozenset(_dotted(raw))
     settings = _build(raw, where)
-    _check_quorum(settings.index, where)
     _check_chunks(settings.embed, where)
     _check_sources(settings.sources, where)
     folder = path.absolute().parent if path else Path.cwd()
-    return msgspec.structs.replace(_anchored(settings, folder), said=said)
+    settings = _anchored(settings, folder, where)
+    _check_replicas(settings.index, where)
+    return msgspec.structs.replace(settings, said=said)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -141,15 +170,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _build(raw: dict[str, Any], where: str) -> Settings:
     """Section by section, so that an error names `sources.wiki.path` and not `$.sources[...].path`."""
-    sections: dict[str, type[Any]] = {
-        "index": IndexSettings,
-        "embed": EmbedSettings,
-        "parse": ParseSettings,
-        "deletions": DeletionSettings,
-    }
-    top = {key: value for key, value in raw.items() if key not in sections and key != "sources"}
+    top = {key: value for key, value in raw.items() if key not in SECTIONS and key != "sources"}
     built: dict[str, Any] = {"home": typed(top, _Top, where, "").home}
-    for name, kind in sections.items():
+    for name, kind in SECTIONS.items():
         if name in raw:
             built[name] = typed(raw[name], kind, where, name)
     sources = typed(raw.get("sources", {}), dict[str, Any], where, "sources")
@@ -162,32 +185,43 @@ class _Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     home: str = DEFAULT_HOME
     index: dict[str, Any] = {}
+    reader: dict[str, Any] = {}
+    spool: dict[str, Any] = {}
+    keep: dict[str, Any] = {}
+    verify: dict[str, Any] = {}
     embed: dict[str, Any] = {}
     parse: dict[str, Any] = {}
     deletions: dict[str, Any] = {}
     sources: dict[str, Any] = {}
 
 
-def _count(index: IndexSettings) -> int:
-    return index.replicas if isinstance(index.replicas, int) else len(index.replicas)
-
-
-def _check_quorum(index: IndexSettings, where: str) -> None:
-    count = _count(index)
+def _check_replicas(index: IndexSettings, where: str) -> None:
+    """What is wrong whatever the home says; the rest `layout.layout` refuses."""
+    replicas = index.replicas
+    if replicas is None:
+        return
+    count = replicas if isinstance(replicas, int) else len(replicas)
     if count < 1:
         raise SettingsError(f"{where}: index.replicas is {count}; at least 1 is needed, 2 is the default")
-    places = [] if isinstance(index.replicas, int) else list(_values(index.replicas))
-    if len({str(Path(place)) for place in places}) < len(places):
-        raise SettingsError(f"{where}: index.replicas names one folder twice; give each replica its own")
-    quorum = index.write_quorum
+    places = [] if isinstance(replicas, int) else _values(replicas)
+    if len({one if place.is_url(one) else str(Path(one)) for one in places}) < len(places):
+        raise SettingsError(f"{where}: index.replicas names one place twice; give each replica its own")
+    for name in replicas if isinstance(replicas, dict) else ():
+        if not place.is_id(name):
+            raise SettingsError(f"{where}: index.replicas.{name}: {place.IDS}")
+    check_quorum(index.write_quorum, count, f"{where}: index.write_quorum")
+
+
+def check_quorum(quorum: int | None, replicas: int, where: str) -> None:
+    """Raise `SettingsError` unless any two quorums share a replica. None is a majority."""
     if quorum is None:
         return
-    if not 1 <= quorum <= count:
-        raise SettingsError(f"{where}: index.write_quorum is {quorum}; choose from 1 to {count} replicas")
-    if 2 * quorum <= count:
+    if not 1 <= quorum <= replicas:
+        raise SettingsError(f"{where} is {quorum}; choose from 1 to {replicas} replicas")
+    if 2 * quorum <= replicas:
         raise SettingsError(
-            f"{where}: index.write_quorum = {quorum} of {count} replicas would let two halves accept "
-            f"different commits; set it to {count // 2 + 1} or more"
+            f"{where} = {quorum} of {replicas} replicas would let two halves accept "
+            f"different commits; set it to {replicas // 2 + 1} or more"
         )
 
 
@@ -218,22 +252,35 @@ def _check_sources(sources: Mapping[str, SourceSettings], where: str) -> None:
             raise SettingsError(f"{where}: sources.{name}.path is that of sources.{other}; keep one of the two")
 
 
-def _anchored(settings: Settings, folder: Path) -> Settings:
-    """Make every path absolute, taken from `folder`; what is already absolute stays as it is."""
+def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
+    """Make every path absolute, taken from `folder`; what is already absolute, or a URL, stays as it is."""
 
     def at(path: str) -> str:
         return str(folder / Path(path).expanduser())
 
-    index = settings.index
+    def store(value: str, key: str) -> str:
+        try:
+            return place.store(value, folder)
+        except place.BadPlace as wrong:
+            raise SettingsError(f"{where}: {key}: {wrong}") from None
+
+    index, spool = settings.index, settings.spool
     match index.replicas:
-        case list(paths):
-            index = msgspec.structs.replace(index, replicas=[at(path) for path in paths])
+        case list(places):
+            found = [store(value, f"index.replicas[{n}]") for n, value in enumerate(places)]
+            index = msgspec.structs.replace(index, replicas=found)
         case dict(named):
-            index = msgspec.structs.replace(index, replicas={key: at(path) for key, path in named.items()})
-    if index.catalog and "://" not in index.catalog:
-        index = msgspec.structs.replace(index, catalog=at(index.catalog))
+            placed = {key: store(value, f"index.replicas.{key}") for key, value in named.items()}
+            index = msgspec.structs.replace(index, replicas=placed)
+    if index.catalog:
+        try:
+            index = msgspec.structs.replace(index, catalog=place.catalog(index.catalog, folder))
+        except place.BadPlace as wrong:
+            raise SettingsError(f"{where}: index.catalog: {wrong}") from None
+    if spool.store:
+        spool = msgspec.structs.replace(spool, store=store(spool.store, "spool.store"))
     sources = {name: msgspec.structs.replace(source, path=at(source.path)) for name, source in settings.sources.items()}
-    return msgspec.structs.replace(settings, home=at(settings.home), index=index, sources=sources)
+    return msgspec.structs.replace(settings, home=at(settings.home), index=index, spool=spool, sources=sources)
 
 
 def _put(raw: dict[str, Any], key: str, value: object) -> None:

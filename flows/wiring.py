@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 
 from penstock.connectors.types import Gap, Item
 from penstock.flows import home as homes
+from penstock.flows import layout as layouts
+from penstock.flows import place as places
 from penstock.flows import slots
 from penstock.flows.home import Home
+from penstock.flows.layout import Layout
 from penstock.flows.names import ADHOC
 from penstock.flows.plan import DeletionGuard
 from penstock.flows.prepare import Feed, Parse, Preparer, ShardLimits
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from penstock.flows.embedding import Embedder
     from penstock.index.commit import Writer
     from penstock.index.reader import Reader
-    from penstock.index.store import LocalStore
+    from penstock.index.store import Store
 
 clock = time.time
 sleep = time.sleep
@@ -46,25 +49,33 @@ def token() -> str:
 # ── index ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def stores(settings: Settings, home: Home) -> dict[str, LocalStore]:
+def layout(settings: Settings, home: Home) -> Layout:
+    """Where the copies and the catalog are."""
+    return layouts.layout(settings, home.path, os.environ)
+
+
+def stores(settings: Settings, home: Home) -> dict[str, Store]:
     """The replicas, by id."""
+    return {name: store(place) for name, place in layout(settings, home).replicas.items()}
+
+
+def store(place: str) -> Store:
+    """The store at an absolute path or a URL; credentials come from the environment."""
     from penstock.index.store import LocalStore
 
-    return {name: LocalStore(path, token=token) for name, path in settings.replica_paths(home.path).items()}
+    return LocalStore(Path(place), token=token)
 
 
 def open_writer(settings: Settings, home: Home, report: Callable[[str], None]) -> Writer:
     """The index, ready to be written; made if the home has none yet. Recovers what a crash left first."""
     from penstock.index.commit import Writer
 
-    catalog = settings.catalog_url(home.path)
-    paths = settings.replica_paths(home.path)
-    new = not any(path.exists() for path in paths.values()) and not _exists(catalog)
-    make = Writer.create if new else Writer.open
+    found, replicas = layout(settings, home), stores(settings, home)
+    make = Writer.create if _is_new(found, replicas) else Writer.open
     return make(
-        catalog,
-        stores(settings, home),
-        write_quorum=settings.write_quorum(),
+        found.catalog,
+        replicas,
+        write_quorum=found.write_quorum,
         workdir=home.spool,
         clock=clock,
         token=token,
@@ -76,12 +87,13 @@ def open_reader(settings: Settings, home: Home, report: Callable[[str], None]) -
     """The newest published version. Needs the replicas and nothing else."""
     from penstock.index.reader import Reader
 
-    return Reader.open(*settings.replica_paths(home.path).values(), report=report)
+    return Reader.open(*layout(settings, home).replicas.values(), report=report)
 
 
 def open_reader_if_any(settings: Settings, home: Home, report: Callable[[str], None]) -> Reader | None:
     """As `open_reader`; None if nothing was ever made there."""
-    if not any(path.exists() for path in settings.replica_paths(home.path).values()):
+    found = layout(settings, home)
+    if found.gone() or _is_new(found, stores(settings, home)):
         return None
     return open_reader(settings, home, report)
 
@@ -93,13 +105,42 @@ def verify(settings: Settings, home: Home, progress: Callable[[str], None]) -> l
     def step(what: str, done: int, total: int) -> None:
         progress(f"{what}: {done} of {total}")
 
-    return walk(list(stores(settings, home).values()), settings.catalog_url(home.path), report_progress=step)
+    return walk(list(stores(settings, home).values()), layout(settings, home).catalog, report_progress=step)
 
 
-def _exists(catalog: str) -> bool:
-    """Whether a catalog is there; one in a database server counts as there."""
-    prefix = "sqlite:///"
-    return not catalog.startswith(prefix) or Path(catalog.removeprefix(prefix)).exists()
+def decided(settings: Settings, home: Home) -> bool:
+    """Whether a catalog says that there should be an index; one that cannot be asked counts as saying so."""
+    from penstock.index.errors import IndexFault
+
+    found = layout(settings, home)
+    if found.catalog_file is not None:
+        return found.catalog_file.exists()
+    try:
+        from penstock.index.catalog import Catalog
+
+        return Catalog(found.catalog).meta() is not None
+    except (IndexFault, ModuleNotFoundError):
+        return True
+
+
+def _is_new(found: Layout, replicas: Mapping[str, Store]) -> bool:
+    """Whether there is nothing yet, neither a folder nor a word in a bucket or in the catalog.
+
+    An empty folder is something: it may be a disk that is not mounted.
+    """
+    from penstock.index import log, markers
+
+    file = found.catalog_file
+    if (file is not None and file.exists()) or any(os.path.lexists(path) for path in found.folders.values()):
+        return False
+    for name, replica in replicas.items():
+        if name not in found.folders and (markers.replica(replica) is not None or log.entries(replica)):
+            return False
+    if file is None:
+        from penstock.index.catalog import Catalog
+
+        return Catalog(found.catalog).meta() is None
+    return True
 
 
 # ── sources and parsers ──────────────────────────────────────────────────────────────────────────────────
@@ -126,9 +167,11 @@ def source(target: Target, settings: Settings, home: Home) -> Source:
 
 def _ours(settings: Settings, home: Home) -> list[Path]:
     """What belongs to the index: never a document, even where the home lies inside the source."""
-    catalog = settings.catalog_url(home.path)
-    files = [Path(catalog.removeprefix("sqlite:///"))] if catalog.startswith("sqlite:///") else []
-    return [home.path, *settings.replica_paths(home.path).values(), *files]
+    found = layout(settings, home)
+    files = [found.catalog_file] if found.catalog_file is not None else []
+    spool = settings.spool.store
+    mirror = [Path(spool)] if spool and not places.is_url(spool) else []
+    return [home.path, *found.folders.values(), *files, *mirror]
 
 
 def listing(target: Target, source: Source) -> Iterator[Item | Gap]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -93,12 +94,11 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path, monkeypatc
 def test_a_kill_while_the_mark_is_written_leaves_no_half_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next `create` makes it as if nothing had been."""
 
-    def killed(self: Path, data: bytes) -> int:
-        self.touch()
+    def killed(descriptor: int) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", killed)
+        patched.setattr(os, "fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             homes.create(tmp_path / "home")
     assert not (tmp_path / "home" / "home.json").exists()

@@ -265,5 +265,5 @@ def test_another_write_quorum_is_refused_too(well: Path) -> None:
     settings, made = load(None), homes.require(well)
     with wiring.open_reader(settings, made, lambda line: None) as reader:
         for quorum, said in ((2, ""), (3, "put it back in [index] write_quorum")):
-            found = look(wiring.stores(settings, made), reader.manifest, quorum, settings.catalog_url(well))
+            found = look(wiring.stores(settings, made), reader.manifest, quorum, wiring.layout(settings, made).catalog)
             assert found.misconfigured.endswith(said) and bool(found.misconfigured) == bool(said)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.flows.settings import SettingsError, load
+from penstock.flows.layout import Layout, layout
+from penstock.flows.settings import SECTIONS, Settings, SettingsError, load
 
 
 def write(folder: Path, text: str) -> Path:
@@ -27,15 +28,20 @@ def refusal(folder: Path, text: str) -> str:
     return message
 
 
+def laid(settings: Settings) -> Layout:
+    return layout(settings, Path(settings.home), {})
+
+
 def test_without_a_file_everything_has_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two replicas in ./.penstock, both needed for a commit, and the default model."""
     monkeypatch.chdir(tmp_path)
     settings = load(None)
     home = Path(settings.home)
     assert home == tmp_path / ".penstock"
-    assert settings.replica_paths(home) == {"0": home / "replicas/0", "1": home / "replicas/1"}
-    assert settings.write_quorum() == 2
-    assert settings.catalog_url(home) == f"sqlite:///{home}/catalog.db"
+    found = laid(settings)
+    assert found.replicas == {"0": f"{home}/replicas/0", "1": f"{home}/replicas/1"}
+    assert found.write_quorum == 2
+    assert found.catalog == f"sqlite:///{home}/catalog.db"
     assert settings.embed.model == "all-MiniLM-L6-v2"
     assert settings.said == frozenset()
 
@@ -55,24 +61,24 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     """
     settings = load(write(tmp_path, text))
     assert settings.home == str(tmp_path / "index")
-    replicas = settings.replica_paths(Path(settings.home))
-    assert replicas == {"0": tmp_path / "a", "1": Path("/b"), "2": tmp_path / "c"}
-    assert settings.catalog_url(Path(settings.home)) == f"sqlite:///{tmp_path}/cat.db"
+    found = laid(settings)
+    assert found.replicas == {"0": f"{tmp_path}/a", "1": "/b", "2": f"{tmp_path}/c"}
+    assert found.catalog == f"sqlite:///{tmp_path}/cat.db"
     assert settings.sources["wiki"].path == str(tmp_path / "../wiki")
     assert settings.sources["wiki"].metadata == {"team": "docs"}
-    assert settings.write_quorum() == 2
+    assert found.write_quorum == 2
 
 
 def test_replicas_may_have_names(tmp_path: Path) -> None:
     """A table gives each replica its id."""
     settings = load(write(tmp_path, '[index.replicas]\neast = "/e"\nwest = "/w"\n'))
-    assert settings.replica_paths(tmp_path) == {"east": Path("/e"), "west": Path("/w")}
+    assert laid(settings).replicas == {"east": "/e", "west": "/w"}
 
 
 def test_a_catalog_url_is_taken_as_it_is(tmp_path: Path) -> None:
     """Only a plain path is an SQLite file."""
     settings = load(write(tmp_path, '[index]\ncatalog = "postgresql://db/penstock"\n'))
-    assert settings.catalog_url(tmp_path) == "postgresql://db/penstock"
+    assert laid(settings).catalog == "postgresql://db/penstock"
 
 
 def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
@@ -88,7 +94,11 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
     [
         ("[embed]\nmodell = 'x'", "embed.modell", "did you mean model?"),
         ("hom = 'x'", "hom", "did you mean home?"),
-        ("[zzz]\na = 1", "zzz", "known here: deletions, embed, home, index, parse, sources"),
+        (
+            "[zzz]\na = 1",
+            "zzz",
+            "known here: deletions, embed, home, index, keep, parse, reader, sources, spool, verify",
+        ),
         ("[sources.wiki]\npath = 'x'\nlabel = []", "sources.wiki.label", "did you mean labels?"),
         ("[sources.wiki]\ntype = 'files'", "sources.wiki.path", "is missing"),
         ("[parse]\nworkers = 'two'", "parse.workers", "expected int | null, got str"),
@@ -97,9 +107,22 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
         ("embed = 'model'", "embed", "write [embed]"),
         ("[deletions]\nmin_share = 2.0", "deletions.min_share", "<= 1"),
         ("[index]\nreplicas = 4\nwrite_quorum = 2", "index.write_quorum", "set it to 3 or more"),
-        ("[index]\nwrite_quorum = 3", "index.write_quorum", "1 to 2"),
+        ("[index]\nreplicas = 2\nwrite_quorum = 3", "index.write_quorum", "1 to 2"),
         ("[index]\nreplicas = 0", "index.replicas", "at least 1"),
         ("[index]\nreplicas = ['a', 'a']", "index.replicas", "give each replica its own"),
+        ("[index]\nreplicas = ['ftp://x/y', 'b']", "index.replicas[0]", "s3://bucket/prefix"),
+        ("[index]\nreplicas = ['s3://KEY:HUSH@b/p', 'b']", "index.replicas[0]", "AWS_ACCESS_KEY_ID"),
+        ("[index]\nreplicas = ['s3://b/p?secret=x', 'b']", "index.replicas[0]", "environment"),
+        ("[index]\nreplicas = ['s3://', 'b']", "index.replicas[0]", "the bucket is missing"),
+        ("[index]\nreplicas = ['s3://b/p', 's3://b/p/']", "index.replicas", "give each replica its own"),
+        ("[index.replicas]\n'a/b' = 'x'", "index.replicas.a/b", "letters, digits"),
+        ("[index]\ncatalog = 'mysql://h/d'", "index.catalog", "postgresql://host/database"),
+        ("[index]\ncatalog = 'postgresql://u:HUSH@h/d'", "index.catalog", "PGPASSWORD"),
+        ("[index]\ncatalog = 'postgresql://h/d?password=HUSH'", "index.catalog", "PGPASSWORD"),
+        ("[index]\ncatalog = 'postgresql://u:HUSH${X}@h/d'", "index.catalog", "PGPASSWORD"),
+        ("[index]\ncatalog = 'postgresql://[::1/d'", "index.catalog", "can be read"),
+        ("[index]\nreplica_deadline = 0", "index.replica_deadline", "> 0"),
+        ("[spool]\nstore = 'http://x'", "spool.store", "s3://bucket/prefix"),
         ("[embed]\nchunk_tokens = 10\noverlap_tokens = 6", "embed.overlap_tokens", "5 or less"),
         ("home = 'x'\nbroken", "line 2", "not valid TOML"),
     ],
@@ -109,6 +132,7 @@ def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(tmp_path: Path, tex
     message = refusal(tmp_path, text)
     assert key in message
     assert fix in message
+    assert "HUSH" not in message
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -130,13 +154,13 @@ def test_every_accepted_quorum_overlaps_itself(replicas: int, quorum: int) -> No
     except SettingsError:
         assert not replicas / 2 < quorum <= replicas
     else:
-        assert replicas / 2 < settings.write_quorum() <= replicas
+        assert replicas / 2 < laid(settings).write_quorum <= replicas
 
 
 @given(replicas=st.integers(1, 99))
 def test_the_default_quorum_is_a_majority(replicas: int) -> None:
     """The smallest number of replicas that no other such number can avoid."""
-    quorum = load(None, {"index.replicas": replicas}).write_quorum()
+    quorum = laid(load(None, {"index.replicas": replicas})).write_quorum
     assert 2 * quorum > replicas >= 2 * (quorum - 1)
 
 
@@ -145,7 +169,7 @@ def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> N
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
     settings = load(write(tmp_path, text.split("```toml\n")[1].split("```")[0]))
     known = {"home", "sources.handbook.metadata.team"}
-    for section in ("index", "embed", "parse", "deletions"):
+    for section in SECTIONS:
         known |= {f"{section}.{field}" for field in getattr(settings, section).__struct_fields__}
     known |= {f"sources.handbook.{f}" for f in settings.sources["handbook"].__struct_fields__ if f != "metadata"}
     assert settings.said == known
