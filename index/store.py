@@ -73,9 +73,14 @@ class Store(Protocol):
 
 def checked(key: str) -> str:
     """Return `key` if it is one; the message of the `ValueError` quotes it otherwise."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"not a key of a store: {key!r}")
     return key
+
+
+def is_key(name: str) -> bool:
+    """Whether `name` could be a key: other names in a store's place are somebody else's."""
+    return _KEY.fullmatch(name) is not None
 
 
 class LocalStore:
@@ -105,6 +110,11 @@ class LocalStore:
                 _fsync_folder(path.parent)
         return store
 
+    @property
+    def domain(self) -> str:
+        """What it fails together with. Raises `OSError` when the directory is not there."""
+        return f"disk (device {self.root.stat().st_dev})"
+
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         final = self._file(key)
         if key.split("/", 1)[0] == _TMP:
@@ -129,6 +139,8 @@ class LocalStore:
             return self._file(key).read_bytes()
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
+        if start < 0:
+            raise ValueError(f"a range starts at 0 or later, not at {start}")
         with self._faults("read"), self._file(key).open("rb") as file:
             file.seek(start)
             return file.read(max(0, end - start))
@@ -258,5 +270,5 @@ def _files_below(folder: Path, prefix: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files_below(folder / entry.name, f"{prefix}{entry.name}/")
-        elif _KEY.fullmatch(entry.name):  # names that are no keys are somebody else's
+        elif is_key(entry.name):  # names that are no keys are somebody else's
             yield prefix + entry.name

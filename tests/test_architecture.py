@@ -17,6 +17,7 @@ DOORS = {
     "faiss": {"index/faiss_door.py"},
     "sqlalchemy": {"index/catalog.py"},
     "zstandard": {"index/table.py"},
+    "obstore": {"index/object_store.py"},
     "torch": {"embed/encoder.py"},
     "sentence_transformers": {"embed/encoder.py"},
     "transformers": {"embed/encoder.py"},
@@ -65,7 +66,7 @@ def test_each_library_has_one_door(library: str) -> None:
 @pytest.mark.parametrize("module", ["penstock.index", "penstock.flows.cli"])
 def test_the_reader_and_the_command_line_start_light(module: str) -> None:
     """Importing the public API or the command line loads nothing heavy."""
-    heavy = ("torch", "prefect", "sqlalchemy", "transformers", "faiss", "rich")
+    heavy = ("torch", "prefect", "sqlalchemy", "transformers", "faiss", "rich", "obstore", "pyarrow")
     script = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
 

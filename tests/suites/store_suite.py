@@ -48,6 +48,35 @@ class StoreSuite:
             store.delete(key)
         assert store.get("there") == b"x"
 
+    def test_a_range_is_those_bytes_and_no_more(self, store):
+        """A range gives bytes [start, end), fewer at the end of the value, none beyond it."""
+        store.put_if_absent("a", b"0123456789")
+        store.put_if_absent("empty", b"")
+        ranges = {(0, 10): b"0123456789", (3, 5): b"34", (8, 99): b"89", (10, 20): b"", (50, 60): b"", (4, 4): b""}
+        for (start, end), wanted in ranges.items():
+            assert store.get_range("a", start, end) == wanted
+        assert store.get_range("empty", 0, 5) == b""
+        for start, end in ((0, 5), (5, 5)):
+            with pytest.raises(FileNotFoundError):
+                store.get_range("nowhere", start, end)
+        with pytest.raises(ValueError, match="range"):
+            store.get_range("a", -1, 5)
+
+    def test_a_large_value_comes_back_whole(self, store, tmp_path):
+        """Tens of megabytes, from a file: whole, and in ranges across any piece that a store may use."""
+        source = tmp_path / "large.bin"
+        with source.open("wb") as out:
+            for number in range(40):
+                out.write(number.to_bytes(4, "big") * (1 << 18))
+        assert store.put_if_absent("large", source) is True
+        assert store.put_if_absent("large", source) is False
+        assert store.size("large") == 40 << 20
+        assert store.get("large") == source.read_bytes()
+        assert (
+            store.get_range("large", (7 << 20) - 2, (17 << 20) + 2)
+            == source.read_bytes()[(7 << 20) - 2 : (17 << 20) + 2]
+        )
+
     def test_sizes_are_bytes(self, store):
         """The size is that of the value."""
         store.put_if_absent("five", b"12345")
@@ -84,8 +113,9 @@ class StoreSuite:
         for use in (store.get, store.size, store.delete, store.local_path):
             with pytest.raises(ValueError, match="key"):
                 use(key)
-        with pytest.raises(ValueError, match="key"):
-            store.put_if_absent(key, b"x")
+        for use in (lambda: store.put_if_absent(key, b"x"), lambda: store.get_range(key, 0, 1)):
+            with pytest.raises(ValueError, match="key"):
+                use()
 
     def test_nothing_unfinished_is_listed(self, store):
         """The store's own temporary keys are never listed with the rest, nor put by anybody else."""

@@ -1,0 +1,296 @@
+"""The one door to obstore: a bucket, or a prefix of one, that keeps the contract of every store.
+
+Putting sends one PUT with `If-None-Match: *`, so a value has at most 5 GiB. It is tried again here and not
+in the client, because only here is it known which answers are certain. Each put carries a mark of its own
+in the object's metadata: after a lost reply, a 409 or a 412 the object is looked at, and whose mark it
+bears says who won. Reading is repeated by the client, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from penstock.index import object_faults
+from penstock.index.errors import IndexFault, NoSpace, Unavailable
+from penstock.index.object_place import ObjectPlace
+from penstock.index.store import checked, is_key
+
+LARGEST = 5 << 30
+"""What S3 takes in one PUT. More needs a multipart upload, and few servers can make that conditional."""
+_PIECE = 8 << 20
+"""Bytes asked for in one request."""
+_MAPPED = 32 << 20
+"""Files beyond this are mapped and not read: the client sends straight from the map."""
+_SLOWEST = 256 << 10
+"""Bytes per second: an upload that is slower has failed."""
+_ANSWER = 6.0
+"""Seconds that a server has for its answer, and that a put may go on trying again."""
+_SILENCE = timedelta(seconds=5)
+"""Without a byte for so long, a server that is read from counts as dead."""
+_READING = timedelta(seconds=4)
+"""For so long the client repeats what it may repeat; less than `_SILENCE`, so silence is waited for once."""
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+_MARK = "writer"
+_TMP = "tmp"
+_Client = S3Store | GCSStore | AzureStore
+
+
+class ObjectStore:
+    """A bucket or a prefix of it: `s3://`; `gs://` and `az://` by the same door, untested.
+
+    Credentials come from the environment alone. A server that is gone or hangs costs at most about eight
+    seconds, and then is `Unavailable`; a large upload gets time for its size. A file that is put must not
+    change meanwhile. There is no local path. One store may be shared by threads.
+    """
+
+    remote = True
+    """What it promises depends on somebody's server: see `analyze.refuse_liar`."""
+
+    def __init__(
+        self,
+        place: ObjectPlace,
+        *,
+        token: Callable[[], str],
+        clock: Callable[[], float],
+        sleep: Callable[[float], object],
+        environ: Mapping[str, str],
+    ) -> None:
+        """`clock` counts seconds and never goes back; `token` gives unique names. Nothing is sent yet."""
+        self.name = place.name
+        self.domain = f"bucket {place.bucket} at {place.endpoint or place.scheme}"
+        self._place, self._token, self._clock, self._sleep = place, token, clock, sleep
+        self._config, self._wanting = _config(place, environ)
+        self._writers: dict[int, _Client] = {}
+        self._reader = self._client({"timeout": timedelta(seconds=60), "read_timeout": _SILENCE}, retries=10)
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.name!r})"
+
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        if checked(key).split("/", 1)[0] == _TMP:
+            raise ValueError(f"keys below {_TMP}/ belong to the store: {key!r}")
+        with _opened(data) as body:
+            if len(body) > LARGEST:
+                raise Unavailable(f"{self.name}/{key}: {len(body)} bytes are more than one put may have ({LARGEST})")
+            return self._put(key, body)
+
+    def get(self, key: str) -> bytes:
+        checked(key)
+        with self._faults("read", key):
+            found = obstore.get(self._reader, key)
+            size = int(found.meta["size"])
+            if size <= _PIECE:
+                return self._whole(bytes(found.bytes()), size, key)
+        del found  # the rest of this body is not wanted: it comes in pieces, each with its own time
+        return self._whole(self.get_range(key, 0, size), size, key)
+
+    def get_range(self, key: str, start: int, end: int) -> bytes:
+        checked(key)
+        if start < 0:
+            raise ValueError(f"a range starts at 0 or later, not at {start}")
+        if start >= end:
+            if self.size(key) is None:
+                raise object_faults.missing(self.name, key)
+            return b""
+        pieces = []
+        for at in range(start, end, _PIECE):
+            pieces.append(self._piece(key, at, min(end, at + _PIECE)))
+            if len(pieces[-1]) < _PIECE:
+                break
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def size(self, key: str) -> int | None:
+        checked(key)
+        with contextlib.suppress(FileNotFoundError), self._faults("read", key):
+            return int(obstore.head(self._reader, key)["size"])
+        # A HEAD's 404 has no body and cannot say whether the bucket is there. A GET's can.
+        with contextlib.suppress(FileNotFoundError), self._faults("read", key):
+            return int(obstore.get(self._reader, key).meta["size"])
+        return None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        if prefix and not prefix.endswith("/"):
+            raise ValueError(f"a prefix ends with a slash: {prefix!r}")
+        _ = prefix and checked(prefix[:-1])
+        pages = obstore.list(self._reader, prefix or None, chunk_size=1000)
+        return self._keys(prefix, self._page(pages), pages)
+
+    def delete(self, key: str) -> None:
+        checked(key)
+        with contextlib.suppress(FileNotFoundError), self._faults("delete in", key):
+            obstore.delete(self._reader, key)
+
+    def local_path(self, key: str) -> Path | None:
+        checked(key)
+        return None
+
+    def probe(self) -> None:
+        key = f"{_TMP}/{checked(self._token())}"
+        self._put(key, b"probe")
+        self.delete(key)
+
+    def _put(self, key: str, body: Any) -> bool:
+        """Send until it is known whose value is there, the time is up, or the store says no."""
+        mark, doubtful, turn = checked(self._token()), False, 0
+        began = sent = self._clock()
+        while True:
+            try:
+                self._send(key, body, mark)
+                return True
+            except AlreadyExistsError:
+                # 412, or 409: somebody is at it, perhaps this very put whose reply was lost. Look.
+                holder = self._holder(key)
+                if holder is not None:
+                    return self._is_mine(key, body, holder, mark, doubtful)
+                fault = Unavailable(f"{self.name}/{key}: the store sees a conflict where nothing is; run again")
+            except (object_faults.Refused, NoSpace):
+                raise
+            except Unavailable as failed:
+                fault, doubtful = failed, True
+            now = self._clock()
+            if now - began + now - sent > _ANSWER:
+                raise fault
+            self._sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
+            turn, sent = turn + 1, self._clock()
+
+    def _send(self, key: str, body: Any, mark: str) -> None:
+        with self._faults("write to", key):
+            client = self._writer(len(body))
+            obstore.put(client, key, body, mode="create", use_multipart=False, attributes={_MARK: mark})
+
+    def _holder(self, key: str) -> tuple[int, str] | None:
+        """Size and mark of the value under the key, None when there is none."""
+        with contextlib.suppress(FileNotFoundError), self._faults("read", key):
+            found = obstore.get(self._reader, key, options={"head": True})
+            return int(found.meta["size"]), str(found.attributes.get(_MARK, ""))
+        return None
+
+    def _is_mine(self, key: str, body: Any, holder: tuple[int, str], mark: str, doubtful: bool) -> bool:
+        """Whether the value that is there is the one that was sent under this mark, every byte of it."""
+        size, theirs = holder
+        if theirs != mark and (theirs or not doubtful):
+            return False
+        same = size == len(body) and all(
+            self._piece(key, at, at + _PIECE) == bytes(body[at : at + _PIECE]) for at in range(0, size, _PIECE)
+        )
+        if theirs and not same:
+            raise Unavailable(f"{self.name}/{key}: holds other bytes than were sent; delete it and run again")
+        return same  # a server that keeps no metadata, and a reply that was lost: the bytes decide
+
+    def _piece(self, key: str, start: int, end: int) -> bytes:
+        """Bytes [start, end), fewer at the value's end."""
+        with self._faults("read", key):
+            try:
+                found = obstore.get(self._reader, key, options={"range": (start, end)})
+            except BaseError as fault:
+                if object_faults.past_the_end(fault):
+                    return b""
+                raise
+            wanted = min(end, int(found.meta["size"])) - start
+            if tuple(found.range) != (start, start + wanted):
+                raise Unavailable(f"{self.name}/{key}: answers with another range than was asked for")
+            return self._whole(bytes(found.bytes()), wanted, key)
+
+    def _whole(self, data: bytes, size: int, key: str) -> bytes:
+        if len(data) != size:
+            raise Unavailable(f"{self.name}/{key}: the answer was cut short; run again")
+        return data
+
+    def _page(self, pages: Iterator[Sequence[Any]]) -> Sequence[str] | None:
+        with self._faults("list", ""):
+            page = next(pages, None)
+            return None if page is None else [str(meta["path"]) for meta in page]
+
+    def _keys(self, prefix: str, page: Sequence[str] | None, pages: Iterator[Sequence[Any]]) -> Iterator[str]:
+        last = ""
+        while page is not None:
+            for key in page:
+                if not is_key(key) or key == last or (not prefix and key.startswith(f"{_TMP}/")):
+                    continue  # names that are no keys are somebody else's
+                if key < last:
+                    raise Unavailable(f"{self.name}: lists keys out of order; it cannot keep a replica")
+                last = key
+                yield key
+            page = self._page(pages)
+
+    def _writer(self, size: int) -> _Client:
+        """A client that gives an upload of this size its time, and repeats nothing."""
+        most = max(_SLOWEST, 1 << max(0, size - 1).bit_length())
+        if most not in self._writers:
+            seconds = _ANSWER + most / _SLOWEST
+            self._writers[most] = self._client({"timeout": timedelta(seconds=seconds)}, retries=0)
+        return self._writers[most]
+
+    def _client(self, times: dict[str, timedelta], *, retries: int) -> _Client:
+        kind: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[self._place.scheme]
+        client: _Client = kind(
+            self._place.bucket,
+            prefix=self._place.prefix or None,
+            config=self._config,
+            client_options={
+                "allow_http": self._place.endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=3),
+                **times,
+            },
+            retry_config={
+                "max_retries": retries,
+                "retry_timeout": _READING,
+                "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1)},
+            },
+        )
+        return client
+
+    @contextlib.contextmanager
+    def _faults(self, doing: str, key: str) -> Iterator[None]:
+        """Say what the client raises in our words. Its own are dropped: they may quote what was signed."""
+        if self._wanting:
+            raise object_faults.Refused(f"{self.name}: {self._wanting}")
+        try:
+            yield
+        except (IndexFault, AlreadyExistsError):
+            raise
+        except FileNotFoundError as fault:
+            raise object_faults.missing(self.name, key, fault) from None
+        except Exception as fault:
+            raise object_faults.said(self.name, doing, fault) from None
+
+
+def _config(place: ObjectPlace, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What the client is told beyond what it reads from the environment, and a line if something is lacking."""
+    if place.scheme != "s3":
+        return {}, ""
+    config: dict[str, Any] = {"region": place.region, "disable_bulk_delete": True}
+    if place.endpoint:
+        config["aws_endpoint_url_s3"] = place.endpoint
+    names = {"AWS_ACCESS_KEY_ID": "access_key_id", "AWS_SECRET_ACCESS_KEY": "secret_access_key"}
+    given = {inner: environ[name] for name, inner in names.items() if environ.get(name)}
+    if given and environ.get("AWS_SESSION_TOKEN"):
+        given["session_token"] = environ["AWS_SESSION_TOKEN"]
+    # Without keys the client would ask the provider's machines, which no other endpoint has.
+    elsewhere = ("AWS_SKIP_SIGNATURE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    keyless = not place.endpoint or any(environ.get(name) for name in elsewhere)
+    wanting = len(given) == 1 or (not given and not keyless)
+    return {**config, **given}, f"has no credentials; set {object_faults.credentials(place.name)}" if wanting else ""
+
+
+@contextlib.contextmanager
+def _opened(data: bytes | Path) -> Iterator[Any]:
+    """The bytes to send: themselves, a small file's, or a large file's as a map."""
+    if isinstance(data, bytes):
+        yield data
+        return
+    with data.open("rb") as file:
+        if data.stat().st_size <= _MAPPED:
+            yield file.read()
+        else:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                yield mapped

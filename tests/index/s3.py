@@ -1,0 +1,56 @@
+"""A real S3 API on loopback (moto), and stores on it. `server` lives as long as the test run of one module."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from penstock.index.stores import open_store
+
+_buckets = itertools.count()
+KEYS = {"AWS_ACCESS_KEY_ID": "TESTKEYID", "AWS_SECRET_ACCESS_KEY": "test-secret-value", "AWS_REGION": "us-east-1"}
+
+
+class S3Server:
+    """`url` is where it listens; `environ` what a client's environment must say."""
+
+    def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._server.start()
+        _, port = self._server.get_host_and_port()
+        self.url = f"http://127.0.0.1:{port}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**KEYS, "AWS_ENDPOINT_URL": self.url}
+
+    def bucket(self) -> str:
+        """Make a bucket and return its name."""
+        name = f"bucket-{next(_buckets)}"
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT")).close()
+        return name
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+def token() -> str:
+    return os.urandom(8).hex()
+
+
+def store_at(url: str, environ: dict[str, str]):
+    return open_store(url, token=token, environ=environ)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    running = S3Server()
+    yield running
+    running.stop()
