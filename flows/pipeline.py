@@ -93,7 +93,7 @@ class Pipeline:
     def release(self) -> None:
         """Let go of every shard that was not committed: another run may take it over."""
         for shard in (*(adopted.shard for adopted in self._adopted), *self._preparer.made):
-            shard.lock.release()
+            shard.release()
 
     def _shards(self, submit: Submit) -> None:
         committing: Handle | None = None

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit
 
-STORES = ("s3", "gs", "az")
+from penstock.index import object_place
+from penstock.index.errors import WrongIndex
+
 CATALOGS = ("postgresql", "sqlite")
 IDS = "a replica's id is made of up to 32 letters, digits, - and _"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -42,15 +44,12 @@ def store(place: str, folder: Path) -> str:
         if not rest.startswith("/"):
             raise BadPlace("a file:// URL has three slashes: file:///folder")
         return rest
-    if scheme not in STORES:
+    if scheme not in object_place.SCHEMES:
         raise BadPlace(f"{scheme}:// is no store that is known; use a folder, or s3://bucket/prefix (gs://, az://)")
-    if "@" in rest.split("/", 1)[0]:
-        raise BadPlace(f"credentials do not belong in a URL; leave {scheme}://bucket/prefix, and set them in the "
-                       "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...)")  # fmt: skip
-    if "?" in rest or "#" in rest:
-        raise BadPlace(f"a store is {scheme}://bucket/prefix; what follows the ? or # belongs in the environment")
-    if not rest.strip("/"):
-        raise BadPlace(f"the bucket is missing: {scheme}://bucket/prefix")
+    try:
+        object_place.parse(place, {})
+    except WrongIndex as wrong:
+        raise BadPlace(str(wrong)) from None
     return place.rstrip("/")
 
 

@@ -6,7 +6,7 @@ A source is worked on by one run at a time: its lock is taken first, and freed b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from penstock.flows.pipeline import Adopted, wanted_of
 from penstock.flows.plan import SourcePlan, compare, defer_beyond
 from penstock.flows.progress import Observer
 from penstock.flows.settings import Settings
-from penstock.flows.spool import leftovers
+from penstock.flows.spool import Shard, leftovers
+from penstock.flows.spool_mirror import Mirror
 from penstock.flows.targets import Target, resolve
 from penstock.index.commit import Writer
 from penstock.index.types import FORMAT, DocState, Manifest, Membership, SourceState
@@ -40,6 +41,7 @@ class Planned:
     adopted: list[Adopted] = field(default_factory=list)
     known: Mapping[str, SourceState] = field(default_factory=dict)
     """The index's sources before this run."""
+    mirror: Mirror | None = None
     messages: list[str] = field(default_factory=list)
 
     @property
@@ -110,7 +112,10 @@ class Planner:
         self._stack.callback(writer.close)
         head, targets = self._locked_targets(writer)
         wiring.check_identity(head, identity)
-        planned = Planned(head.version, identity, writer, targets, known=head.sources)
+        mirror = wiring.mirror(self._settings, self._home, head.lineage, self._observer.note)
+        if mirror is not None:
+            self._stack.callback(mirror.close)
+        planned = Planned(head.version, identity, writer, targets, known=head.sources, mirror=mirror)
         return planned, lambda name: writer.states().scan(name)
 
     def _locked_targets(self, writer: Writer) -> tuple[Manifest, list[Target]]:
@@ -167,21 +172,29 @@ class Planner:
         """Take over what interrupted runs left in the spool, as far as this run still wants it."""
         by_name = {plan.source: plan for plan in planned.plans}
         fingerprint = wiring.fingerprint(planned.identity)
-        for shard in leftovers(self._home.spool):
-            plan = by_name.get(shard.marker.source)
-            if plan is None:
-                shard.lock.release()
-                continue
+        for shard in self._leftovers(planned, by_name):
+            plan = by_name[shard.marker.source]
             todo = {todo.item.uri: todo for todo in plan.todo}
             wanted = wanted_of(shard, todo) if shard.marker.fingerprint == fingerprint else frozenset[str]()
             if not plan.complete and any(state.uri not in wanted for state in shard.states()):
-                shard.lock.release()  # a part of the source was asked for: the rest of the shard is still good
+                shard.release()  # a part of the source was asked for: the rest of the shard is still good
             elif not wanted:
                 shard.discard()
             else:
                 plan.adopted |= wanted
                 plan.todo = [entry for entry in plan.todo if entry.item.uri not in wanted]
                 planned.adopted.append(Adopted(shard, wanted))
+
+    def _leftovers(self, planned: Planned, sources: Container[str]) -> Iterator[Shard]:
+        """What runs on this machine left, then what runs on others did, of these sources; locked for us."""
+        for shard in leftovers(self._home.spool):
+            elsewhere = planned.mirror is not None and not planned.mirror.keep(shard)
+            if elsewhere or shard.marker.source not in sources:
+                shard.release()
+                continue
+            yield shard
+        if planned.mirror is not None:
+            yield from planned.mirror.abandoned(self._home.spool, lambda marker: marker.source in sources)
 
 
 def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:

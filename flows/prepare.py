@@ -86,8 +86,10 @@ class Preparer:
         token: Callable[[], str],
         stopped: Callable[[], bool],
         note: Callable[[str], None],
+        closed: Callable[[Shard], object] = lambda shard: None,
     ) -> None:
-        self._parse, self._cut = parse, cut
+        """`closed` is given each shard as soon as it is complete."""
+        self._parse, self._cut, self._closed = parse, cut, closed
         self._spool, self._fingerprint, self._limits = spool, fingerprint, limits
         self._clock, self._token, self._stopped, self._note = clock, token, stopped, note
         self._threads = ThreadPoolExecutor(max_workers=ahead, thread_name_prefix="prepare")
@@ -138,6 +140,7 @@ class Preparer:
             return None
         shard = writer.close(feed.source.name, self._fingerprint)
         self.made.append(shard)
+        self._closed(shard)
         return shard
 
     def _outcomes(self, feed: Feed) -> Iterator[_Prepared]:

@@ -125,6 +125,7 @@ class Run:
             spool=home.spool,
             stopped=self.stop,
             note=self.observer.note,
+            closed=planned.mirror.keep if planned.mirror else lambda shard: None,
         )
 
     def _feed(self, planned: Planned, plan: SourcePlan) -> Feed:

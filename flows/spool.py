@@ -12,24 +12,25 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from penstock.flows.vector_log import VectorLog as VectorLog
 from penstock.index.types import DocState, DocText, Row
 
 T = TypeVar("T")
 
 FORMAT = 1
-_FILES = ("states.jsonl", "texts.jsonl", "rows.jsonl", "ids.u32", "lengths.u32")
-_HEADER = np.dtype([("count", "<u4"), ("dim", "<u4"), ("sum", "<u8")])
+MARKER, VECTORS = "shard.json", "vectors.log"
+FILES = ("states.jsonl", "texts.jsonl", "rows.jsonl", "ids.u32", "lengths.u32")
 
 _state_decoder = msgspec.json.Decoder(DocState)
 _text_decoder = msgspec.json.Decoder(DocText)
@@ -86,10 +87,10 @@ class ShardWriter:
         self.chunks = 0
         self.tokens = 0
         self.documents = 0
-        self._sums = {name: xxhash.xxh3_128() for name in _FILES}
-        self._sizes = dict.fromkeys(_FILES, 0)
+        self._sums = {name: xxhash.xxh3_128() for name in FILES}
+        self._sizes = dict.fromkeys(FILES, 0)
         with ExitStack() as stack:
-            self._out = {name: stack.enter_context(open(directory / name, "wb")) for name in _FILES}
+            self._out = {name: stack.enter_context(open(directory / name, "wb")) for name in FILES}
             self._stack = stack.pop_all()
 
     def add(self, state: DocState, text: DocText | None, rows: Sequence[tuple[Row, Sequence[int]]]) -> None:
@@ -111,9 +112,9 @@ class ShardWriter:
             out.flush()
             os.fsync(out.fileno())
         self._stack.close()
-        files = {name: (self._sizes[name], self._sums[name].hexdigest()) for name in _FILES}
+        files = {name: (self._sizes[name], self._sums[name].hexdigest()) for name in FILES}
         marker = Marker(FORMAT, source, fingerprint, self.chunks, self.tokens, files)
-        _write_durably(self.directory / "shard.json", msgspec.json.encode(marker))
+        _write_durably(self.directory / MARKER, msgspec.json.encode(marker))
         return Shard(self.directory, marker, self.lock)
 
     def abandon(self) -> None:
@@ -127,6 +128,22 @@ class ShardWriter:
         self._sizes[name] += len(data)
 
 
+class Copy(Protocol):
+    """A shard's copy elsewhere. Nothing here fails: the copy is for cost, the directory is the truth."""
+
+    def append(self, record: bytes) -> None:
+        """Keep one record of the vector log too."""
+        ...
+
+    def discard(self) -> None:
+        """Remove the copy, and let go."""
+        ...
+
+    def release(self) -> None:
+        """Let go of the copy, so that another machine may take the shard over; may be called again."""
+        ...
+
+
 @dataclass(slots=True)
 class Shard:
     """A complete shard, locked by this process."""
@@ -134,6 +151,7 @@ class Shard:
     directory: Path
     marker: Marker
     lock: ShardLock
+    copy: Copy | None = None
 
     def states(self) -> Iterator[DocState]:
         return _lines(self.directory / "states.jsonl", _state_decoder)
@@ -153,69 +171,24 @@ class Shard:
         return np.split(flat, np.cumsum(lengths)[:-1])
 
     def vectors(self) -> VectorLog:
-        return VectorLog(self.directory / "vectors.log", self.marker.chunks)
+        path = self.directory / VECTORS
+        return (
+            VectorLog(path, self.marker.chunks, self.copy.append) if self.copy else VectorLog(path, self.marker.chunks)
+        )
 
     def discard(self) -> None:
         """Remove the shard: it is committed, or no longer wanted. The marker goes first."""
-        (self.directory / "shard.json").unlink(missing_ok=True)
+        (self.directory / MARKER).unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+        if self.copy is not None:
+            self.copy.discard()
         self.lock.release()
 
-
-class VectorLog:
-    """Vectors of one shard as they are made: records of (positions, vectors), each with a checksum."""
-
-    def __init__(self, path: Path, chunks: int) -> None:
-        self._path = path
-        self._chunks = chunks
-        self._out: BinaryIO | None = None
-
-    def load(self, dim: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """All vectors so far, float32 (chunks, dim), and which rows of them are there; cut off a torn end."""
-        vectors = np.zeros((self._chunks, dim), dtype=np.float32)
-        done = np.zeros(self._chunks, dtype=np.bool_)
-        if not self._path.exists():
-            return vectors, done
-        sound = 0
-        with open(self._path, "rb") as log:
-            while (record := self._record(log, dim)) is not None:
-                positions, values = record
-                vectors[positions] = values
-                done[positions] = True
-                sound = log.tell()
-        os.truncate(self._path, sound)
-        return vectors, done
-
-    def append(self, positions: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Append one record; durable on return."""
-        if self._out is None:
-            self._out = open(self._path, "ab")  # noqa: SIM115 - held open across records, closed by `close`
-        body = positions.astype("<i8").tobytes() + np.ascontiguousarray(vectors, dtype="<f4").tobytes()
-        header = np.zeros(1, dtype=_HEADER)
-        header[0] = (len(positions), vectors.shape[1], xxhash.xxh3_64_intdigest(body))
-        self._out.write(header.tobytes() + body)
-        self._out.flush()
-        os.fsync(self._out.fileno())
-
-    def close(self) -> None:
-        if self._out is not None:
-            self._out.close()
-            self._out = None
-
-    def _record(self, log: BinaryIO, dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-        raw = log.read(_HEADER.itemsize)
-        if len(raw) < _HEADER.itemsize:
-            return None
-        count, width, checksum = np.frombuffer(raw, dtype=_HEADER)[0].tolist()
-        if width != dim or count > self._chunks:
-            return None
-        body = log.read(count * (8 + 4 * dim))
-        if len(body) < count * (8 + 4 * dim) or xxhash.xxh3_64_intdigest(body) != checksum:
-            return None
-        positions = np.frombuffer(body, dtype="<i8", count=count)
-        if count and not (positions.min() >= 0 and positions.max() < self._chunks):
-            return None
-        return positions, np.frombuffer(body, dtype="<f4", offset=8 * count).reshape(count, dim)
+    def release(self) -> None:
+        """Let go of the shard as it is: another run may go on with it. May be called again."""
+        if self.copy is not None:
+            self.copy.release()
+        self.lock.release()
 
 
 def leftovers(spool: Path) -> Iterator[Shard]:
@@ -258,8 +231,8 @@ def _alone(spool: Path) -> Iterator[None]:
 
 def _sound_marker(directory: Path) -> Marker | None:
     try:
-        marker = msgspec.json.decode((directory / "shard.json").read_bytes(), type=Marker)
-        if marker.format != FORMAT or set(marker.files) != set(_FILES):
+        marker = decoded((directory / MARKER).read_bytes())
+        if marker is None:
             return None
         for name, (size, checksum) in marker.files.items():
             if (directory / name).stat().st_size != size or _checksum(directory / name) != checksum:
@@ -267,6 +240,42 @@ def _sound_marker(directory: Path) -> Marker | None:
     except (OSError, msgspec.MsgspecError):
         return None
     return marker
+
+
+def decoded(data: bytes) -> Marker | None:
+    """The marker in `data`, None if it is none of ours."""
+    try:
+        marker = msgspec.json.decode(data, type=Marker)
+    except msgspec.MsgspecError:
+        return None
+    return marker if marker.format == FORMAT and set(marker.files) == set(FILES) else None
+
+
+def arriving(directory: Path, fill: Callable[[Path], None], marker: Marker) -> Shard | None:
+    """A shard that comes from elsewhere: `fill` puts its files, the marker follows if they are what it says.
+
+    None if they are not, or if the shard is here already. Raises what `fill` raises, and leaves nothing then.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(directory.parent):
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            return None
+        lock = ShardLock(directory)
+        lock.acquire()
+    try:
+        fill(directory)
+        _write_durably(directory / MARKER, msgspec.json.encode(marker))
+        if _sound_marker(directory) is not None:
+            return Shard(directory, marker, lock)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        lock.release()
+        raise
+    shutil.rmtree(directory, ignore_errors=True)
+    lock.release()
+    return None
 
 
 def _checksum(path: Path) -> str:

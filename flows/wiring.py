@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from penstock.connectors.types import Document, Source
     from penstock.embed.types import Chunk, Encoder
     from penstock.flows.embedding import Embedder
+    from penstock.flows.spool import Shard
+    from penstock.flows.spool_mirror import Mirror
     from penstock.index.commit import Writer
+    from penstock.index.locks import Locks
     from penstock.index.reader import Reader
     from penstock.index.store import Store
 
@@ -61,9 +64,9 @@ def stores(settings: Settings, home: Home) -> dict[str, Store]:
 
 def store(place: str) -> Store:
     """The store at an absolute path or a URL; credentials come from the environment."""
-    from penstock.index.store import LocalStore
+    from penstock.index.stores import open_store
 
-    return LocalStore(Path(place), token=token)
+    return open_store(place, token=token)
 
 
 def open_writer(settings: Settings, home: Home, report: Callable[[str], None]) -> Writer:
@@ -106,6 +109,22 @@ def verify(settings: Settings, home: Home, progress: Callable[[str], None]) -> l
         progress(f"{what}: {done} of {total}")
 
     return walk(list(stores(settings, home).values()), layout(settings, home).catalog, report_progress=step)
+
+
+def locks(settings: Settings, home: Home) -> Locks:
+    """Who works on what: over all machines where the catalog is a server, else over the processes of this one."""
+    from penstock.index.catalog import Catalog
+
+    return Catalog(layout(settings, home).catalog).locks(home.spool)
+
+
+def mirror(settings: Settings, home: Home, lineage: str, note: Callable[[str], None]) -> Mirror | None:
+    """The copy of the spool elsewhere, if one is configured."""
+    if settings.spool.store is None:
+        return None
+    from penstock.flows.spool_mirror import Mirror
+
+    return Mirror(store(settings.spool.store), lineage, locks(settings, home), note)
 
 
 def decided(settings: Settings, home: Home) -> bool:
@@ -296,6 +315,7 @@ def preparer(
     spool: Path,
     stopped: Callable[[], bool],
     note: Callable[[str], None],
+    closed: Callable[[Shard], object],
 ) -> Preparer:
     """The first stage, with the model's own tokenizer."""
     from penstock.embed import chunk, models, tokenize
@@ -325,6 +345,7 @@ def preparer(
         token=token,
         stopped=stopped,
         note=note,
+        closed=closed,
     )
 
 

@@ -129,7 +129,7 @@ def test_verify_finds_a_flipped_byte_and_search_of_another_model_is_refused(
     blob.chmod(0o600)
     blob.write_bytes(data)
     found = asked(home, capsys, "verify", code=1)
-    assert not found["ok"] and found["findings"][0].keys() == {"where", "what", "remedy"}
+    assert not found["ok"] and found["findings"][0].keys() == {"where", "what", "remedy", "kind"}
 
 
 def test_too_few_replicas_stop_writing(tmp_path: Path) -> None:
