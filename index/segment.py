@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,65 +13,21 @@ import pyroaring
 from numpy.typing import NDArray
 
 from penstock.index import faiss_door, table
-from penstock.index.blob import Blob, open_blob, seal
-from penstock.index.errors import Corrupt
+from penstock.index.blob import Blob, open_blob
+from penstock.index.building import FLAT, IVF, build, dead_blob
+from penstock.index.errors import Corrupt, WrongIndex
+from penstock.index.facets import Facets, FacetTable, Filter, Gathering, chosen
+from penstock.index.parts import Held, Part, Probed, Window
+from penstock.index.rawvectors import RawVectors, VectorMemory
 from penstock.index.store import Store
 from penstock.index.types import BlobRef, Row, SegmentRef
 
-FLAT = "flat"
+__all__ = ["FLAT", "IVF", "Segment", "VectorMemory", "build", "dead_blob", "read_dead"]
+
+EXACT_BELOW = 2_000
+"""With fewer rows to choose from, an IVF segment is searched exactly: reading them costs no more than probing."""
 _row = msgspec.json.Decoder(Row)
 _place = msgspec.json.Decoder(tuple[int, int])
-
-
-def build(
-    workdir: Path,
-    segment_id: str,
-    vectors: NDArray[np.float32],
-    rows: Iterable[Row],
-    txn: str,
-    *,
-    provenance: Mapping[str, str],
-) -> tuple[SegmentRef, dict[str, Path]]:
-    """Write a segment's blobs below `workdir`, sealed; return its ref and the local file of each blob name.
-
-    `vectors`: float32 (n, d), n > 0, finite; row i describes vector i, and the rows of one uri follow one
-    another. `ValueError` otherwise; `NoSpace` when the disk is full. Rows are streamed.
-    """
-    _check_vectors(vectors)
-    census = _Census(rows, len(vectors))
-    parts = {name: workdir / f"{segment_id}.{name}.part" for name in ("rows", "docs", "index")}
-    for path in parts.values():
-        path.unlink(missing_ok=True)  # left by a run that was killed here
-    table.write(parts["rows"], census, keyed=False)
-    if census.count != len(vectors):
-        raise ValueError(f"{census.count} rows for {len(vectors)} vectors")
-    places = sorted(census.places.items())
-    table.write(parts["docs"], ((uri, msgspec.json.encode(place)) for uri, place in places))
-    faiss_door.write_flat(parts["index"], vectors)
-    files: dict[str, Path] = {}
-    refs = {name: _finish(path, txn, files) for name, path in parts.items()}
-    ref = SegmentRef(
-        id=segment_id,
-        kind=FLAT,
-        count=len(vectors),
-        index=refs["index"],
-        rows=refs["rows"],
-        docs=refs["docs"],
-        tokens=census.tokens,
-        provenance=dict(provenance),
-    )
-    return ref, files
-
-
-def dead_blob(workdir: Path, bitmap: pyroaring.BitMap, txn: str) -> tuple[BlobRef, Path]:
-    """Write and seal a bitmap of dead ordinals; return its ref and its file below `workdir`."""
-    part = workdir / f"dead.{txn}.part"
-    compact = pyroaring.BitMap(bitmap)
-    compact.run_optimize()
-    part.write_bytes(compact.serialize())
-    files: dict[str, Path] = {}
-    ref = _finish(part, txn, files)
-    return ref, files[ref.name]
 
 
 def read_dead(stores: Sequence[Store], ref: BlobRef, *, report: Callable[[str], None]) -> pyroaring.BitMap:
@@ -89,33 +44,69 @@ def read_dead(stores: Sequence[Store], ref: BlobRef, *, report: Callable[[str], 
 class Segment:
     """One segment, opened: descriptors are taken now, bytes are read and verified when they are needed.
 
-    `report` gets one line for each bad copy that was passed over.
+    A flat segment holds its vectors in memory if `memory` (shared by the segments of a reader; by default its
+    own, of the usual size) has room for them, else each search reads them through; the answers are the same.
+    An IVF segment holds its codes and reads raw vectors by position. `report` gets one line for each bad copy
+    that was passed over. Raises `WrongIndex` for a kind that a newer penstock made.
     """
 
-    def __init__(self, ref: SegmentRef, stores: Sequence[Store], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ref: SegmentRef,
+        stores: Sequence[Store],
+        report: Callable[[str], None],
+        memory: VectorMemory | None = None,
+    ) -> None:
+        if ref.kind not in (FLAT, IVF) or (ref.kind == IVF and ref.vectors is None):
+            raise WrongIndex(f"segment {ref.id} is of kind {ref.kind!r}, which is not known here: upgrade penstock")
         self.ref = ref
         self.stores, self.report = tuple(stores), report
-        self._lazy = _Index(open_blob(self.stores, ref.index, report=report), ref.count)
-        self._rows_blob = open_blob(self.stores, ref.rows, report=report)
+        vectors = self._opened(ref.vectors) if ref.vectors else None
+        self._index = _Index(ref, self._opened(ref.index), vectors, memory or VectorMemory())
+        self._rows_blob = self._opened(ref.rows)
+        self._facets_blob = self._opened(ref.facets) if ref.facets else None
 
     @property
-    def index(self) -> Any:
-        """The FAISS index, in memory. FAISS sees only bytes that were verified against their XXH3."""
-        return self._lazy.get()
+    def dim(self) -> int:
+        """How many components a vector has."""
+        return self._index.raw.dim
 
-    @cached_property
+    @property
     def vectors(self) -> NDArray[np.float32]:
-        """All vectors, the dead ones too: float32 (count, d), read-only, row i is ordinal i."""
-        return faiss_door.vectors(self.index)
+        """All vectors, the dead ones too, in memory: float32 (count, d), row i is ordinal i. Do not write to it."""
+        held = self._index.held() if self.ref.kind == FLAT else None
+        return self._index.reading().all() if held is None else faiss_door.vectors(held)
 
-    @cached_property
-    def reach(self) -> float:
-        """The largest Euclidean norm of any vector here, in float64."""
-        largest = 0.0
-        for start in range(0, len(self.vectors), 4096):
-            block = self.vectors[start : start + 4096].astype(np.float64)
-            largest = max(largest, float(np.sqrt(np.einsum("ij,ij->i", block, block).max())))
-        return largest
+    def take(self, ordinals: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors of these ordinals, in this order: float32 (n, d). `IndexError` for one that is not there."""
+        wanted = np.asarray(ordinals, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.ref.count:
+            raise IndexError(f"an ordinal outside the {self.ref.count} of segment {self.ref.id}")
+        source = self._index.reading()
+        return source.take(wanted) if isinstance(source, RawVectors) else faiss_door.vectors(source)[wanted]
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors of the live rows by ordinal, float32 (n, d), some megabytes at a time."""
+        ordinals = np.flatnonzero(self.live)
+        for at in range(0, len(ordinals), step := self._index.raw.window):
+            yield self.take(ordinals[at : at + step])
+
+    def parts(self, where: Filter | None = None, exact: bool = False) -> Iterator[Part]:
+        """What a search looks through: live rows that `where` lets through. See `search.top_k`."""
+        live, bits = (self.live, self._bits) if where is None else self._narrowed(where)
+        count = self._live_count if where is None else int(np.count_nonzero(live))
+        if not count:
+            return
+        if self.ref.kind == IVF and not exact and count >= EXACT_BELOW:
+            yield Probed(self._index.held(), self._index.raw, bits, count)
+            return
+        held = self._index.held() if self.ref.kind == FLAT else None
+        if held is not None:
+            yield Held(held, live, bits, count, self._index.reach())
+            return
+        raw = self._index.reading()
+        for ordinals, vectors in raw.visit(np.flatnonzero(live)):
+            yield Window(ordinals, vectors, raw.reach(ordinals, vectors))
 
     @cached_property
     def dead(self) -> pyroaring.BitMap:
@@ -130,17 +121,32 @@ class Segment:
     @cached_property
     def live(self) -> NDArray[np.bool_]:
         """True for each ordinal that may be found: (count,)."""
-        live = np.ones(self.ref.count, dtype=np.bool_)
-        live[np.asarray(self.dead.to_array(), dtype=np.int64)] = False
-        return live
+        return ~_mask(self.dead, self.ref.count)
 
     @cached_property
     def rows(self) -> table.Table:
         return table.Table(self._rows_blob)
 
+    @cached_property
+    def facets(self) -> Facets:
+        """Which rows carry what. Format 1 stored none: there they are gathered from all rows, once."""
+        if self._facets_blob is not None:
+            return FacetTable(table.Table(self._facets_blob), self.ref.count)
+        gathered = Gathering()
+        for ordinal, (_, record) in enumerate(self.rows):
+            gathered.add(ordinal, _row.decode(record))
+        return gathered
+
     def row(self, ordinals: Sequence[int]) -> list[Row]:
         """Return the rows of these ordinals, in this order."""
         return [_row.decode(record) for record in self.rows.get_at(ordinals)]
+
+    def live_rows(self) -> Iterator[Row]:
+        """Yield every row that is not dead, by ordinal."""
+        live = self.live
+        for ordinal, (_, record) in enumerate(self.rows):
+            if live[ordinal]:
+                yield _row.decode(record)
 
     def locate(self, uris: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Return (first ordinal, count) of those documents that have rows here, dead or not."""
@@ -155,72 +161,117 @@ class Segment:
         """Return this segment with another set of dead rows; what was read and verified is shared."""
         fresh = Segment.__new__(Segment)
         for name, value in vars(self).items():
-            if name not in ("ref", "dead", "live"):
+            if name not in ("ref", "dead", "live", "_bits", "_live_count"):
                 setattr(fresh, name, value)
         fresh.ref, fresh.stores = ref, tuple(stores)
         return fresh
 
     def close(self) -> None:
-        self._lazy.close()
-        self._rows_blob.close()
+        """Let go of files and memory. Also those of `renewed` ones, which share them."""
+        self._index.close()
+        for blob in (self._rows_blob, self._facets_blob):
+            if blob is not None:
+                blob.close()
+
+    @cached_property
+    def _live_count(self) -> int:
+        return int(np.count_nonzero(self.live))
+
+    @cached_property
+    def _bits(self) -> NDArray[np.uint8] | None:
+        return None if self.live.all() else np.packbits(self.live, bitorder="little")
+
+    def _narrowed(self, where: Filter) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        live = _mask(chosen(where, self.facets) - self.dead, self.ref.count)
+        return live, np.packbits(live, bitorder="little")
 
     def _docs(self) -> table.Table:
-        return table.Table(open_blob(self.stores, self.ref.docs, report=self.report))
+        return table.Table(self._opened(self.ref.docs))
+
+    def _opened(self, ref: BlobRef) -> Blob:
+        return open_blob(self.stores, ref, report=self.report)
+
+
+def _mask(bitmap: pyroaring.BitMap, count: int) -> NDArray[np.bool_]:
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[np.asarray(bitmap.to_array(), dtype=np.int64)] = True
+    return mask
 
 
 class _Index:
-    """A FAISS index that is read once, by whoever comes first, and then lets go of its file."""
+    """A FAISS index that is read once, by whoever comes first, and then lets go of its file.
 
-    def __init__(self, blob: Blob, count: int) -> None:
-        self._blob, self._count = blob, count
+    A flat one that `memory` has no room for is not read: its vectors are read from its file when they are
+    wanted. Those of an IVF one are always read from theirs.
+    """
+
+    def __init__(self, ref: SegmentRef, blob: Blob, vectors: Blob | None, memory: VectorMemory) -> None:
+        self._ref, self._blob, self._vectors, self._memory = ref, blob, vectors, memory
         self._lock = threading.Lock()
-        self._index: Any = None
+        self._counted = 0
+        self._reach: float | None = None
+        self._now: Any = None
+        self._streamed = False
 
-    def get(self) -> Any:
+    @cached_property
+    def raw(self) -> RawVectors:
+        """The raw vectors. Those of a flat index may only be read after `reading` gave them."""
+        return RawVectors(self._vectors or self._blob, self._ref.count)
+
+    def held(self) -> Any:
+        """The index in memory; None for a flat one that does not fit."""
         with self._lock:
-            if self._index is None:
-                index = faiss_door.open_flat(self._blob.read, self._blob.size)
-                if index.ntotal != self._count:
-                    raise Corrupt(f"blob {self._blob.ref.name}: has not {self._count} vectors; run penstock verify")
-                self._index = index
-                self._blob.close()
-            return self._index
+            if self._now is None and self._fits():
+                _ = self.raw  # reads the header, while there is a file
+                self._now = self._read()
+                if not self._streamed:
+                    self._blob.close()
+            return self._now
+
+    def reading(self) -> Any:
+        """What to take vectors from: a flat index that is in memory already, else `RawVectors`."""
+        with self._lock:
+            if self._ref.kind == FLAT and self._now is not None:
+                return self._now
+            self._streamed = True  # somebody may be reading it from now on
+            return self.raw
+
+    def reach(self) -> float:
+        """The largest Euclidean norm of any vector of an index that is held, in float64."""
+        with self._lock:
+            if self._reach is None:
+                self._reach = _largest(faiss_door.vectors(self._now))
+            return self._reach
 
     def close(self) -> None:
-        self._blob.close()
+        with self._lock:
+            self._memory.give(self._counted)
+            self._counted, self._now = 0, None
+            for blob in (self._blob, self._vectors):
+                if blob is not None:
+                    blob.close()
+
+    def __del__(self) -> None:
+        self._memory.give(self._counted)
+
+    def _fits(self) -> bool:
+        if self._ref.kind == FLAT and not self._counted:
+            if not self._memory.take(self._blob.size):
+                return False
+            self._counted = self._blob.size
+        return True
+
+    def _read(self) -> Any:
+        open_index = faiss_door.open_flat if self._ref.kind == FLAT else faiss_door.open_ivf
+        index = open_index(self._blob.read, self._blob.size)
+        if index.ntotal != self._ref.count:
+            raise Corrupt(f"blob {self._ref.index.name}: has not {self._ref.count} vectors; run penstock verify")
+        return index
 
 
-class _Census:
-    """Streams rows into a table, counting what the ref and the docs table need."""
-
-    def __init__(self, rows: Iterable[Row], limit: int) -> None:
-        self._rows, self._limit = rows, limit
-        self.places: dict[str, tuple[int, int]] = {}
-        self.count = self.tokens = 0
-
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        for row in self._rows:
-            if self.count == self._limit:
-                raise ValueError(f"more rows than the {self._limit} vectors")
-            first, count = self.places.get(row.uri, (self.count, 0))
-            if first + count != self.count:
-                raise ValueError(f"the rows of {row.uri} do not follow one another")
-            self.places[row.uri] = (first, count + 1)
-            self.count += 1
-            self.tokens += row.tokens
-            yield "", msgspec.json.encode(row)
-
-
-def _check_vectors(vectors: NDArray[np.float32]) -> None:
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or 0 in vectors.shape:
-        raise ValueError(f"vectors must be float32 (n, d), not {vectors.dtype} {vectors.shape}")
-    if not np.isfinite(vectors).all():
-        bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise ValueError(f"vector {bad} has components that are not finite")
-
-
-def _finish(part: Path, txn: str, files: dict[str, Path]) -> BlobRef:
-    """Seal a finished part, give it the blob's name, and note where it is."""
-    ref = seal(part, txn)
-    files[ref.name] = part.rename(part.with_name(ref.name))
-    return ref
+def _largest(vectors: NDArray[np.float32]) -> float:
+    largest = 0.0
+    for start in range(0, len(vectors), 4096):
+        block = vectors[start : start + 4096].astype(np.float64)
+        largest = max(largest, float(np.sqrt(np.einsum("ij,ij->i", block, block).max())))
+    return largest
