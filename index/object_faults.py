@@ -50,6 +50,8 @@ def said(name: str, doing: str, fault: Exception) -> IndexFault:
         return Refused(f"{name}: there is no such bucket; make it, or configure the right place")
     if type(fault).__name__ == "InvalidPathError":
         return Refused(f"{name}: holds names that are no keys; give the replica a prefix of its own")
+    if not status and "kind:" not in text and "Missing" in text:
+        return Refused(f"{name}: has no credentials; set {credentials(name)}")
     return Unavailable(f"{name}: cannot {doing}: {_why(text, status, code)}; see that the server is up and run again")
 
 

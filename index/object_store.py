@@ -12,6 +12,7 @@ import contextlib
 import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,6 @@ class ObjectStore:
         self._place, self._token, self._clock, self._sleep = place, token, clock, sleep
         self._config, self._wanting = _config(place, environ)
         self._writers: dict[int, _Client] = {}
-        self._reader = self._client({"timeout": timedelta(seconds=60), "read_timeout": _SILENCE}, retries=10)
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.name!r})"
@@ -121,7 +121,8 @@ class ObjectStore:
         if prefix and not prefix.endswith("/"):
             raise ValueError(f"a prefix ends with a slash: {prefix!r}")
         _ = prefix and checked(prefix[:-1])
-        pages = obstore.list(self._reader, prefix or None, chunk_size=1000)
+        with self._faults("list", ""):
+            pages = obstore.list(self._reader, prefix or None, chunk_size=1000)
         return self._keys(prefix, self._page(pages), pages)
 
     def delete(self, key: str) -> None:
@@ -163,7 +164,7 @@ class ObjectStore:
             turn, sent = turn + 1, self._clock()
 
     def _send(self, key: str, body: Any, mark: str) -> None:
-        with self._faults("write to", key):
+        with self._faults("write to", key, AlreadyExistsError):
             client = self._writer(len(body))
             obstore.put(client, key, body, mode="create", use_multipart=False, attributes={_MARK: mark})
 
@@ -222,6 +223,10 @@ class ObjectStore:
                 yield key
             page = self._page(pages)
 
+    @cached_property
+    def _reader(self) -> _Client:
+        return self._client({"timeout": timedelta(seconds=60), "read_timeout": _SILENCE}, retries=10)
+
     def _writer(self, size: int) -> _Client:
         """A client that gives an upload of this size its time, and repeats nothing."""
         most = max(_SLOWEST, 1 << max(0, size - 1).bit_length())
@@ -250,13 +255,13 @@ class ObjectStore:
         return client
 
     @contextlib.contextmanager
-    def _faults(self, doing: str, key: str) -> Iterator[None]:
+    def _faults(self, doing: str, key: str, *passing: type[Exception]) -> Iterator[None]:
         """Say what the client raises in our words. Its own are dropped: they may quote what was signed."""
-        if self._wanting:
-            raise object_faults.Refused(f"{self.name}: {self._wanting}")
         try:
+            if self._wanting:
+                raise object_faults.Refused(f"{self.name}: {self._wanting}")
             yield
-        except (IndexFault, AlreadyExistsError):
+        except (IndexFault, *passing):
             raise
         except FileNotFoundError as fault:
             raise object_faults.missing(self.name, key, fault) from None
