@@ -11,19 +11,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn
 
+from penstock.flows.arguments import EXITS, Parser, command, common, positive, show
+from penstock.flows.cli_care import add_care
 from penstock.flows.console import Console, standard
-from penstock.flows.exits import UsageError
 
-EXITS = """\
-exit codes:
-  0    complete (documents that were rejected, with a reason, are a result)
-  1    finished, but documents failed, were deferred or withheld; verify: something is wrong
-  2    usage or configuration: the message says what to change
-  3    the index is unavailable or in conflict: the message says what to repair
-  130  interrupted
-"""
+if TYPE_CHECKING:
+    from penstock.flows.arguments import Commands
 
 # command -> (module, function)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -37,30 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sources list": ("cmd_sources", "list_"),
     "sources rebind": ("cmd_sources", "rebind"),
     "sources remove": ("cmd_sources", "remove"),
+    "analyze-store": ("cmd_analyze", "analyze_store"),
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors that leave through the same door as all others, and no guessed abbreviations."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see `{self.prog} --help`")
-
-    def print_help(self, file: object = None) -> None:
-        _show(self.format_help().rstrip("\n"))
-
-
-def _show(text: str) -> None:
-    """Where argparse would be silent about a stdout that cannot be written."""
-    Console(sys.stdout, sys.stderr).write(text)
-
-
-if TYPE_CHECKING:
-    # typeshed has no public name for what add_subparsers returns
-    Commands: TypeAlias = argparse._SubParsersAction["Parser"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,8 +61,8 @@ def _main(argv: Sequence[str] | None) -> int:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     module, function = COMMANDS[arguments.command]
     with console.guarded():
-        command = getattr(import_module(f"penstock.flows.{module}"), function)
-        code: int = command(arguments, console)
+        run = getattr(import_module(f"penstock.flows.{module}"), function)
+        code: int = run(arguments, console)
     return code
 
 
@@ -97,21 +70,22 @@ def build_parser() -> Parser:
     """All commands and options."""
     # One set for the top and another for the commands: argparse keeps defaults in the actions themselves, and a
     # shared action's default would overwrite what was given before the command.
-    common = _common()
+    everywhere = common()
     parser = Parser(
         prog="penstock",
         description="Keep a replicated, searchable vector index in step with folders of documents.",
         epilog="first steps:\n  penstock ingest ./documents\n  penstock search 'how do I ...?'\n"
         "  penstock status\n\n" + EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[_common()],
+        parents=[common()],
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     parser.set_defaults(home=None, config=None, json=False, verbose=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    _add_writing(commands, common)
-    _add_reading(commands, common)
-    _add_sources(commands, common)
+    _add_writing(commands, everywhere)
+    _add_reading(commands, everywhere)
+    _add_sources(commands, everywhere)
+    add_care(commands, everywhere)
     return parser
 
 
@@ -124,50 +98,15 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
         from importlib.metadata import version
 
-        _show(f"penstock {version('penstock')}")
+        show(f"penstock {version('penstock')}")
         parser.exit(0)
 
 
-def _common() -> Parser:
-    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = common.add_argument_group("everywhere")
-    group.add_argument("--home", type=Path, metavar="DIR", help="the index's folder (default: ./.penstock)")
-    group.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the settings (default: ./penstock.toml if it is there and --home is not given)",
-    )
-    group.add_argument("--json", action="store_true", help="one JSON object on stdout, errors included")
-    group.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
-    return common
-
-
-def _command(
-    commands: Commands,
-    common: Parser,
-    name: str,
-    short: str,
-    long: str,
-    of: str = "",
-) -> Parser:
-    parser = commands.add_parser(
-        name,
-        help=short,
-        description=long,
-        epilog=EXITS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common],
-    )
-    parser.set_defaults(command=f"{of} {name}".strip())
-    return parser
-
-
-def _add_writing(commands: Commands, common: Parser) -> None:
-    _command(commands, common, "init", "make an empty home", "Make an empty home. `ingest` does it too.")
-    ingest = _command(
+def _add_writing(commands: Commands, everywhere: Parser) -> None:
+    command(commands, everywhere, "init", "make an empty home", "Make an empty home. `ingest` does it too.")
+    ingest = command(
         commands,
-        common,
+        everywhere,
         "ingest",
         "index documents; only what changed costs anything",
         "Bring the index in step with folders, files or configured sources. Unchanged documents cost\n"
@@ -181,31 +120,31 @@ def _add_writing(commands: Commands, common: Parser) -> None:
     )
     ingest.add_argument("targets", nargs="*", metavar="PATH_OR_SOURCE", help="folders, files or sources")
     ingest.add_argument("--as", dest="name", metavar="NAME", help="name of the source, for one folder")
-    ingest.add_argument("--limit", type=_positive, metavar="N", help="index at most N, defer the rest")
+    ingest.add_argument("--limit", type=positive, metavar="N", help="index at most N, defer the rest")
     ingest.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
     ingest.add_argument(
         "--confirm-deletions",
-        type=_positive,
+        type=positive,
         default=0,
         metavar="N",
         help="believe that up to N documents are gone at once",
     )
-    plan = _command(
+    plan = command(
         commands,
-        common,
+        everywhere,
         "plan",
         "say what an ingest would do",
         "Say what `ingest` of the same would do, and change nothing. Needs a home.",
     )
     plan.add_argument("targets", nargs="*", metavar="PATH_OR_SOURCE", help="as for ingest")
     plan.add_argument("--as", dest="name", metavar="NAME", help="as for ingest")
-    plan.add_argument("--limit", type=_positive, metavar="N", help="as for ingest")
+    plan.add_argument("--limit", type=positive, metavar="N", help="as for ingest")
 
 
-def _add_reading(commands: Commands, common: Parser) -> None:
-    search = _command(
+def _add_reading(commands: Commands, everywhere: Parser) -> None:
+    search = command(
         commands,
-        common,
+        everywhere,
         "search",
         "find the passages that answer a question",
         "Find the passages nearest to a question, best first.\n\n"
@@ -216,48 +155,42 @@ def _add_reading(commands: Commands, common: Parser) -> None:
     )
     search.add_argument("question", nargs="?", metavar="QUESTION", help="what you would like to know")
     search.add_argument("--queries", type=Path, metavar="FILE", help="questions as JSON lines; - is stdin")
-    search.add_argument("-k", type=_positive, default=5, metavar="N", help="so many hits (default: 5)")
-    _command(
-        commands, common, "status", "one verdict, the next command, the figures",
+    search.add_argument("-k", type=positive, default=5, metavar="N", help="so many hits (default: 5)")
+    command(
+        commands, everywhere, "status", "one verdict, the next command, the figures",
         "Say how the index is, what to type next, and the figures behind it.",
     )  # fmt: skip
-    failures = _command(
-        commands, common, "failures", "documents that are not indexed, and why",
+    failures = command(
+        commands, everywhere, "failures", "documents that are not indexed, and why",
         "List failed documents (they are tried again) and rejected ones (until they change).",
     )  # fmt: skip
     failures.add_argument("--source", metavar="NAME", help="only of this source")
-    _command(
-        commands, common, "verify", "check every byte on every replica",
+    command(
+        commands, everywhere, "verify", "check every byte on every replica",
         "Read the whole index on every replica and check it against its digests.",
     )  # fmt: skip
 
 
-def _add_sources(commands: Commands, common: Parser) -> None:
-    sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS, parents=[common],
+def _add_sources(commands: Commands, everywhere: Parser) -> None:
+    sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS, parents=[everywhere],
         description="A source is where documents come from: its name stays, its place may change.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     verbs = sources.add_subparsers(metavar="VERB", required=True, title="verbs")
-    _command(verbs, common, "list", "the sources and where they are", "List the sources.", "sources")
-    rebind = _command(
-        verbs, common, "rebind", "a source moved",
+    command(verbs, everywhere, "list", "the sources and where they are", "List the sources.", "sources")
+    rebind = command(
+        verbs, everywhere, "rebind", "a source moved",
         "Tell the index that a source is somewhere else now. No document is embedded again.\n\n"
         "  penstock sources rebind handbook /srv/handbook", "sources",
     )  # fmt: skip
     rebind.add_argument("old", metavar="OLD", help="the source's name, or where it was")
     rebind.add_argument("new", type=Path, metavar="NEW", help="where it is now: an existing folder")
-    remove = _command(
-        verbs, common, "remove", "forget a source and its documents",
+    remove = command(
+        verbs, everywhere, "remove", "forget a source and its documents",
         "Delete all documents of a source from the index, and the source itself.", "sources",
     )  # fmt: skip
     remove.add_argument("name", metavar="NAME", help="the source's name")
     remove.add_argument("--yes", action="store_true", help="do not ask")
-
-
-def _positive(word: str) -> int:
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is not a number from 1 up")
-    return int(word)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     ctx = context(arguments)
     home = ctx.required()
     stores = wiring.stores(ctx.settings, home)
-    replicas = [report.replica(name, store) for name, store in stores.items()] if ctx.begun() else []
+    replicas = report.replicas(stores) if ctx.begun() else []
     manifest = _manifest(ctx, console)
     layout, looked = ctx.layout(), health.Health()
     quorum = layout.write_quorum

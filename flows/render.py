@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.flows.accounting import Accounting
     from penstock.flows.report import SourceStatus, Status
+    from penstock.index.analyze import Analysis
     from penstock.index.types import DocState, Finding, Hit
 
 WIDTH = 100
@@ -208,6 +209,32 @@ def status(found: Status, now: float) -> str:
     lines.append(table(rows))
     lines += [f"warning: {plain(warning)}" for warning in found.warnings]
     return "\n".join(lines)
+
+
+def analysis(found: Analysis) -> str:
+    """A verdict, each promise with what came of it, and how long requests take."""
+    broken = [probe.name for probe in found.probes if not probe.passed]
+    verdict = f"Not fit for a replica: {', '.join(broken)}." if broken else "Fit for a replica."
+    lines = [f"{plain(found.store)}: {verdict}", ""]
+    lines.append(table([["kept" if p.passed else "BROKEN", p.name, plain(p.said)] for p in found.probes]))
+    if found.latencies:
+        rows = [["request", "p50", "p99"]]
+        rows += [[one.request, f"{one.p50_ms:.1f} ms", f"{one.p99_ms:.1f} ms"] for one in found.latencies]
+        lines += ["", table(rows)]
+    return "\n".join(lines)
+
+
+def replicas(rows: Sequence[Mapping[str, object]], write_quorum: int) -> str:
+    """Each replica with its place and what is wrong with it, then the quorum."""
+    shown = []
+    for row in rows:
+        state = f"version {row['version']}" if row["reachable"] else "cannot be reached"
+        if not row["member"]:
+            state = f"not in the index yet: penstock replica add {row['id']}"
+        elif not row["configured"]:
+            state = f"not configured any more: penstock replica remove {row['id']}"
+        shown.append([f"replica {plain(str(row['id']))}", state, plain(str(row["place"])), plain(str(row["problem"]))])
+    return f"{table(shown)}\n\n{write_quorum} of {len(rows)} must have a commit."
 
 
 def sources(found: Sequence[SourceStatus]) -> str:

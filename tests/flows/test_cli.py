@@ -59,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
 
 
 def test_building_the_parser_loads_nothing_heavy() -> None:
-    """Or `--help` would take seconds: nothing but the standard library and three files of ours."""
+    """Or `--help` would take seconds: nothing but the standard library and five files of ours."""
     code = (
         "import sys; from penstock.flows import cli; cli.build_parser(); "
         "print(*[m.split('.')[0] for m in sys.modules if 'site-packages' in "
@@ -70,7 +70,9 @@ def test_building_the_parser_loads_nothing_heavy() -> None:
     heavy = {"torch", "prefect", "faiss", "numpy", "msgspec", "rich", "sqlalchemy", "transformers", "pypdf"}
     assert not loaded & heavy
     assert {name for name in loaded if name.startswith("penstock.flows.")} == {
+        "penstock.flows.arguments",
         "penstock.flows.cli",
+        "penstock.flows.cli_care",
         "penstock.flows.console",
         "penstock.flows.exits",
     }
