@@ -375,7 +375,7 @@ def test_docs_name_every_field_of_the_account(account_fields: set[str]) -> None:
     assert not {name for name in account_fields if f"`{name}`" not in documented}
 
 
-ARGUMENTS = {"search": ["q"], "sources rebind": ["a", "b"], "sources remove": ["a"]}
+ARGUMENTS = {"search": ["q"], "analyze-store": ["u"], "sources rebind": ["a", "b"], "sources remove": ["a"]}
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
