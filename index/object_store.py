@@ -261,11 +261,13 @@ class ObjectStore:
             if self._wanting:
                 raise object_faults.Refused(f"{self.name}: {self._wanting}")
             yield
-        except (IndexFault, *passing):
+        except IndexFault:
             raise
         except FileNotFoundError as fault:
             raise object_faults.missing(self.name, key, fault) from None
         except Exception as fault:
+            if isinstance(fault, passing):
+                raise
             raise object_faults.said(self.name, doing, fault) from None
 
 

@@ -18,6 +18,7 @@ DOORS = {
     "sqlalchemy": {"index/catalog.py"},
     "zstandard": {"index/table.py"},
     "obstore": {"index/object_store.py"},
+    "pyarrow": {"index/export.py"},
     "torch": {"embed/encoder.py"},
     "sentence_transformers": {"embed/encoder.py"},
     "transformers": {"embed/encoder.py"},
