@@ -8,10 +8,11 @@ a rollback journal, `synchronous=EXTRA` and `BEGIN IMMEDIATE`, so a write that r
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from sqlalchemy import exc
 from sqlalchemy.pool import NullPool
 
 from penstock.index.errors import Conflict, Corrupt, Fenced, NoSpace, Unavailable, WrongIndex
+from penstock.index.locks import FileLocks, Locks
 from penstock.index.types import FORMAT, BlobRef
 
 BUSY_SECONDS = 30
@@ -56,6 +58,20 @@ _transactions = sa.Table(
 )
 
 
+_floor = sa.Table(
+    "floor",
+    _schema,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+_progress = sa.Table(
+    "progress",
+    _schema,
+    sa.Column("replica", sa.String(200), primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """Which index this is, and the epoch that may write. `membership` is that of version 0, as JSON."""
@@ -76,6 +92,16 @@ class Ratified:
     txn: str
     ref: BlobRef
     committed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of the catalog: all versions above the floor, oldest first, and the open transactions."""
+
+    meta: Meta
+    floor: int
+    versions: tuple[Ratified, ...]
+    open: frozenset[str]
 
 
 class Catalog:
@@ -140,7 +166,7 @@ class Catalog:
         with self._transaction(write=True) as db:
             db.execute(_transactions.insert().values(txn=txn, owner=owner, status="open", started_at=now))
 
-    def ratify(self, new: Ratified) -> None:
+    def ratify(self, new: Ratified, *, progress: Mapping[str, int] = MappingProxyType({})) -> None:
         """Decide that `new` is the version after the head, and that its transaction is committed.
 
         Raises `Conflict` when the head is not `new.version - 1` or the transaction is not open any more, and
@@ -168,6 +194,87 @@ class Catalog:
                     committed_at=new.committed_at,
                 )
             )
+            _note(db, progress)
+
+    def note_progress(self, progress: Mapping[str, int]) -> None:
+        """Note the newest version that each replica is known to publish."""
+        with self._transaction(write=True) as db:
+            _note(db, progress)
+
+    def progress(self) -> dict[str, int]:
+        """The newest version that each replica was known to publish, by id."""
+        with self._transaction() as db:
+            return {row.replica: row.version for row in db.execute(sa.select(_progress))}
+
+    def floor(self) -> int:
+        """The newest version that has expired, 0 at first."""
+        with self._transaction() as db:
+            return db.execute(sa.select(_floor.c.version)).scalar() or 0
+
+    def raise_floor(self, version: int, epoch_id: str) -> None:
+        """Let the versions up to `version` expire, for good. Raises `Fenced`, `Conflict` where it is the head."""
+        with self._transaction(write=True) as db:
+            meta = _as_meta(db.execute(sa.select(_meta)).one(), self.name)
+            if meta.epoch_id != epoch_id:
+                raise Fenced(f"{self.name} is in epoch {meta.epoch}: open the index anew")
+            head = db.execute(sa.select(sa.func.max(_versions.c.version))).scalar() or 0
+            if version >= head:
+                raise Conflict(f"version {version} is the newest: it cannot expire")
+            old = db.execute(sa.select(_floor.c.version)).scalar()
+            if old is None:
+                db.execute(_floor.insert().values(id=1, version=version))
+            elif old < version:
+                db.execute(_floor.update().values(version=version))
+            db.execute(_versions.delete().where(_versions.c.version <= version))
+
+    def snapshot(self) -> Snapshot:
+        """Everything of one moment."""
+        opened = sa.select(_transactions.c.txn).where(_transactions.c.status == "open")
+        with self._transaction() as db:
+            return Snapshot(
+                _as_meta(db.execute(sa.select(_meta)).one(), self.name),
+                db.execute(sa.select(_floor.c.version)).scalar() or 0,
+                tuple(_as_ratified(r) for r in db.execute(sa.select(_versions).order_by(_versions.c.version))),
+                frozenset(row.txn for row in db.execute(opened)),
+            )
+
+    def prune(self, before: float) -> None:
+        """Forget finished transactions that began before."""
+        old = (_transactions.c.status != "open") & (_transactions.c.started_at < before)
+        with self._transaction(write=True) as db:
+            db.execute(_transactions.delete().where(old))
+
+    def migrate(self) -> None:
+        """Add what a catalog of an older format lacks."""
+        with self._transaction(write=True) as db:
+            _schema.create_all(db)
+            db.execute(_meta.update().where(_meta.c.format < FORMAT).values(format=FORMAT))
+
+    def locks(self, folder: Path) -> Locks:
+        """Who is alive among those that use this catalog."""
+        return FileLocks(folder)
+
+    def rebuild(self, meta: Meta, versions: Sequence[Ratified], floor: int) -> None:
+        """Replace everything by this, under a new epoch."""
+        assert self.path is not None
+        self.path.unlink(missing_ok=True)
+        self.create(meta)
+        with self._transaction(write=True) as db:
+            for v in versions:
+                db.execute(
+                    _versions.insert().values(
+                        version=v.version,
+                        epoch=v.epoch,
+                        epoch_id=v.epoch_id,
+                        txn=v.txn,
+                        manifest=v.ref.name,
+                        size=v.ref.size,
+                        sums=v.ref.sums,
+                        committed_at=v.committed_at,
+                    )
+                )
+            if floor:
+                db.execute(_floor.insert().values(id=1, version=floor))
 
     def settle(self, txn: str) -> bool:
         """True if `txn` is committed; otherwise it is aborted by this call and never will be. May be repeated."""
@@ -194,6 +301,13 @@ class Catalog:
             raise _named(error, self.name) from error
         except OSError as error:
             raise Unavailable(f"catalog {self.name}: {error}; run again when it can be written") from error
+
+
+def _note(db: sa.Connection, progress: Mapping[str, int]) -> None:
+    for replica, version in progress.items():
+        mine = _progress.c.replica == replica
+        if not db.execute(_progress.update().where(mine).values(version=version)).rowcount:
+            db.execute(_progress.insert().values(replica=replica, version=version))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -1,4 +1,4 @@
-"""The writer: a delta becomes version v+1, on at least W replicas, all of it or nothing.
+"""The writer: a change becomes version v+1, on at least W replicas, all of it or nothing.
 
 The catalog ratifies, the replicas publish, readers read only what is published (FORMAT.md has the state table).
 Whatever dies at whatever point, the next open finishes or discards the commit; the same delta may always be
@@ -11,21 +11,26 @@ import contextlib
 import errno
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from penstock.index import blob, effects, recover
 from penstock.index import delta as deltas
 from penstock.index import manifest as manifests
+from penstock.index.attempt import Attempt, Files
 from penstock.index.catalog import Catalog, Meta, Ratified
+from penstock.index.crew import Crew, Threads
 from penstock.index.delta import Committed as Committed
 from penstock.index.delta import Delta as Delta
 from penstock.index.errors import Conflict, IndexFault, NoSpace, Unavailable, Unknown
-from penstock.index.liveness import FileLock
+from penstock.index.locks import Locks
+from penstock.index.recover import Site
 from penstock.index.replicas import Reach, Replicas, Report
 from penstock.index.state import StateView
 from penstock.index.store import Store
-from penstock.index.types import BlobRef, Manifest, Membership, SegmentRef
+from penstock.index.types import BlobRef, Manifest, Membership
 
 CRASH_POINTS = (
     *recover.CRASH_POINTS,
@@ -43,6 +48,9 @@ CRASH_POINTS = (
 ATTEMPTS = 16
 """Races that one commit may lose before it gives up with `Conflict`."""
 
+Change = Callable[[Attempt], Manifest | None]
+"""Makes the next version; called again on the new head after a race was lost. None: there is nothing to change."""
+
 
 def _nothing(_: str) -> None:
     return
@@ -56,78 +64,77 @@ class Writer:
     """
 
     def __init__(
-        self,
-        catalog: Catalog,
-        meta: Meta,
-        membership: Membership,
-        replicas: Replicas,
-        workdir: Path,
-        clock: Callable[[], float],
-        token: Callable[[], str],
-        report: Report,
-        reach: Reach,
+        self, site: Site, meta: Meta, membership: Membership, replicas: Replicas, clock: Callable[[], float]
     ) -> None:
-        self._catalog, self._meta, self._replicas = catalog, meta, replicas
+        """Use `open` or `create`."""
+        self.site, self.meta, self.replicas = site, meta, replicas
+        self._catalog, self._clock, self._reach, self._report = site.catalog, clock, site.reach, site.report
         self._empty = manifests.empty(meta.lineage, meta.epoch, membership)
-        self._clock, self._token, self._report, self._reach = clock, token, report, reach
-        self._owner = token()
-        self._alive = FileLock.take(workdir / "writers" / f"{self._owner}.lock")
-        self._folder = workdir / "writers" / self._owner
+        self._owner = site.token()
+        self._alive = site.locks.take(f"writer.{self._owner}")
+        self._folder = site.workdir / "writers" / self._owner
         self._one = threading.Lock()
 
     @classmethod
-    def create(
-        cls,
-        catalog: str,
-        stores: Mapping[str, Store],
-        *,
-        write_quorum: int,
-        workdir: Path,
-        clock: Callable[[], float],
-        token: Callable[[], str],
-        report: Report,
-        reach: Reach = _nothing,
-    ) -> Writer:
-        """Make an index, or finish making it; one that is there is opened. Never replaces anything."""
-        recover.make(Catalog(catalog), stores, write_quorum, token, reach)
-        return cls.open(
-            catalog,
-            stores,
-            write_quorum=write_quorum,
-            workdir=workdir,
-            clock=clock,
-            token=token,
-            report=report,
-            reach=reach,
-        )
+    def create(cls, catalog: str | Catalog, stores: Mapping[str, Store], **options: Any) -> Writer:
+        """Make an index, or finish making it; one that is there is opened. Never replaces anything.
+
+        Takes what `open` takes.
+        """
+        return cls._opened(catalog, stores, new=True, **options)
 
     @classmethod
-    def open(
+    def open(cls, catalog: str | Catalog, stores: Mapping[str, Store], **options: Any) -> Writer:
+        """Open an index for writing; recovers first. Raises `WrongIndex`, `Unavailable`, `Corrupt`.
+
+        Options: `write_quorum`, `workdir` (a local folder that may be lost), `clock`, `token`, `report`; `reach`
+        (called at each crash point), `crew` (how replicas are worked on; threads by default), `locks` (who is alive;
+        the catalog's by default), `leaving` (ids of members that are being removed or replaced).
+        """
+        return cls._opened(catalog, stores, new=False, **options)
+
+    @classmethod
+    def _opened(
         cls,
-        catalog: str,
+        catalog: str | Catalog,
         stores: Mapping[str, Store],
         *,
+        new: bool,
         write_quorum: int,
         workdir: Path,
         clock: Callable[[], float],
         token: Callable[[], str],
         report: Report,
         reach: Reach = _nothing,
+        crew: Crew | None = None,
+        locks: Locks | None = None,
+        leaving: frozenset[str] = frozenset(),
     ) -> Writer:
-        """Open an index for writing; recovers first. Raises `WrongIndex`, `Unavailable`, `Corrupt`."""
-        at = Catalog(catalog)
+        at = Catalog(catalog) if isinstance(catalog, str) else catalog
         try:
-            meta, membership, replicas = recover.opened(
-                at, stores, write_quorum, workdir, token=token, report=report, reach=reach
+            site = Site(
+                catalog=at,
+                stores=stores,
+                write_quorum=write_quorum,
+                workdir=workdir,
+                locks=locks or at.locks(workdir / "locks"),
+                crew=crew or Threads(time.monotonic),
+                token=token,
+                report=report,
+                reach=reach,
+                leaving=leaving,
             )
-            return cls(at, meta, membership, replicas, workdir, clock, token, report, reach)
+            if new:
+                recover.make(site)
+            writer = cls(site, *recover.opened(site), clock)
+            writer._begin_epoch()
+            return writer
         except OSError as error:
             raise _said(error, workdir) from error
 
     def head(self) -> Manifest:
         """The newest decided version; version 0 (empty, never stored) before the first commit."""
-        decided = self._catalog.head()
-        return self._manifest(decided)
+        return self._manifest(self._catalog.head())
 
     def states(self) -> StateView:
         """Document state as the head has it now."""
@@ -142,26 +149,37 @@ class Writer:
         deltas.check(delta)
         if not delta:
             return Committed(self.head().version)
-        with self._one:
-            txn = self._token()
-            self._catalog.begin(txn, self._owner, self._clock())
-            self._reach("txn.open")
-            folder = self._folder / txn
-            try:
-                folder.mkdir(parents=True)
-                return self._land(delta, txn, folder)
-            except OSError as error:
-                raise _said(error, folder) from error
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                with contextlib.suppress(IndexFault):
-                    self._catalog.settle(txn)
+        base = self._base(delta.base_version)
+        change = _DeltaChange(delta, base, self._view(base), self._reach)
+        version = self.advance(change)
+        return Committed(version, change.dropped)
+
+    def advance(self, change: Change) -> int:
+        """Make the next version as `change` says, and return it; the head's where there is nothing to change.
+
+        What every commit goes through: deltas, compaction, repair, membership. Raises as `commit`.
+        """
+        with self._one, self._transaction() as (txn, folder):
+            for _ in range(ATTEMPTS):
+                decided = self._catalog.head()
+                if decided is not None and not self.replicas.published(decided):
+                    self.replicas.publish(self._catalog.since, decided)
+                attempt = self._attempt(decided, txn, folder)
+                manifest = change(attempt)
+                if manifest is None:
+                    return attempt.head.version
+                if self._land(manifest, attempt):
+                    return manifest.version
+        raise Conflict(f"{ATTEMPTS} other commits landed first: run again")
 
     def close(self) -> None:
         """Let go. May be repeated; a writer that was never closed is cleared away by the next open."""
         if self._alive is not None:
+            self.site.crew.finish()
+            with contextlib.suppress(IndexFault):
+                self._catalog.note_progress(self.replicas.progress())
             shutil.rmtree(self._folder, ignore_errors=True)
-            self._alive.release(remove=True)
+            self._alive.release()
             self._alive = None
 
     def __enter__(self) -> Writer:
@@ -170,81 +188,62 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _land(self, delta: Delta, txn: str, folder: Path) -> Committed:
-        base = self._base(delta.base_version)
-        built = effects.build_segment(delta, folder, txn)
-        self._reach("content.built")
-        for _ in range(ATTEMPTS):
-            decided = self._catalog.head()
-            if decided is not None and not self._replicas.published(decided):
-                self._replicas.publish(self._catalog.since, decided)
-            head = self._manifest(decided)
-            manifest, fate, files = self._plan(delta, txn, folder, base, head, decided, built)
-            if manifest is None:
-                return Committed(head.version, fate.dropped)
-            ref = self._seal(manifest, folder, files)
-            self._reach("blobs.built")
-            self._replicas.put_blobs(list(files.values()))
-            self._reach("blobs.put")
-            new = Ratified(manifest.version, manifest.epoch, self._meta.epoch_id, txn, ref, manifest.committed_at)
-            if self._ratify(new):
-                self._reach("ratified")
-                self._replicas.publish(self._catalog.since, new)
-                self._reach("published")
-                return Committed(new.version, fate.dropped)
-        raise Conflict(f"{ATTEMPTS} other commits landed first: run again")
+    def _begin_epoch(self) -> None:
+        """The first version of a new epoch changes nothing: it outranks what an old one may have left at its number
+        on a replica that did not answer."""
+        head = self._catalog.head()
+        if head is not None and head.epoch != self.meta.epoch:
+            self.advance(lambda attempt: attempt.next() if attempt.head.epoch != self.meta.epoch else None)
 
-    def _plan(
-        self,
-        delta: Delta,
-        txn: str,
-        folder: Path,
-        base: Manifest,
-        head: Manifest,
-        decided: Ratified | None,
-        built: tuple[SegmentRef | None, effects.Places, effects.Files],
-    ) -> tuple[Manifest | None, effects.Fate, effects.Files]:
-        """The next version on top of `head` and the files that it adds; None if there is nothing to change."""
-        segment, places, files = built[0], built[1], dict(built[2])
-        if segment is not None:
-            manifests.check_identity(head, delta.space, delta.identity, delta.dim)
-        view = self._view(head)
-        fate = effects.decide(delta, None if base.version == head.version else self._view(base), view)
-        effects.check_kept_rows(fate, places)
-        sources = effects.sources(delta, base, head, view, self._report)
-        if not fate.kept and not sources:
-            return None, fate, files
-        stores = list(self._replicas.stores.values())
-        change = manifests.Change(
-            epoch=self._meta.epoch,
-            txn=txn,
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[tuple[str, Path]]:
+        """A transaction, and a folder for its blobs. Whatever was not ratified in the end never will be."""
+        txn = self.site.token()
+        self._catalog.begin(txn, self._owner, self._clock())
+        self._reach("txn.open")
+        folder = self._folder / txn
+        try:
+            folder.mkdir(parents=True)
+            yield txn, folder
+        except OSError as error:
+            raise _said(error, folder) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(IndexFault):
+                self._catalog.settle(txn)
+
+    def _attempt(self, decided: Ratified | None, txn: str, folder: Path) -> Attempt:
+        return Attempt(
+            head=self._manifest(decided),
             parent=decided.ref.name if decided else "",
-            committed_at=max(self._clock(), head.committed_at + 1e-6),
-            space=delta.space,
-            identity=delta.identity,
-            dim=delta.dim,
-            segment=effects.born(segment, places, fate, folder, txn, files),
-            dead=effects.bury(head, delta.space, fate, places, folder, txn, stores, self._report, files),
-            state=effects.state_runs(head, view, fate, folder, txn, files),
-            texts=effects.text_runs(head, delta, fate, folder, txn, files),
-            sources=sources,
-            counts=effects.counts(head, fate),
+            epoch=self.meta.epoch,
+            txn=txn,
+            now=self._clock(),
+            folder=folder,
+            stores=self.replicas.readable,
+            report=self._report,
         )
-        manifest = manifests.apply(head, change)
-        needed = manifests.closure(manifest)
-        return manifest, fate, {name: file for name, file in files.items() if name in needed}
 
-    def _seal(self, manifest: Manifest, folder: Path, files: effects.Files) -> BlobRef:
-        part = folder / "manifest.part"
-        part.write_bytes(manifests.encode(manifest))
-        ref = blob.seal(part, manifest.txn)
-        files[ref.name] = ref, part.rename(folder / ref.name)
-        return ref
+    def _land(self, manifest: Manifest, attempt: Attempt) -> bool:
+        """Put, ratify, publish; False if another version was decided first."""
+        needed = manifests.closure(manifest)
+        files = {name: file for name, file in attempt.files.items() if name in needed}
+        ref = _seal(manifest, attempt.folder, files)
+        self._reach("blobs.built")
+        self.replicas.put_blobs(list(files.values()))
+        self._reach("blobs.put")
+        new = Ratified(manifest.version, manifest.epoch, self.meta.epoch_id, manifest.txn, ref, manifest.committed_at)
+        if not self._ratify(new):
+            return False
+        self._reach("ratified")
+        self.replicas.publish(self._catalog.since, new)
+        self._reach("published")
+        return True
 
     def _ratify(self, new: Ratified) -> bool:
         """True if `new` is decided, False if another version was. An unknown outcome is read back, not guessed."""
         try:
-            self._catalog.ratify(new)
+            self._catalog.ratify(new, progress=self.replicas.progress())
             return True
         except Conflict:
             head = self._catalog.head()
@@ -271,10 +270,53 @@ class Writer:
         return self._manifest(decided[0])
 
     def _manifest(self, decided: Ratified | None) -> Manifest:
-        return self._empty if decided is None else self._replicas.manifest(decided.ref)
+        return self._empty if decided is None else self.replicas.manifest(decided.ref)
 
     def _view(self, manifest: Manifest) -> StateView:
-        return StateView(manifest.state, list(self._replicas.stores.values()), self._report)
+        return StateView(manifest.state, self.replicas.readable, self._report)
+
+
+class _DeltaChange:
+    """A delta as a change: its segment is built once, what it does to the head for each attempt."""
+
+    def __init__(self, delta: Delta, base: Manifest, before: StateView, reach: Reach) -> None:
+        self._delta, self._base, self._before, self._reach = delta, base, before, reach
+        self._built: effects.Built | None = None
+        self.dropped: tuple[str, ...] = ()
+
+    def __call__(self, attempt: Attempt) -> Manifest | None:
+        """The next version on top of the head; None if there is nothing to change."""
+        delta, head = self._delta, attempt.head
+        if self._built is None:
+            self._built = effects.build_segment(delta, attempt.folder, attempt.txn)
+            self._reach("content.built")
+        built, view = self._built, attempt.states
+        attempt.files.update(built.files)
+        if built.segment is not None:
+            manifests.check_identity(head, delta.space, delta.identity, delta.dim)
+        fate = effects.decide(delta, None if self._base.version == head.version else self._before, view)
+        self.dropped = fate.dropped
+        effects.check_kept_rows(fate, built.places)
+        sources = effects.sources(delta, self._base, head, view, attempt.report)
+        if not fate.kept and not sources:
+            return None
+        dead = effects.bury(attempt, delta.space, fate, built.places)
+        born = effects.born(built, fate, attempt)
+        return attempt.next(
+            spaces=manifests.spaces(head, dead, delta.space, delta.identity, delta.dim, born),
+            state=effects.state_runs(attempt, view, fate),
+            texts=effects.text_runs(attempt, delta, fate),
+            sources=manifests.sources(head, sources),
+            counts=effects.counts(head, fate),
+        )
+
+
+def _seal(manifest: Manifest, folder: Path, files: Files) -> BlobRef:
+    part = folder / "manifest.part"
+    part.write_bytes(manifests.encode(manifest))
+    ref = blob.seal(part, manifest.txn)
+    files[ref.name] = ref, part.rename(folder / ref.name)
+    return ref
 
 
 def _said(error: OSError, where: Path) -> IndexFault:

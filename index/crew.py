@@ -76,11 +76,12 @@ class Threads:
                     reached = now if reached is None else reached
                     left = reached + self._deadline - now
                 else:
-                    # Those that rest, or are busy with something older, are needed after all.
-                    rested = set()
                     left = began + self._patience - now
                 if left <= 0:
                     break
+                if rested and not running and not enough(done):
+                    rested = set()  # they are needed after all
+                    continue
                 self._changed.wait(min(left, 1.0))
         for name in rested - outcomes.keys():
             outcomes[name] = self._failed[name][1]

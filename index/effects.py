@@ -11,16 +11,25 @@ import msgspec
 import pyroaring
 
 from penstock.index import delta as deltas
+from penstock.index import manifest as manifests
 from penstock.index import segment, state
+from penstock.index.attempt import Attempt, Files
 from penstock.index.delta import Delta
 from penstock.index.errors import Conflict
 from penstock.index.invariants import counted
 from penstock.index.replicas import Report
-from penstock.index.store import Store
 from penstock.index.types import BlobRef, DocState, Manifest, Row, RunRef, SegmentRef, SourceState
 
-Files = dict[str, tuple[BlobRef, Path]]
 Places = dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A delta's segment, None when it has no vectors; where each document's rows are; and its blobs."""
+
+    segment: SegmentRef | None
+    places: Places
+    files: Files
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +101,17 @@ def sources(
     return changed
 
 
-def build_segment(delta: Delta, folder: Path, txn: str) -> tuple[SegmentRef | None, Places, Files]:
-    """Write the delta's vectors and rows as a segment; None when it has none. Raises `ValueError`, `NoSpace`."""
+def build_segment(delta: Delta, folder: Path, txn: str) -> Built:
+    """Write the delta's vectors and rows as a segment. Raises `ValueError`, `NoSpace`."""
     places: Places = {}
     if delta.vectors is None or not len(delta.vectors):
         deltas.check_places(delta, {row.uri: 1 for row in delta.rows()})
-        return None, places, {}
+        return Built(None, places, {})
     ref, paths = segment.build(
         folder, txn, delta.vectors, _noting(delta.rows(), places), txn, provenance=delta.provenance
     )
     deltas.check_places(delta, {uri: count for uri, (_, count) in places.items()})
-    return ref, places, {blob.name: (blob, paths[blob.name]) for blob in (ref.index, ref.rows, ref.docs)}
+    return Built(ref, places, {blob.name: (blob, paths[blob.name]) for blob in manifests.blobs_of(ref)})
 
 
 def _noting(rows: Iterable[Row], places: Places) -> Iterator[Row]:
@@ -112,38 +121,29 @@ def _noting(rows: Iterable[Row], places: Places) -> Iterator[Row]:
         yield row
 
 
-def born(ref: SegmentRef | None, places: Places, fate: Fate, folder: Path, txn: str, files: Files) -> SegmentRef | None:
-    """The new segment with the rows of documents that are not kept dead at birth; None if none is alive."""
+def born(built: Built, fate: Fate, attempt: Attempt) -> SegmentRef | None:
+    """The segment with the rows of documents that are not kept dead at birth; None if none is alive."""
+    ref = built.segment
     if ref is None:
         return None
-    dead = _ranges(place for uri, place in places.items() if uri not in fate.kept)
+    dead = _ranges(place for uri, place in built.places.items() if uri not in fate.kept)
     if len(dead) == ref.count:
         return None
     if not dead:
         return ref
-    return msgspec.structs.replace(ref, dead=_write_dead(dead, folder, txn, files), dead_count=len(dead))
+    return msgspec.structs.replace(ref, dead=write_dead(dead, attempt), dead_count=len(dead))
 
 
-def bury(
-    head: Manifest,
-    space: str,
-    fate: Fate,
-    places: Places,
-    folder: Path,
-    txn: str,
-    stores: Sequence[Store],
-    report: Report,
-    files: Files,
-) -> dict[str, dict[str, tuple[BlobRef, int]]]:
+def bury(attempt: Attempt, space: str, fate: Fate, places: Places) -> manifests.Dead:
     """New dead bitmaps for the segments that hold old chunks of what changed; by space, by segment id."""
     served = {uri for uri in fate.kept if uri in fate.old and fate.old[uri].chunks}
     gone = {uri for uri in served if fate.kept[uri].status in ("deleted", "rejected")}
     renewed = {uri for uri in served if fate.kept[uri].status == "indexed" and uri in places}
     dead: dict[str, dict[str, tuple[BlobRef, int]]] = {}
-    for name, at in head.spaces.items():
+    for name, at in attempt.head.spaces.items():
         leaving = gone | renewed if name == space else gone
         for ref in at.segments if leaving else ():
-            opened = segment.Segment(ref, stores, report)
+            opened = segment.Segment(ref, attempt.stores, attempt.report)
             try:
                 bitmap = _ranges(opened.locate(leaving).values())
                 if bitmap:
@@ -151,31 +151,36 @@ def bury(
             finally:
                 opened.close()
             if len(bitmap) > ref.dead_count:
-                dead.setdefault(name, {})[ref.id] = _write_dead(bitmap, folder, txn, files), len(bitmap)
+                dead.setdefault(name, {})[ref.id] = write_dead(bitmap, attempt), len(bitmap)
     return dead
 
 
-def state_runs(
-    head: Manifest, view: state.StateView, fate: Fate, folder: Path, txn: str, files: Files
-) -> tuple[RunRef, ...]:
+def state_runs(attempt: Attempt, view: state.StateView, fate: Fate) -> tuple[RunRef, ...]:
     """The head's runs with the kept states added, the newest runs merged in as the plan says."""
-    if not fate.kept:
-        return head.state
-    merge = state.merge_plan(head.state, len(fate.kept))
-    stay, into = head.state[: len(head.state) - merge], head.state[len(head.state) - merge :]
     fresh = [fate.kept[uri] for uri in sorted(fate.kept)]
-    run, path = state.write_run(folder, view.merged(into, fresh, last_level=not stay), txn)
-    files[run.blob.name] = run.blob, path
+    return add_states(attempt, view, fresh)
+
+
+def add_states(attempt: Attempt, view: state.StateView, fresh: Sequence[DocState]) -> tuple[RunRef, ...]:
+    """The head's runs with `fresh` states (ascending by uri) added."""
+    runs = attempt.head.state
+    if not fresh:
+        return runs
+    merge = state.merge_plan(runs, len(fresh))
+    stay, into = runs[: len(runs) - merge], runs[len(runs) - merge :]
+    run, path = state.write_run(attempt.folder, view.merged(into, fresh, last_level=not stay), attempt.txn)
+    attempt.files[run.blob.name] = run.blob, path
     return (*stay, run) if run.count else stay
 
 
-def text_runs(head: Manifest, delta: Delta, fate: Fate, folder: Path, txn: str, files: Files) -> tuple[RunRef, ...]:
+def text_runs(attempt: Attempt, delta: Delta, fate: Fate) -> tuple[RunRef, ...]:
     """The head's texts and those of the kept documents: a dropped one's text must not hide the winner's."""
-    run, path = state.write_texts(folder, (text for text in delta.texts() if text.uri in fate.kept), txn)
+    kept = (text for text in delta.texts() if text.uri in fate.kept)
+    run, path = state.write_texts(attempt.folder, kept, attempt.txn)
     if not run.count:
-        return head.texts
-    files[run.blob.name] = run.blob, path
-    return (*head.texts, run)
+        return attempt.head.texts
+    attempt.files[run.blob.name] = run.blob, path
+    return (*attempt.head.texts, run)
 
 
 def counts(head: Manifest, fate: Fate) -> dict[str, int]:
@@ -194,7 +199,8 @@ def _ranges(places: Iterable[tuple[int, int]]) -> pyroaring.BitMap:
     return bitmap
 
 
-def _write_dead(bitmap: pyroaring.BitMap, folder: Path, txn: str, files: Files) -> BlobRef:
-    ref, path = segment.dead_blob(folder, bitmap, txn)
-    files[ref.name] = ref, path
+def write_dead(bitmap: pyroaring.BitMap, attempt: Attempt) -> BlobRef:
+    """Build the blob of a dead bitmap for this attempt."""
+    ref, path = segment.dead_blob(attempt.folder, bitmap, attempt.txn)
+    attempt.files[ref.name] = ref, path
     return ref

@@ -1,9 +1,8 @@
-"""Manifests: their bytes, what they need, and the pure function that makes version v+1 out of version v."""
+"""Manifests: their bytes, what they need, and the pure functions that change one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,30 +13,13 @@ from penstock.index.types import (
     BlobRef,
     Manifest,
     Membership,
-    RunRef,
     SegmentRef,
     SourceState,
     SpaceRef,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one commit does to the head. `dead`: by space, by segment id, the new bitmap and how many it holds."""
-
-    epoch: int
-    txn: str
-    parent: str
-    committed_at: float
-    space: str
-    identity: Mapping[str, str]
-    dim: int
-    segment: SegmentRef | None
-    dead: Mapping[str, Mapping[str, tuple[BlobRef, int]]]
-    state: tuple[RunRef, ...]
-    texts: tuple[RunRef, ...]
-    sources: Mapping[str, SourceState | None]
-    counts: Mapping[str, int] = field(default_factory=dict)
+Dead = Mapping[str, Mapping[str, tuple[BlobRef, int]]]
+"""By space, by segment id: the new bitmap of dead rows, and how many it holds."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -68,9 +50,14 @@ def closure(manifest: Manifest) -> dict[str, BlobRef]:
     for space in manifest.spaces.values():
         needed += [space.quantizer] if space.quantizer else []
         for part in space.segments:
-            needed += [part.index, part.rows, part.docs]
-            needed += [ref for ref in (part.dead, part.vectors, part.quantizer, part.facets) if ref is not None]
+            needed += blobs_of(part)
     return {ref.name: ref for ref in needed}
+
+
+def blobs_of(segment: SegmentRef) -> list[BlobRef]:
+    """Every blob that one segment needs."""
+    optional = (segment.dead, segment.vectors, segment.quantizer, segment.facets)
+    return [segment.index, segment.rows, segment.docs, *(ref for ref in optional if ref is not None)]
 
 
 def check_identity(head: Manifest, space: str, identity: Mapping[str, str], dim: int) -> None:
@@ -85,47 +72,27 @@ def check_identity(head: Manifest, space: str, identity: Mapping[str, str], dim:
     raise WrongIndex(f"the index was made with {was}, not {now}; configure that model or start another home")
 
 
-def apply(head: Manifest, change: Change) -> Manifest:
-    """Version v+1: `head` with `change` applied. Pure; neither argument is changed."""
-    sources = dict(head.sources)
-    for name, source in change.sources.items():
-        if source is None:
-            sources.pop(name, None)
-        else:
-            sources[name] = source
-    return Manifest(
-        format=FORMAT,
-        lineage=head.lineage,
-        version=head.version + 1,
-        epoch=change.epoch,
-        txn=change.txn,
-        parent=change.parent,
-        committed_at=change.committed_at,
-        membership=head.membership,
-        live=head.live,
-        spaces=_spaces(head, change),
-        state=change.state,
-        texts=change.texts,
-        sources=sources,
-        counts=dict(change.counts),
+def sources(head: Manifest, changed: Mapping[str, SourceState | None]) -> dict[str, SourceState]:
+    """The head's sources with these changed, or removed (None)."""
+    after = {**head.sources, **changed}
+    return {name: source for name, source in after.items() if source is not None}
+
+
+def spaces(
+    head: Manifest, dead: Dead, space: str, identity: Mapping[str, str], dim: int, segment: SegmentRef | None
+) -> dict[str, SpaceRef]:
+    """The head's spaces with rows buried, and `segment` added to `space`, which is made if it is new."""
+    after = {name: bury(at, dead.get(name, {})) for name, at in head.spaces.items()}
+    if segment is not None:
+        at = after.get(space) or SpaceRef(dim, dict(identity))
+        after[space] = msgspec.structs.replace(at, segments=(*at.segments, segment))
+    return after
+
+
+def bury(space: SpaceRef, dead: Mapping[str, tuple[BlobRef, int]]) -> SpaceRef:
+    """The space with new dead bitmaps for some of its segments, by segment id."""
+    segments = tuple(
+        msgspec.structs.replace(at, dead=dead[at.id][0], dead_count=dead[at.id][1]) if at.id in dead else at
+        for at in space.segments
     )
-
-
-def _spaces(head: Manifest, change: Change) -> dict[str, SpaceRef]:
-    spaces = {
-        name: msgspec.structs.replace(
-            space, segments=tuple(_bury(s, change.dead.get(name, {})) for s in space.segments)
-        )
-        for name, space in head.spaces.items()
-    }
-    if change.segment is not None:
-        at = spaces.get(change.space) or SpaceRef(change.dim, dict(change.identity))
-        spaces[change.space] = msgspec.structs.replace(at, segments=(*at.segments, change.segment))
-    return spaces
-
-
-def _bury(segment: SegmentRef, dead: Mapping[str, tuple[BlobRef, int]]) -> SegmentRef:
-    if segment.id not in dead:
-        return segment
-    ref, count = dead[segment.id]
-    return msgspec.structs.replace(segment, dead=ref, dead_count=count)
+    return msgspec.structs.replace(space, segments=segments)

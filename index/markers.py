@@ -1,4 +1,4 @@
-"""The two small files by which a replica says what it is: who it belongs to, and which epochs it has seen.
+"""The small files by which a replica says what it is: whose it is, which epochs it has seen, what has expired.
 
 `replica.json` is put last when a replica is made, so a replica that has it is whole up to its log.
 `epochs/{epoch:08d}` is put for each epoch of the catalog; a writer of a lower epoch that sees it must stop.
@@ -15,6 +15,7 @@ from penstock.index.store import Store
 
 REPLICA = "replica.json"
 EPOCHS = "epochs/"
+FLOORS = "floors/"
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -62,7 +63,42 @@ def highest(store: Store) -> Epoch | None:
     return found
 
 
-def put(store: Store, key: str, marker: Marker | Epoch) -> None:
+def supersedes(seen: Epoch, epoch: int, epoch_id: str) -> bool:
+    """Whether `seen` ends the writing of (`epoch`, `epoch_id`): it is later, or as late and another."""
+    return seen.epoch > epoch or (seen.epoch == epoch and seen.epoch_id != epoch_id)
+
+
+class Floor(msgspec.Struct, frozen=True):
+    """The versions up to `version` have expired: their records, and blobs that only they need, may go.
+
+    Put on as many replicas as a commit needs before anything is deleted, so that no catalog that is made from
+    the logs ever takes such a version for a whole one.
+    """
+
+    format: int
+    lineage: str
+    version: int
+
+
+def floor_key(version: int) -> str:
+    return f"{FLOORS}{version:012d}"
+
+
+def floor(store: Store) -> int:
+    """The newest version that has expired on this replica, 0 if none. Raises `Corrupt`, `Unavailable`."""
+    known = [name for name in store.list(FLOORS) if name.removeprefix(FLOORS).isdigit()]
+    if not known:
+        return 0
+    try:
+        found = framed.decode(store.get(known[-1]), Floor, f"{store.name}/{known[-1]}")
+    except FileNotFoundError as error:
+        raise Corrupt(f"{store.name}/{known[-1]} is listed and not there; run `penstock verify`") from error
+    if floor_key(found.version) != known[-1]:
+        raise Corrupt(f"{store.name}/{known[-1]} holds version {found.version}; run `penstock verify`")
+    return found.version
+
+
+def put(store: Store, key: str, marker: Marker | Epoch | Floor) -> None:
     """Put a marker; one that is there already must be the same. Raises `WrongIndex` if it is not."""
     data = framed.encode(marker)
     if not store.put_if_absent(key, data) and store.get(key) != data:

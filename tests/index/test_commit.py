@@ -262,14 +262,14 @@ def test_a_lost_reply_to_the_decision_is_read_back(world: World, monkeypatch: py
     real = Catalog.ratify
     with world.create() as writer:
 
-        def after(self: Catalog, new: object) -> None:
-            real(self, new)  # type: ignore[arg-type]
+        def after(self: Catalog, new: object, **more: object) -> None:
+            real(self, new, **more)  # type: ignore[arg-type]
             raise Unavailable("connection lost")
 
         monkeypatch.setattr(Catalog, "ratify", after)
         assert writer.commit(delta(0, {"s/a": "one"})) == Committed(1)
 
-        def before(self: Catalog, new: object) -> None:
+        def before(self: Catalog, new: object, **more: object) -> None:
             raise Unavailable("connection lost")
 
         monkeypatch.setattr(Catalog, "ratify", before)

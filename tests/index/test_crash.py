@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import commit, recover
+from penstock.index import commit, epochs, recover
 from tests.index.crash_child import CHANGE
 from tests.index.world import World, delta, served
 
@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 BEFORE = {"s/a": ["one", "two"], "s/b": ["three"]}
 AFTER = {"s/a": ["uno", "dos"], "s/c": ["new", "one", "here"]}
 COMMITTING = [p for p in commit.CRASH_POINTS if p not in recover.CRASH_POINTS]
+EPOCH = ("epoch.marked", "epoch.rebuilt", "replica.admitted", "recover.published")
 PER_REPLICA = ("blobs.put.one", "published.one")
 
 
@@ -118,6 +119,20 @@ def test_a_recovery_killed_while_it_aborts_goes_on(copy: Callable[[], World]) ->
     assert world.findings() == []
 
 
+@pytest.mark.parametrize(
+    ("point", "times"), [("epoch.marked.one", 1), ("epoch.marked.one", 2), *((p, 1) for p in EPOCH)]
+)
+def test_a_new_epoch_killed_anywhere_goes_on(copy: Callable[[], World], point: str, times: int) -> None:
+    """The catalog is made again by whoever opens next, perhaps in one epoch more; nothing is lost or doubled."""
+    world = copy()
+    (world.root / "catalog.db").unlink()
+    killed(world.root, point, "open", times)
+    with world.open() as writer:
+        assert served(writer.head(), world.stores()) == BEFORE
+        assert writer.commit(delta(writer.head().version, CHANGE)).version == 3
+    assert world.findings() == []
+
+
 def test_processes_at_once_on_one_catalog_all_land(copy: Callable[[], World]) -> None:
     """Each keeps its own documents; the one that all of them change is kept by exactly one."""
     world = copy()
@@ -149,6 +164,8 @@ def test_every_named_point_is_killed_at_above() -> None:
         "replica.marked",
         "replica.named",
         "replica.copied",
+        "replica.admitted",
         "recover.aborted",
         "recover.published",
+        *epochs.CRASH_POINTS,
     }

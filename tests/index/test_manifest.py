@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.index import manifest as manifests
+from penstock.index.attempt import Attempt
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (
     BlobRef,
+    Manifest,
     Member,
     Membership,
     RunRef,
@@ -29,26 +34,31 @@ def segment(name: str) -> SegmentRef:
 
 
 EMPTY = manifests.empty("lineage", 1, Membership((Member("0", "a"), Member("1", "b")), 2))
-CHANGE = manifests.Change(
-    epoch=1,
-    txn="t1",
-    parent="",
-    committed_at=5.0,
-    space="default",
-    identity={"weights": "w"},
-    dim=4,
-    segment=segment("s1"),
-    dead={},
+
+
+def attempt(head: Manifest, parent: str, txn: str) -> Attempt:
+    return Attempt(head, parent, 1, txn, 5.0, Path(), (), print)
+
+
+def grown(head: Manifest, parent: str, txn: str, **changes: Any) -> Manifest:
+    return attempt(head, parent, txn).next(**changes)
+
+
+FIRST = grown(
+    EMPTY,
+    "",
+    "t1",
+    spaces=manifests.spaces(EMPTY, {}, "default", {"weights": "w"}, 4, segment("s1")),
     state=(RunRef(ref("run1"), 1),),
     texts=(RunRef(ref("texts1"), 1),),
-    sources={"b": SourceState("b", "files", "/b"), "a": SourceState("a", "files", "/a")},
+    sources=manifests.sources(EMPTY, {"b": SourceState("b", "files", "/b"), "a": SourceState("a", "files", "/a")}),
     counts={"documents": 1, "chunks": 3, "failed": 0, "rejected": 0},
 )
 
 
 def test_equal_manifests_have_equal_bytes() -> None:
     """Whatever order their mappings were filled in; and decoding gives them back."""
-    one = manifests.apply(EMPTY, CHANGE)
+    one = FIRST
     other = msgspec.structs.replace(one, sources=dict(reversed(one.sources.items())))
     assert list(one.sources) != list(other.sources)
     assert manifests.encode(one) == manifests.encode(other)
@@ -70,33 +80,23 @@ def test_garbage_is_corrupt(data: bytes) -> None:
         manifests.decode(data)
 
 
-def test_apply_adds_buries_and_removes_without_touching_its_arguments() -> None:
+def test_a_step_adds_buries_and_removes_without_touching_what_it_began_with() -> None:
     """One version is made out of another; both stay what they are."""
-    first = manifests.apply(EMPTY, CHANGE)
     assert EMPTY.version == 0 and not EMPTY.spaces
-    change = manifests.Change
-    second = manifests.apply(
-        first,
-        change(
-            epoch=1,
-            txn="t2",
-            parent="m1",
-            committed_at=6.0,
-            space="default",
-            identity={"weights": "w"},
-            dim=4,
-            segment=segment("s2"),
-            dead={"default": {"s1": (ref("dead1"), 2)}},
-            state=first.state,
-            texts=first.texts,
-            sources={"a": None},
-        ),
+    dead = {"default": {"s1": (ref("dead1"), 2)}}
+    second = grown(
+        FIRST,
+        "m1",
+        "t2",
+        spaces=manifests.spaces(FIRST, dead, "default", {"weights": "w"}, 4, segment("s2")),
+        sources=manifests.sources(FIRST, {"a": None}),
     )
-    assert first.spaces["default"].segments[0].dead is None
+    assert FIRST.spaces["default"].segments[0].dead is None
     one, two = second.spaces["default"].segments
     assert (one.id, one.dead, one.dead_count, two.id) == ("s1", ref("dead1"), 2, "s2")
     assert list(second.sources) == ["b"]
     assert (second.version, second.parent, second.txn) == (2, "m1", "t2")
+    assert second.committed_at > FIRST.committed_at
     assert set(manifests.closure(second)) == {
         "s1.i", "s1.r", "s1.d", "dead1", "s2.i", "s2.r", "s2.d", "run1", "texts1",
     }  # fmt: skip

@@ -10,8 +10,9 @@ import pytest
 from penstock.index import blob, log, markers
 from penstock.index import manifest as manifests
 from penstock.index.catalog import Ratified
+from penstock.index.crew import Sequential
 from penstock.index.errors import Corrupt, Fenced, NoSpace, Unavailable, WrongIndex
-from penstock.index.replicas import Replicas, check_quorum
+from penstock.index.replicas import Quorum, Replicas, check_quorum
 from penstock.index.store import LocalStore
 from penstock.index.types import BlobRef, Manifest, Member, Membership
 
@@ -24,7 +25,17 @@ class Set:
         self.root = root
         self.stores = {n: LocalStore.create(root / n, token=lambda: f"t{next(tokens)}") for n in "012"}
         self.reports: list[str] = []
-        self.set = Replicas(self.stores, 2, "lineage", self.reports.append, lambda _: None)
+        self.set = Replicas(
+            self.stores,
+            [Quorum(frozenset("012"), 2)],
+            "lineage",
+            (1, "id"),
+            crew=Sequential(),
+            admit=lambda name, store: None,
+            scratch=root / "scratch",
+            report=self.reports.append,
+            reach=lambda _: None,
+        )
         manifest = manifests.empty("lineage", 1, Membership(tuple(Member(n, n) for n in "012"), 2))
         self.decided: list[Ratified] = []
         for version in (1, 2, 3):

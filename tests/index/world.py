@@ -7,10 +7,12 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from penstock.index.commit import Delta, Writer
+from penstock.index.crew import Sequential
 from penstock.index.segment import Segment
 from penstock.index.store import LocalStore, Store
 from penstock.index.types import DocState, DocText, Manifest, Row, SourceState
@@ -44,20 +46,21 @@ class World:
     def stores(self) -> dict[str, Store]:
         return {n: self.wrap(n, LocalStore(self.folder(n), token=self.token)) for n in self.ids}
 
-    def _arguments(self) -> dict[str, object]:
+    def _arguments(self) -> dict[str, Any]:
         return {
             "write_quorum": self.write_quorum,
             "workdir": self.root / "work",
             "clock": lambda: 1000.0 + next(self._ticks),
             "token": self.token,
             "report": self.reports.append,
+            "crew": Sequential(),
         }
 
     def create(self, reach: Callable[[str], None] = lambda _: None) -> Writer:
-        return Writer.create(self.catalog, self.stores(), reach=reach, **self._arguments())  # type: ignore[arg-type]
+        return Writer.create(self.catalog, self.stores(), reach=reach, **self._arguments())
 
-    def open(self, reach: Callable[[str], None] = lambda _: None) -> Writer:
-        return Writer.open(self.catalog, self.stores(), reach=reach, **self._arguments())  # type: ignore[arg-type]
+    def open(self, reach: Callable[[str], None] = lambda _: None, **options: object) -> Writer:
+        return Writer.open(self.catalog, self.stores(), reach=reach, **self._arguments(), **options)
 
     def findings(self) -> list[str]:
         found = verify(list(self.stores().values()), self.catalog, report_progress=lambda *_: None)
