@@ -141,22 +141,25 @@ class ObjectStore:
 
     def _put(self, key: str, body: Any) -> bool:
         """Send until it is known whose value is there, the time is up, or the store says no."""
-        mark, doubtful, turn = checked(self._token()), False, 0
+        mark, turn = checked(self._token()), 0
         began = sent = self._clock()
         while True:
             try:
-                self._send(key, body, mark)
-                return True
+                # What takes long to send is looked for first: it may be there, and the server may be gone.
+                holder = self._holder(key) if len(body) > _PIECE else None
+                if holder is None:
+                    self._send(key, body, mark)
+                    return True
             except AlreadyExistsError:
                 # 412, or 409: somebody is at it, perhaps this very put whose reply was lost. Look.
                 holder = self._holder(key)
-                if holder is not None:
-                    return self._is_mine(key, body, holder, mark, doubtful)
                 fault = Unavailable(f"{self.name}/{key}: the store sees a conflict where nothing is; run again")
             except (object_faults.Refused, NoSpace):
                 raise
             except Unavailable as failed:
-                fault, doubtful = failed, True
+                holder, fault = None, failed
+            if holder is not None:
+                return self._is_mine(key, body, holder, mark, doubtful=turn > 0)
             now = self._clock()
             if now - began + now - sent > _ANSWER:
                 raise fault
@@ -175,8 +178,11 @@ class ObjectStore:
             return int(found.meta["size"]), str(found.attributes.get(_MARK, ""))
         return None
 
-    def _is_mine(self, key: str, body: Any, holder: tuple[int, str], mark: str, doubtful: bool) -> bool:
-        """Whether the value that is there is the one that was sent under this mark, every byte of it."""
+    def _is_mine(self, key: str, body: Any, holder: tuple[int, str], mark: str, *, doubtful: bool) -> bool:
+        """Whether the value that is there is the one that was sent under this mark, every byte of it.
+
+        `doubtful`: an earlier attempt may have landed.
+        """
         size, theirs = holder
         if theirs != mark and (theirs or not doubtful):
             return False

@@ -227,6 +227,29 @@ def test_what_others_keep_in_the_bucket_is_passed_over(store, direct, server, pl
     assert list(store.list("log/")) == ["log/1"]
 
 
+def test_a_large_value_is_looked_for_before_it_is_sent(store, direct, proxy):
+    """What is there is not sent again; what landed with a lost reply is found, and the server hears of it once."""
+    body = bytes(range(256)) * (40 << 10)
+    direct.put_if_absent("blobs/there", body)
+    assert store.put_if_absent("blobs/there", body) is False
+    assert [method for method, _ in proxy.requests] == ["HEAD"]
+    proxy.faults.add(Fault("drop_reply", method="PUT"))
+    assert store.put_if_absent("blobs/new", body) is True
+    assert [method for method, _ in proxy.requests].count("PUT") == 1
+
+
+def test_a_server_that_checks_keys_refuses_wrong_ones(place, server):  # noqa: F811
+    """Real authentication: a secret that is not the key's is refused in one line that says what to set."""
+    switch = f"{server.url}/moto-api/reset-auth"
+    urllib.request.urlopen(urllib.request.Request(switch, method="POST", data=b"0")).close()
+    try:
+        store = store_at(place, server.environ)
+        with pytest.raises(Unavailable, match=r"access is refused .*AWS_SECRET_ACCESS_KEY"):
+            store.put_if_absent("log/1", b"x")
+    finally:
+        urllib.request.urlopen(urllib.request.Request(switch, method="POST", data=b"1000000000")).close()
+
+
 def test_a_value_too_large_for_one_put_is_refused(store, proxy, tmp_path):
     """More than one PUT may have is said before a byte is sent."""
     source = tmp_path / "huge"
