@@ -22,8 +22,9 @@ from penstock.index import framed, log, markers
 from penstock.index import manifest as manifests
 from penstock.index.catalog import Ratified, Snapshot
 from penstock.index.commit import Writer
-from penstock.index.errors import Fenced, IndexFault, Unavailable
+from penstock.index.errors import Corrupt, Fenced, IndexFault, Unavailable
 from penstock.index.store import Store
+from penstock.index.types import BlobRef
 
 BLOBS = "blobs/"
 Progress = Callable[[str, int, int], None]
@@ -117,8 +118,14 @@ def _sweep(writer: Writer, store: Store, floor: int, dry_run: bool, report_progr
         raise Unavailable(f"{store.name} has not noted what has expired")
     listed = [key for key in store.list(BLOBS) if key.count("/") == 2]
     snapshot = _snapshot(writer)
-    records = list(_expired_records(store, floor, snapshot))
-    needed = _needed(writer, (version for version in snapshot.versions if version.version > floor))
+    there = sorted(filter(None, map(log.parse, store.list(log.PREFIX))))
+    newest = dict(there)
+    records = [log.key(*at) for at in there if at[0] <= floor or at[1] < newest[at[0]]]
+    kept = {version.ref.name: version.ref for version in snapshot.versions if version.version > floor}
+    # A record that another epoch decided otherwise stays, with its blobs, until the other lies beside it: were the
+    # catalog lost just now, this one might be the newest there is.
+    kept |= {ref.name: ref for ref in _of_records(store, there, set(records))}
+    needed = _needed(writer, kept.values())
     dead = [key for key in listed if _is_dead(key.rsplit("/", 1)[1], needed, snapshot)]
     bytes_ = 0
     if not dry_run:
@@ -134,23 +141,24 @@ def _sweep(writer: Writer, store: Store, floor: int, dry_run: bool, report_progr
     return Swept(len(records), len(dead), bytes_)
 
 
-def _expired_records(store: Store, floor: int, snapshot: Snapshot) -> Iterator[str]:
-    """Records of expired versions, and those of older epochs that a newer one decided otherwise."""
-    decided = {version.version: version.epoch for version in snapshot.versions}
-    for key in store.list(log.PREFIX):
-        at = log.parse(key)
-        if at is not None and (at[0] <= floor or at[1] < decided.get(at[0], 0)):
-            yield key
+def _of_records(store: Store, there: Iterable[tuple[int, int]], going: set[str]) -> Iterator[BlobRef]:
+    """The manifests of the records that stay on this replica."""
+    for at in there:
+        if log.key(*at) not in going:
+            try:
+                yield log.read(store, *at, store.name).manifest
+            except (Corrupt, FileNotFoundError) as fault:
+                raise Unavailable(f"{fault}; nothing is deleted there before `penstock repair`") from fault
 
 
-def _needed(writer: Writer, versions: Iterable[Ratified]) -> frozenset[str]:
+def _needed(writer: Writer, refs: Iterable[BlobRef]) -> frozenset[str]:
     needed: set[str] = set()
-    for version in versions:
+    for ref in refs:
         try:
-            manifest = writer.replicas.manifest(version.ref)
+            manifest = writer.replicas.manifest(ref)
         except IndexFault as fault:
-            raise Unavailable(f"version {version.version} cannot be read, so nothing is deleted: {fault}") from fault
-        needed.add(version.ref.name)
+            raise Unavailable(f"manifest {ref.name} cannot be read, so nothing is deleted: {fault}") from fault
+        needed.add(ref.name)
         needed.update(manifests.closure(manifest))
     return frozenset(needed)
 
