@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -36,6 +37,19 @@ class S3Server:
         name = f"bucket-{next(_buckets)}"
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT")).close()
         return name
+
+    @contextlib.contextmanager
+    def checking_keys(self) -> Iterator[None]:
+        """Meanwhile the server authenticates every request, and knows no key at all."""
+        try:
+            self._free_requests("0")
+            yield
+        finally:
+            self._free_requests("inf")
+
+    def _free_requests(self, count: str) -> None:
+        url, kind = f"{self.url}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(url, count.encode(), kind, method="POST")).close()
 
     def stop(self) -> None:
         self._server.stop()
