@@ -11,11 +11,13 @@ import os
 from collections.abc import Callable
 
 from penstock.index import framed, log, markers
+from penstock.index.analyze import refuse_liar
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.errors import Unavailable, WrongIndex
 from penstock.index.rename import rename_noreplace
 from penstock.index.replicas import Reach, Replicas, Report, record
 from penstock.index.store import LocalStore, Store
+from penstock.index.stores import is_remote
 from penstock.index.types import Member, Membership
 
 
@@ -49,6 +51,7 @@ class Admission:
     def __call__(self, name: str, store: Store) -> None:
         """Raise unless this store may be written as replica `name`; make it again if it is an absent directory."""
         member = self._members[name]
+        vet(store)
         if isinstance(store, LocalStore) and not os.path.lexists(store.root):
             self._rebuild(member, store)
             return
@@ -69,7 +72,6 @@ class Admission:
                 f"replica {member.id}: {store.name} is there without its marker {markers.REPLICA} (is the disk "
                 "mounted?); if what was there is lost, `penstock repair` fills it again"
             )
-        store.probe()
         mark(self._meta, member, store, self._reach)
 
     def _check_catalog_knows(self, store: Store) -> None:
@@ -121,6 +123,12 @@ class Admission:
         self._reach("replica.named")
         if self._head is not None:
             self._report(f"replica {member.id} was absent and has been made again at {store.name}")
+
+
+def vet(store: Store) -> None:
+    """Raise `WrongIndex` for a server that does not keep the promises of a store: it would lose data later."""
+    if is_remote(store):
+        refuse_liar(store)
 
 
 def check_member(found: markers.Marker, lineage: str, member: Member, store: Store) -> None:

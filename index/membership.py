@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.index import epochs, framed, log, markers
-from penstock.index.admission import mark
+from penstock.index.admission import mark, vet
 from penstock.index.attempt import Attempt
 from penstock.index.commit import Writer
 from penstock.index.errors import Unavailable, WrongIndex
@@ -86,6 +86,7 @@ def _change(writer: Writer, stores: Mapping[str, Store], new: Mapping[str, Store
 
 def _prepared(writer: Writer, name: str, store: Store) -> Member:
     """Give a new member everything up to the head, and its marker; return what the manifest will call it."""
+    vet(store)
     store.probe()
     history = epochs.look(store)
     if history is not None and (history.marker.lineage, history.marker.id) != (writer.meta.lineage, name):
