@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 
 from penstock.index.log import LogRecord
 from penstock.index.types import DocState, Manifest
@@ -41,43 +40,57 @@ def wrong_counts(manifest: Manifest, states: Iterable[DocState]) -> Iterator[str
             yield f"counts say {manifest.counts.get(name, 0)} {name}, document state has {number}"
 
 
-def wrong_documents(states: Iterable[DocState], live: Mapping[str, Sequence[tuple[int, int]]]) -> Iterator[str]:
+def wrong_document(uri: str, state: DocState | None, groups: Sequence[tuple[int, int]]) -> Iterator[str]:
     """A document is all there or not there: its live rows are one whole group of `chunks`, or none.
 
-    `live`: for each uri, (live rows, all rows) of each segment in which it has any live row.
+    `groups`: (live rows, all rows) of each segment in which it has any live row.
     """
+    alive = sum(count for count, _ in groups)
+    if state is None:
+        if alive:
+            yield f"{uri} has {alive} live vectors and no document state"
+        return
+    if state.status == "rejected" and state.chunks:
+        yield f"{uri} is rejected and has {state.chunks} chunks"
+    if alive != state.chunks:
+        yield f"{uri} is {state.status} with {state.chunks} chunks and has {alive} live vectors"
+    elif len(groups) > 1 or any(count != whole for count, whole in groups):
+        yield f"{uri} is served in parts: of two versions, or half of one"
+
+
+def wrong_documents(states: Iterable[DocState], live: Mapping[str, Sequence[tuple[int, int]]]) -> Iterator[str]:
+    """As `wrong_document`, of all of them; `live` is by uri."""
     seen = set()
     for state in states:
         seen.add(state.uri)
-        groups = live.get(state.uri, ())
-        alive = sum(count for count, _ in groups)
-        if state.status == "rejected" and state.chunks:
-            yield f"{state.uri} is rejected and has {state.chunks} chunks"
-        if alive != state.chunks:
-            yield f"{state.uri} is {state.status} with {state.chunks} chunks and has {alive} live vectors"
-        elif len(groups) > 1 or any(count != whole for count, whole in groups):
-            yield f"{state.uri} is served in parts: of two versions, or half of one"
+        yield from wrong_document(state.uri, state, live.get(state.uri, ()))
     for uri in sorted(live.keys() - seen):
-        yield f"{uri} has {sum(c for c, _ in live[uri])} live vectors and no document state"
+        yield from wrong_document(uri, None, live[uri])
 
 
-def wrong_chain(chain: Sequence[tuple[LogRecord, Manifest]]) -> Iterator[str]:
-    """Versions follow one another: parent, lineage and time. `chain` ascends by version."""
-    for record, manifest in chain:
-        said = (manifest.lineage, manifest.version, manifest.epoch, manifest.txn, manifest.committed_at)
+def wrong_chain(chain: Iterable[tuple[LogRecord, Manifest]]) -> Iterator[str]:
+    """Versions follow one another: parent, lineage and time. `chain` ascends by version; it may have gaps."""
+    before: tuple[LogRecord, Manifest] | None = None
+    for record, newer in chain:
+        said = (newer.lineage, newer.version, newer.epoch, newer.txn, newer.committed_at)
         if said != (record.lineage, record.version, record.epoch, record.txn, record.committed_at):
             yield f"version {record.version}: its log record and its manifest contradict one another"
-    for (before, older), (after, newer) in pairwise(chain):
-        if newer.parent != before.manifest.name:
-            yield f"version {after.version}: its parent is not version {before.version}"
-        if newer.committed_at <= older.committed_at:
-            yield f"version {after.version}: its time is not after that of version {before.version}"
-        if newer.lineage != older.lineage:
-            yield f"version {after.version}: it is of another lineage than version {before.version}"
+        if before is not None and before[0].version == record.version - 1:
+            yield from _wrong_step(*before, record, newer)
+        before = record, newer
 
 
-def wrong_continuity(versions: Sequence[int], head: int) -> Iterator[str]:
-    """A replica's log holds every version from 1 to the head."""
-    missing = sorted(set(range(1, head + 1)) - set(versions))
+def _wrong_step(before: LogRecord, older: Manifest, after: LogRecord, newer: Manifest) -> Iterator[str]:
+    if newer.parent != before.manifest.name:
+        yield f"version {after.version}: its parent is not version {before.version}"
+    if newer.committed_at <= older.committed_at:
+        yield f"version {after.version}: its time is not after that of version {before.version}"
+    if newer.lineage != older.lineage:
+        yield f"version {after.version}: it is of another lineage than version {before.version}"
+
+
+def wrong_continuity(versions: Iterable[int], head: int, floor: int = 0) -> Iterator[str]:
+    """A log holds every version after the floor, up to the head."""
+    missing = sorted(set(range(floor + 1, head + 1)) - set(versions))
     if missing:
         yield f"its log lacks version {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")

@@ -2,194 +2,226 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
 
-from penstock.index import blob, invariants, log, markers, replicas
-from penstock.index import manifest as manifests
+from penstock.index import audit, invariants, log, markers, scrub, survey
 from penstock.index.catalog import Catalog
-from penstock.index.errors import Corrupt, IndexFault
+from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.log import LogRecord
-from penstock.index.segment import Segment
-from penstock.index.state import StateView
+from penstock.index.scrub import Copy, Rate
 from penstock.index.store import Store
-from penstock.index.types import BlobRef, Finding, Manifest, Member
+from penstock.index.survey import Decided, Replica, Truth
+from penstock.index.types import BlobRef, Finding, Manifest
 
-REBUILD = "move the replica's directory away and run any ingest: it is made again from the others"
-RETURN = "bring it back; if it is lost, run any ingest: an absent local replica is made again from the others"
-EMBED = "ingest its sources again; if that does not help, restore a snapshot"
-CATALOG = "put back the newest copy of the catalog; rebuilding it is not built yet"
+REPAIR = "penstock repair"
+REPLACE = "penstock replica replace: what it alone has is given up"
+RETURN = "bring it back, then penstock repair; if it is lost, penstock replica replace or remove"
+EMBED = "penstock repair marks what it names, then penstock ingest embeds it again"
+BUG = "penstock ingest; if it stays, it is a bug: please report it"
+_MOST = 1000
+"""Lines about contradictions in the content; more are counted."""
+
+Progress = Callable[[str, int, int], None]
 
 
 def verify(
-    stores: Sequence[Store], catalog_url: str | None, *, report_progress: Callable[[str, int, int], None]
+    stores: Sequence[Store] | Mapping[str, Store],
+    catalog: Catalog | str | None,
+    *,
+    report_progress: Progress,
+    rate_bytes: int | None = None,
+    clock: Callable[[], float] | None = None,
+    sleep: Callable[[float], object] | None = None,
 ) -> list[Finding]:
     """Check every replica against the log, every blob against its name, and the state against the vectors.
 
-    `report_progress(what, done, total)` is called as it goes on. Blobs that no version names are not findings:
-    a commit may be in flight. Never raises for damage; a commit that lands meanwhile is not looked at.
+    `stores` by replica id also says which is which. `report_progress(what, done, total)` is called as it goes on.
+    At most `rate_bytes` a second are read (`clock` in monotonic seconds, `sleep` in seconds). Blobs that no version
+    names are not findings: a commit may be in flight. Never raises for damage; a commit that lands meanwhile is not
+    looked at, and what expires meanwhile is not missed.
     """
+    rate = Rate(rate_bytes, clock, sleep)
+    by_id = dict(stores) if isinstance(stores, Mapping) else {}
     findings: list[Finding] = []
-    stores = _reachable(stores, findings)
-    chain, ratified = _history(stores, catalog_url, findings)
-    head = chain[-1][0].version if chain else 0
-    for store in stores:
-        findings += _check_markers(store, chain[-1] if chain else None)
-        findings += _check_log(store, {record.version: record for record, _ in chain}, head)
-    findings += [Finding("versions", what, EMBED) for what in invariants.wrong_chain(chain)]
-    findings += _check_blobs(stores, chain, report_progress)
-    if ratified is not None and ratified != head:
-        findings.append(
-            Finding(
-                "catalog",
-                f"it decided version {ratified}, the replicas publish version {head}",
-                "run any ingest: it publishes what was decided" if ratified > head else CATALOG,
-            )
-        )
-    if chain:
-        findings += _check_documents(stores, chain[-1][1])
+    decided = _ask(catalog, findings)
+    replicas = _found(list(by_id.values()) or list(stores), decided, findings)  # type: ignore[arg-type]
+    truth, forks = survey.known(decided, replicas)
+    replicas = _without(forks, replicas, findings)
+    try:
+        walked = walk(truth, [replica.store for replica in replicas])
+    except WrongIndex as error:
+        return [*findings, Finding("versions", str(error), "upgrade penstock", "foreign")]
+    findings += walked.findings
+    for replica in replicas:
+        findings += _check_markers(replica, truth, walked.head, by_id)
+        findings += _check_log(replica, truth)
+    if decided is not None:
+        findings += _check_catalog(decided, truth, replicas)
+    findings += _check_blobs(replicas, walked, rate, report_progress)
+    if walked.head is not None:
+        report_progress("documents", 0, 1)
+        findings += _check_content(walked.head, [replica.store for replica in replicas])
+        report_progress("documents", 1, 1)
     return findings
 
 
-Chain = list[tuple[LogRecord, Manifest]]
+@dataclass(slots=True)
+class Walked:
+    """What the versions need: each blob with the newest version that names it, newest first."""
+
+    head: Manifest | None = None
+    newest: Manifest | None = None
+    """The head, or the newest version before it whose manifest is good."""
+    needed: dict[str, tuple[BlobRef, int]] = field(default_factory=dict)
+    broken: dict[int, str] = field(default_factory=dict)
+    """Versions whose manifest is good on no replica, and why."""
+    findings: list[Finding] = field(default_factory=list)
 
 
-def _history(stores: Sequence[Store], url: str | None, findings: list[Finding]) -> tuple[Chain, int | None]:
-    """Every version that any replica publishes, with its manifest; and the version that the catalog decided."""
-    ratified = _ratified(url, findings)
-    best: dict[int, LogRecord] = {}
-    for store in stores:
-        for version, epoch in log.entries(store):
+def walk(truth: Truth, stores: Sequence[Store]) -> Walked:
+    """Read every manifest; two at a time are in memory. Raises `WrongIndex` for one of a newer penstock."""
+    walked = Walked()
+
+    def chain() -> Iterator[tuple[LogRecord, Manifest]]:
+        for record in sorted(truth.records.values(), key=lambda record: record.version):
             try:
-                record = log.read(store, version, epoch, store.name)
-            except (IndexFault, FileNotFoundError):
-                continue  # said by _check_log
-            if version not in best or epoch > best[version].epoch:
-                best[version] = record
-    chain = []
-    for version in sorted(best):
-        try:
-            ref = best[version].manifest
-            chain.append((best[version], replicas.read_manifest(stores, ref, lambda _: None)))
-        except IndexFault as error:
-            findings.append(Finding(f"version {version}", str(error), EMBED))
-    return chain, ratified
+                made = survey.manifest(stores, record)
+            except (Corrupt, Unavailable) as error:
+                walked.broken[record.version] = str(error)
+                made = None
+            for ref in survey.needed(record, made):
+                walked.needed.pop(ref.name, None)
+                walked.needed[ref.name] = ref, record.version
+            walked.head = made if record.version == truth.head else None
+            if made is not None:
+                walked.newest = made
+                yield record, made
+
+    walked.findings += [Finding("versions", what, BUG, "history") for what in invariants.wrong_chain(chain())]
+    walked.needed = dict(reversed(walked.needed.items()))
+    for version, why in walked.broken.items():
+        walked.findings.append(Finding(f"version {version}", why, EMBED if version == truth.head else REPAIR, "blob"))
+    return walked
 
 
-def _ratified(url: str | None, findings: list[Finding]) -> int | None:
-    if url is None:
-        return None
+def _ask(catalog: Catalog | str | None, findings: list[Finding]) -> Decided | None:
     try:
-        catalog = Catalog(url)
-        if catalog.meta() is None:
-            findings.append(Finding("catalog", f"there is none at {catalog.name}", CATALOG))
-            return None
-        head = catalog.head()
-        return head.version if head else 0
-    except IndexFault as error:
-        findings.append(Finding("catalog", str(error), CATALOG))
+        decided = survey.ask(catalog)
+    except WrongIndex as error:
+        findings.append(Finding("catalog", str(error), "upgrade penstock", "catalog"))
         return None
+    if decided is not None and decided.fault:
+        findings.append(Finding("catalog", decided.fault, REPAIR + " makes it again from the replicas", "catalog"))
+    return decided
 
 
-def _reachable(stores: Sequence[Store], findings: list[Finding]) -> list[Store]:
-    """The stores that answer; one finding, not thousands, for each that does not."""
-    there = []
+def _found(stores: Sequence[Store], decided: Decided | None, findings: list[Finding]) -> list[Replica]:
+    """The replicas of this index; one finding, not thousands, for each store that is none or does not answer."""
+    found = []
     for store in stores:
         try:
-            log.entries(store)
-            there.append(store)
+            found.append(survey.look(store))
+        except Unavailable as error:
+            findings.append(Finding(store.name, str(error), RETURN, "unreachable"))
         except IndexFault as error:
-            findings.append(Finding(store.name, str(error), RETURN))
-    return there
+            findings.append(Finding(store.name, str(error), "upgrade penstock", "foreign"))
+    of = survey.lineage(decided, found)
+    ours = []
+    for replica in found:
+        why = survey.stranger(replica, of)
+        if why:
+            findings.append(Finding(replica.store.name, why, "configure the right place", "foreign"))
+        else:
+            ours.append(replica)
+    return ours
 
 
-def _check_markers(store: Store, head: tuple[LogRecord, Manifest] | None) -> Iterator[Finding]:
-    try:
-        mine, epoch = markers.replica(store), markers.highest(store)
-    except IndexFault as error:
-        yield Finding(store.name, str(error), REBUILD)
-        return
+def _without(forks: Mapping[str, str], replicas: Sequence[Replica], findings: list[Finding]) -> list[Replica]:
+    findings += [Finding(name, why, REPLACE, "foreign") for name, why in forks.items()]
+    return [replica for replica in replicas if replica.store.name not in forks]
+
+
+def _check_markers(
+    replica: Replica, truth: Truth, head: Manifest | None, by_id: Mapping[str, Store]
+) -> Iterator[Finding]:
+    name, mine = replica.store.name, replica.marker
+    for key, what in replica.damaged.items():
+        yield Finding(name, f"{key} {what}", REPAIR, "log" if log.parse(key) else "marker")
+    if mine is None and markers.REPLICA not in replica.damaged:
+        yield Finding(name, f"it has no {markers.REPLICA}", REPAIR, "marker")
+    known = replica.damaged.keys() & {markers.epoch_key(truth.epoch.epoch)} if truth.epoch else ()
+    if truth.epoch is not None and replica.epochs.get(truth.epoch.epoch) != truth.epoch and not known:
+        yield Finding(name, "it lacks the marker of the present epoch", REPAIR, "marker")
+    if replica.floor < truth.floor:
+        yield Finding(name, f"it lacks the marker that version {truth.floor} has expired", REPAIR, "marker")
     if mine is None:
-        yield Finding(store.name, f"it has no {markers.REPLICA}", REBUILD)
-    if epoch is None or (head is not None and epoch.epoch < head[0].epoch):
-        yield Finding(store.name, "it lacks the marker of the present epoch", REBUILD)
-    if mine is None or head is None:
         return
-    if mine.lineage != head[1].lineage:
-        yield Finding(store.name, f"it belongs to another index ({mine.lineage})", "configure the right place")
-    elif Member(mine.id, mine.incarnation) not in head[1].membership.replicas:
-        yield Finding(store.name, f"it is no member of this index (replica {mine.id})", REBUILD)
+    ids = [key for key, store in by_id.items() if store is replica.store]
+    if ids and mine.id != ids[0]:
+        yield Finding(name, f"it is replica {mine.id}, not {ids[0]}", "configure the right places", "foreign")
+    if head is not None and survey.member(mine) not in head.membership.replicas:
+        yield Finding(name, f"it is no member of this index (replica {mine.id})", REPLACE, "foreign")
 
 
-def _check_log(store: Store, known: dict[int, LogRecord], head: int) -> Iterator[Finding]:
-    versions = []
-    for version, epoch in log.entries(store):
-        try:
-            record = log.read(store, version, epoch, store.name)
-        except (IndexFault, FileNotFoundError) as error:
-            yield Finding(store.name, str(error), REBUILD)
-            continue
-        versions.append(version)
-        if version in known and epoch == known[version].epoch and record != known[version]:
-            yield Finding(store.name, f"its version {version} is not that of the other replicas", REBUILD)
-    for what in invariants.wrong_continuity(versions, head):
-        yield Finding(store.name, what, "run any ingest: a replica that is behind is caught up")
+def _check_log(replica: Replica, truth: Truth) -> Iterator[Finding]:
+    have = {version for version, record in truth.records.items() if (version, record.epoch) in replica.records}
+    damaged = {parsed[0] for key in replica.damaged if (parsed := log.parse(key))}
+    for what in invariants.wrong_continuity(have | damaged, truth.head, truth.floor):
+        yield Finding(replica.store.name, what, REPAIR + " (any ingest catches up a replica that is behind)", "log")
+
+
+def _check_catalog(decided: Decided, truth: Truth, replicas: Sequence[Replica]) -> Iterator[Finding]:
+    if decided.meta is None:
+        return
+    again = REPAIR + " makes it again from the replicas"
+    published = max((record.version for replica in replicas for record in replica.records.values()), default=0)
+    if decided.head > published and replicas:
+        what = f"it decided version {decided.head}, the replicas publish version {published}"
+        yield Finding("catalog", what, "penstock repair, or any ingest, publishes what was decided", "catalog")
+    elif decided.head < truth.head:
+        what = f"it decided version {decided.head}, the replicas publish version {truth.head}"
+        yield Finding("catalog", what, again, "catalog")
+    for version, record in decided.records.items():
+        if version > truth.floor and truth.records.get(version) != record:
+            yield Finding("catalog", f"its version {version} is not what the replicas publish", again, "catalog")
+    said = (decided.meta.epoch, decided.meta.epoch_id)
+    if truth.epoch is not None and said != (truth.epoch.epoch, truth.epoch.epoch_id):
+        what = f"it is in epoch {decided.meta.epoch}, the replicas have seen epoch {truth.epoch.epoch}"
+        yield Finding("catalog", what, again, "catalog")
 
 
 def _check_blobs(
-    stores: Sequence[Store], chain: Chain, report_progress: Callable[[str, int, int], None]
+    replicas: Sequence[Replica], walked: Walked, rate: Rate, report_progress: Progress
 ) -> Iterator[Finding]:
     """Every blob that a retained version needs lies on every replica, each byte as its name says."""
-    needed: dict[str, BlobRef] = {}
-    for record, manifest in chain:
-        needed[record.manifest.name] = record.manifest
-        needed.update(manifests.closure(manifest))
-    done, total = count(1), len(needed) * len(stores)
-    for store in stores:
-        for ref in needed.values():
-            report_progress(store.name, next(done), total)
-            yield from _check_blob(store, ref)
+    done, total = count(1), len(walked.needed) * len(replicas)
+    for replica in replicas:
+        for ref, version in walked.needed.values():
+            report_progress(replica.store.name, next(done), total)
+            copy = scrub.examine(replica.store, ref, rate)
+            if copy is Copy.MISSING and _expired(replicas, version):
+                continue
+            if copy is not Copy.WHOLE:
+                yield Finding(replica.store.name, f"blob {ref.name} {copy.value}", REPAIR, "blob")
 
 
-def _check_blob(store: Store, ref: BlobRef) -> Iterator[Finding]:
-    try:
-        key = blob.key(ref)
-        blob.check(store.local_path(key) or store.get(key), ref)
-    except FileNotFoundError:
-        yield Finding(store.name, f"blob {ref.name} is missing", REBUILD)
-    except Corrupt:
-        yield Finding(store.name, f"blob {ref.name} is damaged", REBUILD)
-    except (IndexFault, OSError) as error:
-        yield Finding(store.name, f"blob {ref.name} cannot be read: {error}", REBUILD)
-
-
-def _check_documents(stores: Sequence[Store], head: Manifest) -> Iterator[Finding]:
-    """Document state against the vectors that are actually there."""
-    where = f"version {head.version}"
-    try:
-        states = list(StateView(head.state, stores, lambda _: None).scan())
-        live = _live(stores, head)
-    except (IndexFault, FileNotFoundError) as error:
-        yield Finding(where, f"its documents cannot be checked: {error}", EMBED)
-        return
-    for what in (*invariants.wrong_counts(head, states), *invariants.wrong_documents(states, live)):
-        yield Finding(where, what, EMBED)
-
-
-def _live(stores: Sequence[Store], head: Manifest) -> dict[str, list[tuple[int, int]]]:
-    """For each uri, (live rows, all rows) in each segment of the live space where it has live ones."""
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    space = head.spaces.get(head.live)
-    for ref in space.segments if space else ():
-        segment = Segment(ref, stores, lambda _: None)
+def _expired(replicas: Sequence[Replica], version: int) -> bool:
+    """Whether the version expired since the walk began: then its blobs may be gone."""
+    for replica in replicas:
         try:
-            if len(segment.dead) != ref.dead_count:
-                raise Corrupt(f"segment {ref.id} says {ref.dead_count} dead rows and has {len(segment.dead)}")
-            for uri, first, rows in segment.documents():
-                alive = rows - segment.dead.range_cardinality(first, first + rows)
-                if alive:
-                    found[uri].append((alive, rows))
-        finally:
-            segment.close()
-    return found
+            if markers.floor(replica.store) >= version:
+                return True
+        except IndexFault:
+            continue
+    return False
+
+
+def _check_content(head: Manifest, stores: Sequence[Store]) -> Iterator[Finding]:
+    where = f"version {head.version}"
+    found = audit.audit(head, stores)
+    yield from (Finding(where, what, EMBED, "documents") for what in islice(found, _MOST))
+    more = sum(1 for _ in found)
+    if more:
+        yield Finding(where, f"and {more} more like these", EMBED, "documents")

@@ -1,0 +1,288 @@
+"""Making replicas whole again, from one another; and an index whole again without what is good on none of them.
+
+Repair may be killed anywhere and run again. What it does, in order: it looks at every replica and the catalog;
+refuses those that are none of this index, untouched; reads every blob of every retained version on every replica and
+replaces those that are not whole; puts records and markers that are missing or damaged; opens the index, which makes
+its catalog again if it must; and, if every replica was there, makes a version without what could not be saved, with
+the documents that were in it marked, so that the next ingest embeds exactly those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.index import audit, framed, manifest, markers, survey, verify
+from penstock.index.catalog import Catalog
+from penstock.index.commit import Writer
+from penstock.index.errors import IndexFault, Unavailable
+from penstock.index.healing import Healed, Patient, heal_blob, heal_log, heal_markers
+from penstock.index.losses import Mend
+from penstock.index.rename import rename_noreplace
+from penstock.index.rewind import rewind
+from penstock.index.scrub import Rate
+from penstock.index.store import LocalStore, Store
+from penstock.index.survey import Replica
+from penstock.index.types import Member
+
+Report = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What a repair did.
+
+    `refused`: replicas that are none of this index, and why; `away`: those that did not answer, or failed. Neither
+    was made whole, and nothing was given up while there is one. `unsaved`: blobs that are good on no replica that
+    answered. `documents`: those that were marked, to be embedded again; `lost`: in words, what went with them.
+    `given_up`: the last of the old versions that are not kept any more because they cannot be whole; 0 for none.
+    """
+
+    version: int = 0
+    replicas: dict[str, Healed] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    away: dict[str, str] = field(default_factory=dict)
+    unsaved: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)
+    given_up: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything was changed."""
+        return bool(any(self.replicas.values()) or self.lost or self.documents or self.given_up)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every replica is whole now."""
+        return not (self.refused or self.away)
+
+
+def repair(
+    catalog: str | Catalog,
+    stores: Mapping[str, Store],
+    *,
+    workdir: Path,
+    clock: Callable[[], float],
+    token: Callable[[], str],
+    report: Report,
+    report_progress: verify.Progress,
+    rate_bytes: int | None = None,
+    monotonic: Callable[[], float] | None = None,
+    sleep: Callable[[float], object] | None = None,
+    reach: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> Repaired:
+    """Make every replica whole, and the index consistent. A second run changes nothing.
+
+    At most `rate_bytes` a second are read (`monotonic` and `sleep` in seconds). `options` are those of `Writer.open`
+    (`write_quorum`, `crew`, `locks`). Raises what that does, when the replicas at hand are not enough:
+    what was healed until then stays healed.
+    """
+    at = Catalog(catalog) if isinstance(catalog, str) else catalog
+    rate = Rate(rate_bytes, monotonic, sleep)
+    work = _Repair(at, dict(stores), workdir / "repair", token, report, reach, rate)
+    work.look()
+    work.heal(report_progress)
+    if not work.done.refused:
+        work.rewind(clock)
+        with Writer.open(
+            at, stores, workdir=workdir, clock=clock, token=token, report=report, reach=reach, **options
+        ) as writer:
+            work.settle(writer)
+    return work.done
+
+
+class _Repair:
+    """One run. `look`, `heal`, `settle`, in this order."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        stores: dict[str, Store],
+        scratch: Path,
+        token: Callable[[], str],
+        report: Report,
+        reach: Callable[[str], None],
+        rate: Rate,
+    ) -> None:
+        self._catalog, self._stores, self._scratch = catalog, stores, scratch
+        self._token, self._report, self._reach, self._rate = token, report, reach, rate
+        self._patients: dict[str, Patient] = {}
+        self._homes: dict[str, LocalStore] = {}
+        """Where an absent directory will be, once it is whole."""
+        self.done = Repaired()
+
+    def look(self) -> None:
+        """Find out what the index is, and who takes part."""
+        self._decided = survey.ask(self._catalog)
+        found = self._found()
+        of = survey.lineage(self._decided, found.values())
+        for name, replica in found.items():
+            self._refuse(name, survey.stranger(replica, of))
+        ours = {name: replica for name, replica in found.items() if name not in self.done.refused}
+        self._truth, forks = survey.known(self._decided, list(ours.values()))
+        for name, replica in ours.items():
+            self._refuse(name, forks.get(replica.store.name, ""))
+        ours = {name: replica for name, replica in ours.items() if name not in self.done.refused}
+        ours |= self._beside() if self._truth.head else {}
+        self._walked = verify.walk(self._truth, [replica.store for replica in ours.values()])
+        members = self._members(ours)
+        for name, replica in ours.items():
+            self._admit(name, replica, members.get(name))
+
+    def heal(self, report_progress: verify.Progress) -> None:
+        """Make every replica that takes part whole, as far as any of them has what is needed."""
+        self._heal_manifests()
+        total = len(self._walked.needed)
+        for number, (ref, _) in enumerate(self._walked.needed.values(), start=1):
+            report_progress("blobs", number, total)
+            if not heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._report):
+                self.done.unsaved.append(ref.name)
+        self._reach("repair.blobs")
+        disproved = self._disproved()
+        for name, patient in sorted(self._patients.items()):
+            with patient.trying():
+                floor = max(self._truth.floor, *(p.replica.floor for p in self._patients.values()))
+                heal_log(patient, self._truth, floor, disproved, self._reach)
+                heal_markers(patient, self._truth, self._token, self._reach)
+                self._name(name, patient)
+            self._tell(name, patient)
+
+    def rewind(self, clock: Callable[[], float]) -> None:
+        """Where the head's manifest is good nowhere, commit the newest version before it again, as the next one."""
+        lost = self._truth.head in self._walked.broken
+        if not lost or not self.done.whole or self._decided is None or self._decided.head != self._truth.head:
+            return
+        if self._walked.newest is None or self._decided.meta is None:
+            return
+        stores = [patient.store for patient in self._patients.values()]
+        head, old = self._truth.records[self._truth.head], self._walked.newest
+        scratch, txn = self._scratch / "rewind", self._token()
+        again = rewind(self._catalog, self._decided.meta, head, old, stores, scratch, txn, clock(), self._reach)
+        self.done.lost.append(
+            f"the manifest of version {head.version}: version {again} is what version {old.version} was, and the next "
+            "ingest embeds what came after that"
+        )
+
+    def settle(self, writer: Writer) -> None:
+        """Make a version without what is good nowhere, and give up the versions that need it."""
+        head, floor = writer.head(), self._catalog.floor()
+        self.done.unsaved = [name for name in self.done.unsaved if self._walked.needed[name][1] > floor]
+        gone = frozenset(self.done.unsaved)
+        self.done.version = head.version
+        damaged = bool(gone & manifest.closure(head).keys())
+        if (damaged or gone) and not self.done.whole:
+            self._report(
+                f"{len(gone)} blobs are good on no replica that answered; nothing is given up while one is away"
+            )
+            return
+        if damaged or next(audit.wrong_content(head, writer.replicas.readable), None) is not None:
+            mend = Mend(gone)
+            self.done.version = writer.advance(mend)
+            self.done.lost += mend.lost
+            self.done.documents = mend.documents
+        broken = {version for name, (_, version) in self._walked.needed.items() if name in gone}
+        broken |= self._walked.broken.keys()
+        below = max((version for version in broken if version < self.done.version), default=0)
+        if below > floor:
+            self._give_up(writer, below)
+
+    def _heal_manifests(self) -> None:
+        """Those that could not be read, first: what they name is not known before."""
+        broken = [self._truth.records[version].manifest for version in self._walked.broken]
+        healed = [
+            heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._report) for ref in broken
+        ]
+        if any(healed):
+            self._walked = verify.walk(self._truth, [patient.store for patient in self._patients.values()])
+
+    def _give_up(self, writer: Writer, version: int) -> None:
+        self._catalog.raise_floor(version, writer.meta.epoch_id)
+        self._reach("repair.floor")
+        marker = markers.Floor(framed.FORMAT, writer.meta.lineage, version)
+        for patient in self._patients.values():
+            with patient.trying():
+                markers.put(patient.store, markers.floor_key(version), marker)
+        self.done.given_up = version
+        self._report(f"versions up to {version} are not kept any more: some of what they need is good on no replica")
+
+    def _found(self) -> dict[str, Replica]:
+        found = {}
+        for name, store in self._stores.items():
+            if isinstance(store, LocalStore) and not os.path.lexists(store.root):
+                self._homes[name] = store
+                continue
+            try:
+                found[name] = survey.look(store)
+            except Unavailable as error:
+                self.done.away[name] = str(error)
+                self._report(f"replica {name} is left out: {error}")
+            except IndexFault as error:
+                self._refuse(name, str(error))
+        return found
+
+    def _beside(self) -> dict[str, Replica]:
+        """For each absent directory an empty one beside it, that gets its name when it is whole."""
+        fresh = {}
+        for name, home in self._homes.items():
+            root = home.root.with_name(home.root.name + ".rebuilding")
+            fresh[name] = survey.look(LocalStore.create(root, token=self._token))
+        return fresh
+
+    def _name(self, name: str, patient: Patient) -> None:
+        home = self._homes.get(name)
+        if home is None or not isinstance(patient.store, LocalStore):
+            return
+        if not rename_noreplace(patient.store.root, home.root):
+            raise Unavailable(f"{home.root} appeared while it was made again at {patient.store.root}: run again")
+        self._reach("repair.named")
+        patient.replica = survey.look(home)
+
+    def _members(self, ours: Mapping[str, Replica]) -> dict[str, Member]:
+        known = survey.membership(self._decided, self._walked.newest)
+        if known is not None:
+            return {member.id: member for member in known.replicas}
+        return {it.marker.id: survey.member(it.marker) for it in ours.values() if it.marker is not None}
+
+    def _admit(self, name: str, replica: Replica, member: Member | None) -> None:
+        """Let it be healed, if it is that member, or was nobody yet."""
+        if member is None:
+            self._refuse(name, f"it is no member of this index: penstock replica add {name}")
+        elif replica.marker is not None and survey.member(replica.marker) != member:
+            other = replica.marker.id
+            why = f"it is replica {other}" if other != name else "it is an incarnation of it that was replaced"
+            self._refuse(name, f"{why}; configure the right place, or penstock replica replace {name}")
+        else:
+            self._patients[name] = Patient(replica, member)
+            self.done.replicas[name] = self._patients[name].done
+
+    def _refuse(self, name: str, why: str) -> None:
+        if why:
+            self.done.refused[name] = why
+            self._report(f"replica {name} ({self._stores[name].name}) is refused and untouched: {why}")
+
+    def _disproved(self) -> bool:
+        """Whether enough replicas have a log without damage: one of them has whatever was acknowledged."""
+        members = survey.membership(self._decided, self._walked.newest)
+        if members is None:
+            return False
+        whole = [p for p in self._patients.values() if p.well and not any(map(_is_record, p.replica.damaged))]
+        return len(whole) >= len(members.replicas) - members.write_quorum + 1
+
+    def _tell(self, name: str, patient: Patient) -> None:
+        done = patient.done
+        if done.fault:
+            self.done.away[name] = done.fault
+            self._report(f"replica {name} could not be finished: {done.fault}")
+        elif done:
+            self._report(
+                f"replica {name} is whole again: {done.blobs} blobs ({done.bytes} bytes), {done.records} records and "
+                f"{done.markers} markers were put"
+            )
+
+
+def _is_record(key: str) -> bool:
+    return key.startswith("log/")
