@@ -60,7 +60,7 @@ def stream(
 ) -> tuple[SegmentRef, dict[str, Path]]:
     """As `build`, for vectors that come in `blocks` of any sizes and are `shape` (n, d) together.
 
-    With a `quantizer` the segment is IVF: its codes (half a byte a component, and 8 bytes a vector) are in
+    With a `quantizer` the segment is IVF: its codes (6 bits a component, and 8 bytes a vector) are in
     memory while it is built; vectors and rows are not. Rows are read first. The quantizer's own blob is not
     among the files.
     """

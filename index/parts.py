@@ -13,7 +13,7 @@ from penstock.index.rawvectors import RawVectors
 
 _PROBED = 32
 """One list in so many is looked into, and at least `_LISTS`. docs/decisions/0007-index-types.md has the figures."""
-_LISTS = 16
+_LISTS = 48
 
 
 class Exact(Protocol):

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.index import faiss_door
-from penstock.index.blob import BLOCK, Blob
+from penstock.index.blob import Blob
 from penstock.index.errors import Corrupt
 
+_WINDOW = 1 << 20
+"""Bytes read in one go: what fits a core's own cache is searched fastest, and fewer cost too many calls."""
 _DENSE = 8
 """Where one row in so many is wanted, reading all of them at once is cheaper than picking."""
 
@@ -49,7 +51,7 @@ class RawVectors:
         if there != count:
             raise Corrupt(f"blob {blob.ref.name}: has not {count} vectors; run penstock verify")
         self.count = count
-        self.window = max(1, BLOCK // (4 * self.dim))
+        self.window = max(1, _WINDOW // (4 * self.dim))
         """Rows that are read in one go."""
         self._reach: dict[int, float] = {}
 
@@ -63,8 +65,12 @@ class RawVectors:
         """The rows of these ordinals, in this order: float32 (n, dim)."""
         out = np.empty((len(ordinals), self.dim), dtype=np.float32)
         order = np.argsort(ordinals, kind="stable")
+        ascending = ordinals[order]
+        if len(ordinals) * _DENSE < self.count:
+            out[order] = self._picked(ascending)
+            return out
         done = 0
-        for part, rows in self.visit(ordinals[order]):
+        for part, rows in self.visit(ascending):
             out[order[done : done + len(part)]] = rows
             done += len(part)
         return out
@@ -105,9 +111,17 @@ class RawVectors:
         self._blob.close()
 
     def _picked(self, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows one by one, those that follow one another together."""
-        runs = np.split(ordinals, np.flatnonzero(np.diff(ordinals) > 1) + 1)
-        return np.concatenate([self.rows(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs])
+        """Rows of ascending ordinals one by one, those that follow one another together."""
+        out = np.empty((len(ordinals), self.dim), dtype=np.float32)
+        ends = [*(np.flatnonzero(np.diff(ordinals) > 1) + 1).tolist(), len(ordinals)]
+        wanted = ordinals.tolist()
+        at = 0
+        for end in ends if wanted else ():
+            start, stop = wanted[at], wanted[end - 1] + 1
+            rows = self.rows(start, stop)
+            out[at:end] = rows if stop - start == end - at else rows[ordinals[at:end] - start]
+            at = end
+        return out
 
 
 def norm_bound(rows: NDArray[np.float32]) -> float:

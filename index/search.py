@@ -180,8 +180,8 @@ def _all(part: Exact, want: int) -> bool:
 def _probe(part: Probed, number: int, query: NDArray[np.float32], best: _Best, k: int) -> None:
     """Add what an IVF index finds, as far down its list as an answer is likely.
 
-    How far its estimates err is seen from those that were scored so far. Never looks at other segments' scores,
-    so the same rows are found whatever else is searched.
+    How far its estimates err is seen from those that were scored so far (those at the top are mostly too high, so
+    either sign counts). Never looks at other segments' scores: the same rows are found whatever else is searched.
     """
     estimates, ordinals = part.candidates(query, 16 * k + 240)
     step, done = 4 * k + 24, 0
@@ -190,7 +190,7 @@ def _probe(part: Probed, number: int, query: NDArray[np.float32], best: _Best, k
         fresh = ordinals[done : done + step]
         exact = np.concatenate([exact, _scored(part.rows, fresh, query)])
         done += len(fresh)
-        slack = float((exact - estimates[:done]).max())
+        slack = float(np.abs(exact - estimates[:done]).max())
         kth = np.partition(exact, done - k)[done - k] if done >= k else -np.inf
         if done < len(ordinals) and estimates[done] + slack < kth:
             break
