@@ -13,17 +13,21 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import xxhash
 
-from penstock.index.bytesource import ByteSource, FileSource, MemorySource
+from penstock.index.bytesource import BLOCK, ByteSource, MemorySource, open_source
+from penstock.index.deadline import Late
 from penstock.index.errors import Corrupt, NoSpace, Unavailable
 from penstock.index.store import Store
 from penstock.index.types import BlobRef
 
-BLOCK = 4 << 20
+PAGE = 16 << 10
+"""What is read again of a block that was verified is compared in pieces of this size."""
 MAGIC = b"PSB1"
 _TAIL = struct.Struct("<QI4s")
+_T = TypeVar("_T")
 _NAME = re.compile(r"[0-9a-f]{64}\.[A-Za-z0-9_-]{1,64}")
 _HELD = 1 << 20
 """Blobs up to this size are kept in memory once open: thousands of small segments need no descriptors."""
@@ -103,7 +107,12 @@ def open_blob(stores: Sequence[Store], ref: BlobRef, *, report: Callable[[str], 
 class Blob:
     """One blob's content, verified. A block found bad, even late, is read from the next store instead.
 
-    `size` is the content's, in bytes. Safe to share between threads.
+    `size` is the content's, in bytes. Safe to share between threads. No byte is returned that was not verified
+    since it was read: a block when it is first touched, against the trailer; what is read of it again, in pages,
+    against sums that were taken then. So a file that is damaged while it is open is noticed too.
+
+    A store that is read with a deadline and does not answer in time is asked again, with more patience, only
+    when no other has a good copy.
     """
 
     def __init__(self, stores: Sequence[Store], ref: BlobRef, report: Callable[[str], None]) -> None:
@@ -112,14 +121,14 @@ class Blob:
         self._trailer = trailer_size(ref.size)
         self.size = ref.size - self._trailer
         self._stores = tuple(stores)
-        self._rest = iter(self._stores)
         self._report = report
-        self._damaged = False
         self._lock = threading.RLock()
         self._sums: tuple[bytes, ...] = ()
+        self._at: Store | None = None
         self._source: ByteSource = _NOTHING
-        self._good: set[int] = set()
-        self._next()
+        self._good: dict[int, bytes] = {}
+        """The blocks that were verified, with the sums of their pages."""
+        self._trying(lambda: None)
 
     @property
     def path(self) -> Path | None:
@@ -130,109 +139,179 @@ class Blob:
         """Return content bytes [start, end). Raises `ValueError` outside the content, else as `open_blob`."""
         if not 0 <= start <= end <= self.size:
             raise ValueError(f"bytes [{start}, {end}) of a content of {self.size}")
-        with self._lock:
-            if self._source is _NOTHING:
-                self._next()
-            while True:
-                try:
-                    return self._read(start, end)
-                except (Corrupt, OSError) as fault:
-                    self._pass_over(fault)
+        return self._trying(lambda: self._read(start, end))
 
     def check_all(self) -> None:
         """Verify every block against its XXH3, whether it was touched before or not."""
-        with self._lock:
-            if self._source is _NOTHING:
-                self._next()
+
+        def check() -> None:
             self._good.clear()
-            at = 0
-            while at < len(self._sums):
-                try:
-                    self._block(at)
-                    at += 1
-                except (Corrupt, OSError) as fault:
-                    self._pass_over(fault)
-                    at = 0
+            for number in range(len(self._sums)):
+                self._block(number)
+
+        self._trying(check)
 
     def close(self) -> None:
         """Let go of the file; reading afterwards is an error."""
         self._source.close()
 
+    def _trying(self, what: Callable[[], _T]) -> _T:
+        """Do `what` with the store in hand, then with each of the others, until one can."""
+        with self._lock:
+            turns = _Turns(self._key, self._stores, self._at if self._source is not _NOTHING else None)
+            while True:
+                turn = turns.next() if self._source is _NOTHING else None
+                try:
+                    if turn is not None:
+                        self._adopt(*turn)
+                    return what()
+                except FileNotFoundError:
+                    self._pass_over(turns, Corrupt(f"{self._where()} is missing"), missing=True)
+                except (Corrupt, Unavailable) as fault:
+                    self._pass_over(turns, fault)
+                except OSError as fault:
+                    self._pass_over(turns, Unavailable(f"{self._where()}: cannot be read: {fault.strerror}"))
+
+    def _pass_over(self, turns: _Turns, fault: Corrupt | Unavailable, missing: bool = False) -> None:
+        damaged = isinstance(fault, Corrupt)
+        turns.failed(self._at, damaged=damaged and not missing, late=isinstance(fault, Late))
+        self._report(f"{fault}; reading another copy{', run penstock verify' if damaged else ''}")
+        self._source.close()
+        self._source, self._good = _NOTHING, {}
+
+    def _where(self) -> str:
+        return f"{self._at.name if self._at else 'no store'}: {self._key}"
+
     def _read(self, start: int, end: int) -> bytes:
-        touched = range(start // BLOCK, -(-end // BLOCK)) if end > start else range(0)
-        if len(touched) == 1 and touched[0] not in self._good:
-            base = touched[0] * BLOCK
-            return self._block(touched[0])[start - base : end - base]
-        for number in touched:
-            if number not in self._good:
-                self._block(number)
-        return self._exactly(start, end)
+        pieces = []
+        for number in range(start // BLOCK, -(-end // BLOCK)) if end > start else ():
+            base = number * BLOCK
+            first, last = max(start, base), min(end, base + BLOCK)
+            if number in self._good:
+                pieces.append(self._again(number, first, last))
+            else:
+                pieces.append(self._block(number)[first - base : last - base])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _block(self, number: int) -> bytes:
-        start = number * BLOCK
-        data = self._exactly(start, min(start + BLOCK, self.size))
-        if xxhash.xxh3_64_intdigest(data).to_bytes(8, "little") != self._sums[number]:
+        """Read a block and compare it with the trailer."""
+        start, end = number * BLOCK, min((number + 1) * BLOCK, self.size)
+        data = self._verified(start, end, lambda data: _sum(data) == self._sums[number])
+        if data is None:
             raise Corrupt(f"{self._source.name}: block {number} is damaged")
-        self._good.add(number)
+        self._good[number] = b"" if self._source.steady else _page_sums(data)
         return data
 
-    def _exactly(self, start: int, end: int) -> bytes:
-        data = self._source.read(start, end)
-        if len(data) != end - start:
-            raise Corrupt(f"{self._source.name}: is shorter than it was")
-        return data
+    def _again(self, number: int, start: int, end: int) -> bytes:
+        """Read a part of a block that was verified before; compare its pages with what they were then."""
+        if self._source.steady:
+            return self._source.read(start, end)
+        base, sums = number * BLOCK, self._good[number]
+        page, beyond = (start - base) // PAGE, -(-(end - base) // PAGE)
+        first, last = base + page * PAGE, min(base + beyond * PAGE, base + BLOCK, self.size)
+        data = self._verified(first, last, lambda data: _page_sums(data) == sums[8 * page : 8 * beyond])
+        if data is None:
+            raise Corrupt(f"{self._source.name}: block {number} was damaged while it was open")
+        return data[start - first : end - first]
 
-    def _pass_over(self, fault: Exception) -> None:
-        self._damaged = self._damaged or isinstance(fault, Corrupt)
-        self._say(fault)
-        self._source.close()
-        self._next()
+    def _verified(self, start: int, end: int, good: Callable[[bytes], bool]) -> bytes | None:
+        """Bytes [start, end) of the file if they are `good`; a bad copy that was kept nearby is fetched anew."""
+        while True:
+            data = self._source.read(start, end)
+            if len(data) == end - start and good(data):
+                self._source.keep(start, end, data)
+                return data
+            if not self._source.discard(start, end):
+                return None
 
-    def _say(self, fault: object) -> None:
-        self._report(f"{fault}; reading another copy, run penstock verify")
-
-    def _next(self) -> None:
-        """Turn to the next store that has a copy with the right size and trailer."""
-        for store in self._rest:
-            try:
-                self._adopt(store)
-                return
-            except FileNotFoundError:
-                self._say(f"{store.name}: {self._key} is missing")
-            except (Corrupt, Unavailable, OSError) as fault:
-                self._damaged = self._damaged or isinstance(fault, Corrupt)
-                self._say(fault)
-        # Somebody may repair a copy: the next read starts over.
-        kind = Corrupt if self._damaged else Unavailable
-        self._source, self._rest, self._damaged = _NOTHING, iter(self._stores), False
-        raise kind(f"{self._key}: no store has a good copy of this blob; run penstock verify")
-
-    def _adopt(self, store: Store) -> None:
-        path = store.local_path(self._key)
-        where = f"{store.name}: {self._key}"
-        source: ByteSource
-        source = MemorySource(store.get(self._key), where) if path is None else FileSource(path, where)
-        try:
-            if source.size != self.ref.size:
-                raise Corrupt(f"{where}: has {source.size} bytes and not {self.ref.size}")
-            trailer = source.read(self.size, self.ref.size)
-            if xxhash.xxh3_128_hexdigest(trailer) != self.ref.sums:
-                raise Corrupt(f"{where}: the block sums at its end are damaged")
-            if _TAIL.unpack(trailer[-_TAIL.size :]) != (self.size, BLOCK, MAGIC):
-                raise Corrupt(f"{where}: ends in a trailer of another format")
-            if self.ref.size <= _HELD and path is not None:
-                held = MemorySource(source.read(0, self.ref.size), where, path)
-                source.close()
-                source = held
-        except BaseException:
+    def _adopt(self, store: Store, patient: bool) -> None:
+        """Read from this store from now on, if its copy has the right size and trailer."""
+        self._at = store
+        source = open_source(store, self._key, self.size, patient=patient)
+        self._source, self._good = source, {}
+        held = self.ref.size <= _HELD
+        # One byte more than there should be is asked for: a file that is longer is damaged too.
+        start, end = (0 if held else self.size), self.ref.size + 1
+        data = source.read(start, end)
+        wrong = self._wrong(data, start)
+        if wrong and source.discard(start, end):
+            data = source.read(start, end)
+            wrong = self._wrong(data, start)
+        if wrong:
+            raise Corrupt(f"{source.name}: {wrong}")
+        source.keep(start, end, data)
+        self._sums = _sums_of(data[-self._trailer :])
+        if held:
+            self._source = MemorySource(data, source.name, source.path)
+            self._good = dict.fromkeys(range(len(self._sums)), b"")
             source.close()
-            raise
-        blocks = range(0, len(trailer) - _TAIL.size, 8)
-        self._sums = tuple(trailer[at : at + 8] for at in blocks)
-        self._source, self._good = source, set()
+
+    def _wrong(self, data: bytes, start: int) -> str:
+        """What is wrong with the file's bytes from `start` on, the trailer among them; nothing if all is well."""
+        if len(data) != self.ref.size - start:
+            return f"has not the {self.ref.size} bytes that it should"
+        tail = data[-self._trailer :]
+        if xxhash.xxh3_128_hexdigest(tail) != self.ref.sums:
+            return "the block sums at its end are damaged"
+        if _TAIL.unpack(tail[-_TAIL.size :]) != (self.size, BLOCK, MAGIC):
+            return "ends in a trailer of another format"
+        for number, expected in enumerate(_sums_of(tail) if start < self.size else ()):
+            if _sum(memoryview(data)[number * BLOCK : min((number + 1) * BLOCK, self.size)]) != expected:
+                return f"block {number} is damaged"
+        return ""
 
 
 _NOTHING: ByteSource = MemorySource(b"", "no store")
+
+
+class _Turns:
+    """Which store is asked next while one thing is read: each once, those that were late once more, with patience."""
+
+    def __init__(self, key: str, stores: Sequence[Store], current: Store | None) -> None:
+        self._key, self._stores = key, stores
+        self._current = current
+        self._order: list[tuple[Store, bool]] | None = None
+        self._late: list[Store] = []
+        self._damaged = self._patient = False
+
+    def next(self) -> tuple[Store, bool]:
+        """The next store, and whether to wait for it. Raises `Corrupt` or `Unavailable` after the last."""
+        if self._order is None:
+            others = [store for store in self._stores if store is not self._current]
+            alone = len(self._stores) == 1
+            self._order = [(store, alone) for store in sorted(others, key=_suspicion)]
+        if not self._order:
+            self._order, self._late = [(store, True) for store in self._late], []
+        if not self._order:
+            # Somebody may repair a copy: the next read starts over.
+            kind = Corrupt if self._damaged else Unavailable
+            raise kind(f"{self._key}: no store has a good copy of this blob; run penstock verify")
+        store, self._patient = self._order.pop(0)
+        return store, self._patient
+
+    def failed(self, store: Store | None, *, damaged: bool, late: bool) -> None:
+        self._damaged = self._damaged or damaged
+        if late and store is not None and not self._patient:
+            self._late.append(store)
+
+
+def _suspicion(store: Store) -> int:
+    """How much there is against asking this store first; a store that is not watched is never suspect."""
+    level: int = getattr(store, "suspicion", 0)
+    return level
+
+
+def _sum(data: bytes | memoryview) -> bytes:
+    return xxhash.xxh3_64_intdigest(data).to_bytes(8, "little")
+
+
+def _sums_of(trailer: bytes) -> tuple[bytes, ...]:
+    return tuple(trailer[at : at + 8] for at in range(0, len(trailer) - _TAIL.size, 8))
+
+
+def _page_sums(data: bytes) -> bytes:
+    view = memoryview(data)
+    return b"".join(_sum(view[at : at + PAGE]) for at in range(0, len(view), PAGE))
 
 
 def _pieces(blob: Path | bytes | Iterable[bytes]) -> Iterator[bytes]:

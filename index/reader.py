@@ -3,47 +3,96 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.index import places as found_at
-from penstock.index.errors import IndexFault, WrongIndex
+from penstock.index import places as published_at
+from penstock.index.blockcache import BlockCache, RecentBlocks
+from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
+from penstock.index.facets import Filter
+from penstock.index.finding import Finder
 from penstock.index.places import Published
+from penstock.index.problems import Problems
 from penstock.index.search import Match, top_k
-from penstock.index.segment import Segment
+from penstock.index.segment import VectorMemory
+from penstock.index.served import Served
 from penstock.index.state import StateView
-from penstock.index.types import DocState, Hit, Manifest, SpaceRef
+from penstock.index.store import Store
+from penstock.index.types import DocState, Hit, Manifest
+from penstock.index.watched import PATIENCE, Watched
 
 _log = logging.getLogger("penstock.index")
+_RECENT = 8
+"""This part of the memory holds blocks of stores without local files; the rest holds vectors."""
 
 
 class Reader:
-    """The newest published version of an index, searched exactly.
+    """The newest published version of an index, searched.
 
-    Everything is verified before it is used; a bad copy is reported in one line and read from another
-    replica, and the answer is the same from each. A version that is being served stays served when all
-    stores are gone, until `close`. One reader may be shared by threads.
+    Everything is verified before it is used; a copy that is bad, missing or late is reported in one line and read
+    from another replica, and the answer is the same from each. A version that is being served stays served when
+    all stores are gone, as far as its files are held open or in memory, until `close`. One reader may be
+    shared by threads. The version never goes back.
 
     Before the first commit the version is 0 and nothing is found. Raises `WrongIndex` (no index there, or
     a newer format), `Corrupt`, `Unavailable`.
     """
 
-    def __init__(self, places: Sequence[Path], report: Callable[[str], None]) -> None:
+    def __init__(self, finder: Finder, problems: Problems, memory: VectorMemory, clock: Callable[[], float]) -> None:
         """Use `open`."""
-        self._places, self._report = tuple(places), report
-        self._served = _Served.open(self._newest(None), report, None)
+        self._finder, self._problems, self._memory, self._clock = finder, problems, memory, clock
+        self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._closed = threading.Event()
+        self._served = Served.open(self._newest(None), problems, memory, None)
 
     @classmethod
-    def open(cls, *places: str | Path, report: Callable[[str], None] | None = None) -> Reader:
-        """Open the index at a home directory, or at one or more of its replica directories.
+    def open(
+        cls,
+        *places: str | Path | Store,
+        report: Callable[[str], None] | None = None,
+        cache: Path | None = None,
+        cache_bytes: int = 2 << 30,
+        memory_bytes: int = 256 << 20,
+        refresh_seconds: float | None = None,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] | None = None,
+    ) -> Reader:
+        """Open the index at a home, or at replicas of one: directories, URLs and stores, freely mixed.
 
-        `report` gets one line for everything that is wrong with a replica; by default it is logged.
+        `report` gets one line for everything that is wrong with a replica; by default it is logged. `cache`: a
+        folder where blocks of stores without local files are kept, up to `cache_bytes`. `memory_bytes` bounds
+        the vectors and blocks that are held. `refresh_seconds`: go on to new versions by itself, on a thread
+        that `sleep`s in between. `patience`: seconds to wait for one replica while there is another.
         """
-        return cls([Path(place) for place in places], report or _log.warning)
+        problems = Problems(report or _log.warning, clock)
+        blocks = BlockCache(cache, cache_bytes) if cache is not None else None
+        recent = RecentBlocks(memory_bytes // _RECENT)
+
+        def watch(store: Store) -> Watched:
+            return Watched(store, clock=clock, cache=blocks, recent=recent, patience=patience)
+
+        memory = VectorMemory(memory_bytes - memory_bytes // _RECENT)
+        reader = cls(Finder(places, watch, clock=clock), problems, memory, clock)
+        if refresh_seconds is not None:
+            pause = sleep or reader._closed.wait
+            follow = threading.Thread(
+                target=_follow,
+                args=(weakref.ref(reader), reader._closed, refresh_seconds, pause),
+                name="penstock-refresh",
+                daemon=True,
+            )
+            follow.start()
+        return reader
 
     @property
     def version(self) -> int:
@@ -55,41 +104,58 @@ class Reader:
         """Everything that the served version is."""
         return self._served.published.manifest
 
-    def search(self, vectors: NDArray[np.float32], k: int = 10, *, space: str | None = None) -> list[list[Hit]]:
+    def search(
+        self,
+        vectors: NDArray[np.float32],
+        k: int = 10,
+        *,
+        space: str | None = None,
+        where: Filter | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
         """Return the k best chunks for each query vector, best first, equal scores by chunk id.
 
-        `vectors`: float32 (q, d), made as the space's identity says. `space`: None for the live one.
-        Raises `ValueError` for k < 1, vectors that are not finite or not of the space's width, and for an
-        unknown space; `Corrupt` or `Unavailable` when no replica has a good copy of what is needed.
+        `vectors`: float32 (q, d), made as the space's identity says. `space`: None for the live one. `where`:
+        only rows that it lets through. `exact`: score every one of them, where an index of kind `ivf` would
+        look only at what is near. Raises `ValueError` for k < 1, vectors that are not finite or not of the
+        space's width, an unknown space, and after `close`; `Corrupt` or `Unavailable` when no replica has a
+        good copy of what is needed, and none has a newer version either.
         """
-        segments = self._served.segments(space)
-        return [[_hit(match) for match in found] for found in top_k(segments, vectors, k)]
+
+        def find(served: Served) -> list[list[Hit]]:
+            found = top_k(served.segments(space), vectors, k, where=where, exact=exact)
+            return [[_hit(match) for match in matches] for matches in found]
+
+        return self._answered(find)
 
     def states(self, source: str | None = None) -> Iterator[DocState]:
         """Yield the state of every document (of one source, if named), by uri."""
-        served = self._served
-        return StateView(served.published.manifest.state, served.published.stores, self._report).scan(source)
+        published = self._served.published
+        return StateView(published.manifest.state, published.stores, self._problems).scan(source)
 
     def refresh(self) -> bool:
         """Go on to the newest published version; True if that is another one.
 
         Never goes back, and never fails: when nothing newer can be read, that is reported and the version
-        in hand is served on.
+        in hand is served on. Searches that run meanwhile end on the version they began with.
         """
-        old = self._served
-        try:
-            published = self._newest(old.published.manifest.lineage)
-            if _age(published) <= _age(old.published):
-                return False
-            self._served = _Served.open(published, self._report, old)
-        except (IndexFault, OSError) as fault:
-            self._report(f"{fault}; still serving version {self.version}")
-            return False
-        return True
+        return self._go_on(failed=None)
+
+    def problems(self) -> dict[str, tuple[str, ...]]:
+        """What was reported since `open` (the last lines), by the name of the replica it was said of, else ""."""
+        return self._problems.by(self._finder.names)
 
     def close(self) -> None:
-        """Let go of all files and memory. The reader cannot be used afterwards."""
-        self._served.close()
+        """Let go of all files and memory, each when the last search that needs it has ended.
+
+        Waits for nothing and may be repeated. The reader cannot be used afterwards.
+        """
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            served = self._served
+        served.release()
 
     def __enter__(self) -> Reader:
         return self
@@ -99,60 +165,81 @@ class Reader:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _leased(self) -> Iterator[Served]:
+        while not self._closed.is_set():
+            served = self._served
+            with served.lease() as alive:
+                if alive:
+                    yield served
+                    return
+        raise _Closed("the reader is closed")
+
+    def _answered(self, find: Callable[[Served], list[list[Hit]]]) -> list[list[Hit]]:
+        """Answer from the version in hand; where its files are gone, once more from what is published now."""
+        with self._leased() as served:
+            try:
+                return find(served)
+            except (Corrupt, Unavailable) as fault:
+                first = fault
+        self._problems(f"{first}; opening the newest version anew")
+        self._go_on(failed=served)
+        with self._leased() as served:
+            try:
+                return find(served)
+            except (Corrupt, Unavailable) as fault:
+                raise fault from first
+
+    def _go_on(self, *, failed: Served | None) -> bool:
+        """Open the newest version if it is newer. In place of one that `failed`, the same one will do, opened anew."""
+        with self._refreshing:
+            try:
+                with self._leased() as old:
+                    if failed is not None and failed is not old:
+                        return False  # another search met the same and was faster
+                    published = self._newest(old.published.manifest.lineage)
+                    newer = _age(published) > _age(old.published)
+                    if not newer and (failed is None or _age(published) < _age(old.published)):
+                        return False
+                    before = old if failed is None else None
+                    self._swap(old, Served.open(published, self._problems, self._memory, before))
+            except (IndexFault, OSError) as fault:
+                self._problems(f"{fault}; still serving version {self.version}")
+                return False
+            except _Closed:
+                return False
+            return newer
+
+    def _swap(self, old: Served, fresh: Served) -> None:
+        with self._lock:
+            closed = self._closed.is_set()
+            if not closed:
+                self._served = fresh
+        (fresh if closed else old).release()
+
     def _newest(self, lineage: str | None) -> Published:
-        stores = found_at.replicas(self._places, self._report)
-        published = found_at.newest(stores, self._report, lineage=lineage)
+        stores = self._finder.stores(self._problems)
+        published = published_at.newest(stores, self._problems, clock=self._clock, lineage=lineage)
         if published is None:
-            where = ", ".join(str(place) for place in self._places) or "no place given"
-            raise WrongIndex(f"{where}: there is no index here; name a home or a replica of one")
+            raise WrongIndex(f"{self._finder.named}: there is no index here; name a home or a replica of one")
         return published
 
 
-class _Served:
-    """One version, opened. It is swapped whole, so a search never sees two versions."""
+class _Closed(ValueError):
+    """The reader was closed before this began."""
 
-    def __init__(self, published: Published, report: Callable[[str], None]) -> None:
-        self.published, self._report = published, report
-        self._spaces: dict[str, list[Segment]] = {}
 
-    @classmethod
-    def open(cls, published: Published, report: Callable[[str], None], before: _Served | None) -> _Served:
-        """Open the live space's files now, so that they can be read on when the stores are gone."""
-        served = cls(published, report)
-        live = published.manifest.live
-        for name in {live, *(before._spaces if before else ())} & published.manifest.spaces.keys():
-            known = before._spaces.get(name, []) if before else []
-            served._spaces[name] = served._opened(published.manifest.spaces[name], known)
-        return served
-
-    def segments(self, name: str | None) -> list[Segment]:
-        """The segments of a space, the live one for None."""
-        manifest = self.published.manifest
-        chosen = manifest.live if name is None else name
-        if chosen not in self._spaces:
-            if chosen not in manifest.spaces:
-                if name is None:
-                    return []  # nothing was ever indexed
-                there = ", ".join(sorted(manifest.spaces)) or "none"
-                raise ValueError(f"no space {name!r} in this index; there are: {there}")
-            self._spaces[chosen] = self._opened(manifest.spaces[chosen], [])
-        return self._spaces[chosen]
-
-    def close(self) -> None:
-        for segment in (segment for segments in self._spaces.values() for segment in segments):
-            segment.close()
-        self._spaces.clear()
-
-    def _opened(self, space: SpaceRef, known: Sequence[Segment]) -> list[Segment]:
-        """Open what is new; a segment that was open before keeps its vectors, whatever died in it."""
-        before = {(segment.ref.index, segment.ref.rows): segment for segment in known}
-        opened = []
-        for ref in space.segments:
-            old = before.get((ref.index, ref.rows))
-            stores = self.published.stores
-            opened.append(old.renewed(ref, stores) if old else Segment(ref, stores, self._report))
-            _ = opened[-1].dead  # small, and nothing may be found that died
-        return opened
+def _follow(
+    reader: weakref.ref[Reader], closed: threading.Event, seconds: float, sleep: Callable[[float], object]
+) -> None:
+    """Refresh until the reader is closed, or nobody has it any more."""
+    while not closed.is_set():
+        sleep(seconds)
+        there = reader()
+        if there is None or closed.is_set():
+            return
+        there.refresh()
+        del there
 
 
 def _age(published: Published) -> tuple[int, int]:

@@ -211,7 +211,7 @@ def test_descriptors_are_bounded(tmp_path, small_blocks, monkeypatch):
     stores = make_stores(tmp_path, 1)
     content = os.urandom(300)
     ref = put(stores, tmp_path, content)
-    monkeypatch.setattr(bytesource, "MOST", bytesource.FileSource._kept + 1)
+    monkeypatch.setattr(bytesource, "MOST", len(bytesource.FileSource._kept) + 1)
     before = len(os.listdir("/proc/self/fd"))
     opened = [open_blob(stores, ref, report=refuse) for _ in range(20)]
     assert len(os.listdir("/proc/self/fd")) == before + 1
