@@ -13,7 +13,7 @@ import pyroaring
 from numpy.typing import NDArray
 
 from penstock.index import faiss_door, table
-from penstock.index.blob import BLOCK, seal
+from penstock.index.blob import seal
 from penstock.index.errors import NoSpace
 from penstock.index.facets import Gathering
 from penstock.index.quantizer import Quantizer
@@ -21,6 +21,8 @@ from penstock.index.types import BlobRef, Row, SegmentRef
 
 FLAT = "flat"
 IVF = "ivf"
+_WRITTEN = 4 << 20
+"""Bytes of vectors written in one go."""
 _ADDED = 8192
 """Vectors that are given their lists in one go. Always from the first one on, so that the bits never differ."""
 
@@ -41,7 +43,7 @@ def build(
     """
     if vectors.ndim != 2 or vectors.dtype != np.float32 or 0 in vectors.shape:
         raise ValueError(f"vectors must be float32 (n, d), not {vectors.dtype} {vectors.shape}")
-    step = max(1, BLOCK // (4 * vectors.shape[1]))
+    step = max(1, _WRITTEN // (4 * vectors.shape[1]))
     blocks = (vectors[at : at + step] for at in range(0, len(vectors), step))
     shape = len(vectors), vectors.shape[1]
     return stream(workdir, segment_id, shape, blocks, rows, txn, provenance=provenance, quantizer=None)

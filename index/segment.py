@@ -264,7 +264,7 @@ class _Index:
     def _read(self) -> Any:
         open_index = faiss_door.open_flat if self._ref.kind == FLAT else faiss_door.open_ivf
         index = open_index(self._blob.read, self._blob.size)
-        if index.ntotal != self._ref.count:
+        if (index.ntotal, index.d) != (self._ref.count, self.raw.dim):
             raise Corrupt(f"blob {self._ref.index.name}: has not {self._ref.count} vectors; run penstock verify")
         return index
 

@@ -7,13 +7,13 @@ directory's offset and size (u64), the number of records (u64), flags (u32, 1: k
 
 from __future__ import annotations
 
+import io
 import struct
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import zstandard
@@ -50,13 +50,13 @@ def write(path: Path, records: Iterable[tuple[str, bytes]], *, keyed: bool = Tru
     With `keyed`, keys must be strictly ascending by code point, else `ValueError`; without, they may be
     anything and `Table.find` is not offered. `path` must not exist. Raises `NoSpace` when the disk is full.
     """
-    with path.open("xb") as out:
+    # Without a buffer: closing has nothing left to write, so it cannot fail and hide why writing did.
+    with path.open("xb", buffering=0) as out:
         writer = _Writer(out, keyed)
         for key, record in records:
             writer.add(key, record)
         try:
             writer.finish()
-            out.flush()
         except OSError as fault:
             raise _full(path, fault) from fault
     return writer.count
@@ -69,7 +69,7 @@ def _full(path: Path, fault: OSError) -> NoSpace:
 class _Writer:
     """Gathers lines into frames; knows what the directory and the footer will say."""
 
-    def __init__(self, out: BinaryIO, keyed: bool) -> None:
+    def __init__(self, out: io.FileIO, keyed: bool) -> None:
         self._out, self._keyed = out, keyed
         self._pack = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress
         self._frames: list[_Frame] = []
@@ -100,20 +100,25 @@ class _Writer:
         self._flush()
         directory = msgspec.msgpack.encode(self._frames)
         flags = _KEYED if self._keyed else 0
-        self._out.write(directory)
-        self._out.write(_FOOTER.pack(self._offset, len(directory), self.count, flags, _MAGIC))
+        _write_all(self._out, directory + _FOOTER.pack(self._offset, len(directory), self.count, flags, _MAGIC))
 
     def _flush(self) -> None:
         if not self._pending:
             return
         packed = self._pack(b"".join(self._pending))
         try:
-            self._out.write(packed)
+            _write_all(self._out, packed)
         except OSError as fault:
             raise _full(Path(self._out.name), fault) from fault
         self._frames.append(_Frame(self._offset, len(packed), self._unpacked, self._first, self._first_key))
         self._offset += len(packed)
         self._pending, self._unpacked = [], 0
+
+
+def _write_all(out: io.FileIO, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[out.write(left) :]
 
 
 class Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import shutil
 
 import faiss
@@ -12,7 +13,7 @@ import pyroaring
 import pytest
 
 from penstock.index.blob import key
-from penstock.index.errors import Corrupt
+from penstock.index.errors import Corrupt, NoSpace
 from penstock.index.segment import Segment, build, dead_blob, read_dead
 from penstock.index.store import LocalStore
 from penstock.index.types import Row
@@ -135,3 +136,15 @@ def test_an_open_segment_outlives_its_store(work, store, tmp_path):
     shutil.rmtree(tmp_path / "store")
     assert segment.vectors.tolist() == vectors_of(6).tolist()
     assert segment.row([2])[0].uri == "s/a"
+
+
+@pytest.mark.parametrize("limit", [1_000, 40_000])
+def test_a_disk_that_takes_no_more_is_no_space(work, limit):
+    """Be it while rows or while vectors are written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(NoSpace, match="make room"):
+            build(work, "seg1", vectors_of(900, 16), rows_of(*(f"s/{n}" for n in range(900))), "txn", provenance={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
