@@ -1,0 +1,174 @@
+"""Knows all that ever happened, and says when the index does not: lost, half, twice, or two histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.index import blob, log, markers
+from penstock.index import manifest as manifests
+from penstock.index.commit import Delta
+from penstock.index.errors import IndexFault
+from penstock.index.reader import Reader
+from penstock.index.types import BlobRef, Manifest
+from tests.index.world import DIM
+from tests.sim import model
+from tests.sim.disk import Disk
+from tests.sim.scheduler import Violation
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a process wanted while it drew a token: a delta against a base; or, without one, to change no content."""
+
+    delta: Delta | None = None
+    base: str = ""
+
+
+KEEP = Intent()
+
+
+@dataclass
+class Oracle:
+    """`ever` holds every blob that was ever put, as it was put; `disks` what the replicas hold now."""
+
+    disks: Mapping[str, Disk]
+    ever: dict[str, bytes]
+    damaged: Callable[[], set[str]]
+    intents: dict[str, Intent] = field(default_factory=dict)
+    acked: dict[int, str] = field(default_factory=dict)
+    """Manifest name by acknowledged version."""
+    acknowledgements: int = 0
+    strict: bool = True
+    """Whether damage stays within what the promises allow."""
+    _docs: dict[str, model.Docs] = field(default_factory=dict)
+
+    def manifest(self, name: str) -> Manifest:
+        """A manifest by its blob's name, as it was written."""
+        data = self.ever[f"blobs/{name[:2]}/{name}"]
+        return manifests.decode(data[: len(data) - blob.trailer_size(len(data))])
+
+    def docs(self, name: str) -> model.Docs:
+        """What the version with this manifest holds: its parent's, changed as its writer meant to."""
+        line, known = [], name
+        while known and known not in self._docs:
+            line.append(known)
+            known = self.manifest(known).parent
+        for at in reversed(line):
+            made = self.manifest(at)
+            before = self._docs[made.parent] if made.parent else {}
+            if made.txn not in self.intents:
+                raise Violation(f"version {made.version} was made by nobody (transaction {made.txn})")
+            intent = self.intents[made.txn]
+            after = before
+            if intent.delta is not None:
+                after, _ = model.apply(intent.delta, self.docs(intent.base) if intent.base else {}, before)
+            self._docs[at] = after
+        return self._docs[name] if name else {}
+
+    def ancestry(self, name: str) -> dict[int, str]:
+        """Manifest names by version, from this one back to the first."""
+        chain = {}
+        while name:
+            made = self.manifest(name)
+            chain[made.version] = name
+            name = made.parent
+        return chain
+
+    def name_of(self, manifest: Manifest) -> str:
+        """The blob that holds this manifest; empty for version 0."""
+        if manifest.version == 0:
+            return ""
+        found = [key for key in self.ever if key.endswith("." + manifest.txn)]
+        for key in found:
+            name = key.rsplit("/", 1)[1]
+            try:
+                if self.manifest(name) == manifest:
+                    return name
+            except IndexFault:
+                continue
+        raise Violation(f"version {manifest.version} that is served was never written")
+
+    def floor(self) -> int:
+        """The newest version that has expired, as far as any replica was told."""
+        keys = (key for disk in self.disks.values() for key in disk.values if key.startswith(markers.FLOORS))
+        return max((int(key.removeprefix(markers.FLOORS)) for key in keys), default=0)
+
+    def acknowledged(self, version: int, intent: Intent) -> None:
+        """A commit returned: its version is on W replicas, whole, and part of the one history."""
+        self.acknowledgements += 1
+        ref = self._decided_for(version, intent)
+        if ref is None:
+            return  # it changed nothing: somebody had committed the same before
+        holders = {name for name, disk in self.disks.items() if holds(disk, version, ref, self)}
+        quorum = self.manifest(ref.name).membership.write_quorum
+        if self.strict and version > self.floor() and len(holders | self.damaged()) < quorum:
+            raise Violation(f"version {version} was acknowledged and is whole on {sorted(holders)} only")
+        if not self.strict:
+            return
+        chain = self.ancestry(ref.name)
+        for other, name in self.acked.items():
+            if other <= version and chain.get(other) != name:
+                raise Violation(f"version {version} does not follow the acknowledged version {other}")
+            if other > version and self.ancestry(name).get(version) != ref.name:
+                raise Violation(f"version {version} was acknowledged beside the history of version {other}")
+        self.acked[version] = ref.name
+
+    def _decided_for(self, version: int, intent: Intent) -> BlobRef | None:
+        """The manifest of this version that was made for `intent`, as any replica publishes it."""
+        for disk in self.disks.values():
+            for key in [key for key in disk.values if log.parse(key) and log.parse(key)[0] == version]:  # type: ignore[index]
+                try:
+                    record = log.decode(disk.values[key], key)
+                except IndexFault:
+                    continue
+                if self.intents.get(record.txn) is intent:
+                    return record.manifest
+        return None
+
+    def check_reader(self, reader: Reader, rng: np.random.Generator) -> None:
+        """What a reader answers is what its version holds, by brute force."""
+        name = self.name_of(reader.manifest)
+        docs = self.docs(name)
+        if model.said(reader.states()) != model.states(docs):
+            raise Violation(f"states of version {reader.version}: {_differ(model.said(reader.states()), docs)}")
+        query = rng.standard_normal((1, DIM)).astype(np.float32)
+        for k in (3, 1000):
+            hits = [(hit.uri, hit.chunk_id, hit.text) for hit in reader.search(query, k)[0]]
+            if hits != model.answer(docs, query[0], k):
+                raise Violation(f"version {reader.version}: a search finds {hits}, not what it holds")
+
+    def check_kept(self, name: str) -> None:
+        """The version in manifest `name` has every acknowledged one among its ancestors."""
+        chain = self.ancestry(name)
+        for version, acked in sorted(self.acked.items()):
+            if chain.get(version) != acked:
+                raise Violation(f"LOST: acknowledged version {version} is not in the history of version {max(chain)}")
+
+
+def _differ(found: list[tuple[str, str, str, int]], docs: model.Docs) -> str:
+    want = model.states(docs)
+    return f"has {sorted(set(found) - set(want))}, lacks {sorted(set(want) - set(found))}"
+
+
+def holds(disk: Disk, version: int, ref: BlobRef, oracle: Oracle) -> bool:
+    """Whether this disk publishes the version with this manifest, and has every byte of it."""
+    if markers.REPLICA not in disk.values:
+        return False
+    published = False
+    for key in disk.values:
+        if (log.parse(key) or (0, 0))[0] == version:
+            try:
+                published |= log.decode(disk.values[key], key).manifest == ref
+            except IndexFault:
+                continue
+    return published and whole(disk, ref.name, oracle)
+
+
+def whole(disk: Disk, name: str, oracle: Oracle) -> bool:
+    """Whether this disk has the manifest and all that it needs, byte for byte."""
+    needed = [name, *manifests.closure(oracle.manifest(name))]
+    keys = [f"blobs/{blob[:2]}/{blob}" for blob in needed]
+    return all(disk.values.get(key) == oracle.ever[key] for key in keys)

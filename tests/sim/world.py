@@ -1,0 +1,250 @@
+"""One schedule: a world is made, lived in, struck, and then everything is mended and looked at."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penstock.index.crew import Crew, Sequential
+from penstock.index.errors import IndexFault
+from penstock.index.store import Store
+from penstock.index.verify import verify
+from tests.sim import actors
+from tests.sim.catalog import CatalogFile, SimCatalog
+from tests.sim.crew import SimCrew
+from tests.sim.damage import Damage
+from tests.sim.disk import Disk, SimStore
+from tests.sim.locks import LockTable
+from tests.sim.oracle import KEEP, Intent, Oracle
+from tests.sim.reading import open_reader, without_threads
+from tests.sim.scheduler import Process, Scheduler, Task, Violation
+from tests.sim.weather import Weather
+
+SHAPES = ((2, 2), (2, 2), (3, 2), (3, 2), (3, 2), (1, 1), (3, 3), (5, 3))
+"""Replicas and write quorum."""
+PROFILES = ("budget", "calm", "beyond")
+"""Damage within what is promised; none; and more than any promise, where only silence and wrong answers are bugs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one schedule went."""
+
+    seed: int
+    profile: str
+    steps: int
+    acked: int
+    lost: int
+    digest: str
+    faults: dict[str, int]
+    violations: tuple[str, ...]
+
+
+class SimWorld:
+    """Disks, a catalog, locks, time, and the processes of one schedule."""
+
+    def __init__(self, root: Path, seed: int, steps: int, profile: str, *, verbose: bool = False) -> None:
+        self.root, self.seed, self.profile = root, seed, profile
+        self.rng = random.Random(f"world {seed} {profile}")
+        self.sim = Scheduler(seed, steps, lambda task: self.weather.decide(task), verbose)
+        replicas, self.write_quorum = self.rng.choice(SHAPES)
+        self.disks = {name: Disk(name) for name in "abcde"[:replicas]}
+        self.file = CatalogFile(root / "catalog.db")
+        self.locks = LockTable(lies=self.rng.random() < 0.5)
+        self.ever: dict[str, bytes] = {}
+        self.oracle = Oracle(self.disks, self.ever, lambda: self.damage.replicas(), strict=profile != "beyond")
+        most = None if profile == "beyond" else self.write_quorum - 1
+        self.damage = Damage(seed, self.sim, self.disks, self.file, self.oracle, most)
+        self.weather = Weather(seed, self.sim, self.disks, self.file, self.damage.both, self._events)
+        self.threads = self.rng.random() < 0.5
+        self.population = self.rng.randint(1, 4)
+        self._numbers = itertools.count(1)
+        self._damaging = 0.0 if profile == "calm" else self.rng.choice((0.0005, 0.002, 0.005))
+
+    def live(self) -> Outcome:
+        """Run the schedule. A violation is reported, never raised."""
+        try:
+            with without_threads(lambda: self.sim.now):
+                self._run()
+                self._mend_and_look()
+        except (Violation, AssertionError, IndexFault) as broken:
+            self.sim.failures.append(f"at the end: {type(broken).__name__}: {broken}")
+        finally:
+            self.sim.finish()
+        lost = sum("LOST" in failure for failure in self.sim.failures)
+        sim = self.sim
+        return Outcome(
+            self.seed,
+            self.profile,
+            sim.steps,
+            self.oracle.acknowledgements,
+            lost,
+            sim.digest,
+            dict(sorted(sim.counts.items())),
+            tuple(sim.failures),
+        )
+
+    def stores(self, process: Process) -> dict[str, Store]:
+        return {name: SimStore(disk, process, self.sim, self.ever) for name, disk in self.disks.items()}
+
+    def catalog_of(self, process: Process) -> SimCatalog:
+        return SimCatalog(f"sqlite:///{self.file.path}", process, self.sim, self.locks)
+
+    def options(self, process: Process) -> dict[str, Any]:
+        """What a writer takes besides its catalog and stores."""
+        crew: Crew = SimCrew(process, self.sim, self.damage.both) if self.threads else Sequential()
+        return {
+            "write_quorum": self.write_quorum,
+            "workdir": self.root / "work",
+            "clock": lambda: self.sim.now + process.skew,
+            "token": lambda: self.token(process),
+            "report": lambda line: self.heard(process, line),
+            "reach": lambda point: self._reached(process, point),
+            "crew": crew,
+        }
+
+    def token(self, process: Process) -> str:
+        """A new id; whoever finds it knows what its process wanted when it drew it."""
+        token = f"{next(self._numbers):06x}{process.name}"
+        note = process.note
+        self.oracle.intents[token] = note if isinstance(note, Intent) else KEEP
+        return token
+
+    def creating(self) -> float:
+        """How often a process tries to create the index, which is allowed at any time."""
+        return 0.2 if self.oracle.acked else 1.0
+
+    def say(self, process: Process, fault: IndexFault) -> None:
+        self.sim.say(f"{process.name:12} got {type(fault).__name__}: {str(fault)[:300]}")
+
+    def heard(self, process: Process, line: str) -> None:
+        self.sim.say(f"{process.name:12} says: {line[:300]}")
+
+    def begin(self, role: str) -> Task:
+        """A new process of that role."""
+        line = actors.ACTORS[role][1]
+        name = f"{role}{len(self.sim.processes)}"
+        process = Process(name, role, random.Random(f"{name} {self.seed}"))
+        process.skew = process.rng.choice((0.0, 0.0, -50.0, 50.0))
+        return self.sim.spawn(process, lambda: line(self, process))
+
+    def _reached(self, process: Process, point: str) -> None:
+        from tests.sim.scheduler import Op
+
+        self.sim.point(Op("reach", point))
+
+    def _run(self) -> None:
+        roles = sorted(actors.ACTORS)
+        weights = [actors.ACTORS[role][0] for role in roles]
+        while self.sim.steps < self.sim.steps_left and not self.sim.failures:
+            for zombie in [p for p in self.sim.alive() if p.paused][:-3]:
+                self.sim.crash(zombie)
+            while len([p for p in self.sim.alive() if not p.paused]) < self.population:
+                self.begin(self.rng.choices(roles, weights)[0])
+            self.sim.step()
+
+    def _events(self) -> None:
+        """What happens to the world besides its processes."""
+        rng = self.rng
+        if rng.random() < 0.003:
+            disk = rng.choice(list(self.disks.values()))
+            disk.copies = [*disk.copies, dict(disk.values)][-4:]
+        if rng.random() < 0.003:
+            self.file.remember()
+        if rng.random() < 0.01:
+            self._land_late(rng.choice(list(self.disks.values())))
+        if rng.random() < 0.002 and (sleepers := [p for p in self.sim.processes if p.paused and not p.dead]):
+            rng.choice(sleepers).paused = False
+        if rng.random() < self._damaging:
+            self.damage.harm_replica() if rng.random() < 0.7 else self.damage.harm_catalog()
+        if self.damage.harmed and rng.random() < 0.002:
+            self.damage.heal(rng.choice(sorted(self.damage.harmed)))
+        if rng.random() < 0.0003 and self.profile != "calm":
+            shutil.rmtree(self.root / "work", ignore_errors=True)
+            self.sim.say("DAMAGE the work folder is lost")
+            self.sim.count("workdir lost")
+
+    def _land_late(self, disk: Disk) -> None:
+        if disk.late:
+            key, value = disk.late.pop(self.rng.randrange(len(disk.late)))
+            if key.startswith("blobs/"):
+                self.ever.setdefault(key, value)
+            disk.keep(key, value)
+
+    def _mend_and_look(self) -> None:
+        """Everything comes back but those who are paused; the index must be whole. Then they wake up."""
+        self.weather.clear()
+        if self.rng.random() < 0.5:
+            for process in self.sim.alive():
+                if not process.paused:
+                    self.sim.crash(process)
+        self._until_idle()
+        self._look("when all was mended")
+        for process in self.sim.processes:
+            process.paused = False
+        self._until_idle()
+        self._look("when the last had woken up")
+
+    def _until_idle(self, most: int = 10_000) -> None:
+        """Let everybody come to an end; who does not is ended."""
+        for _ in range(most):
+            if self.sim.failures or not self.sim.step():
+                return
+        for process in self.sim.alive():
+            if not process.paused:
+                self.sim.crash(process)
+
+    def _look(self, when: str) -> None:
+        if self.profile == "beyond" or self.sim.failures:
+            return
+        done: list[str] = []
+        process = Process(f"final{len(self.sim.processes)}", "final", random.Random(f"final {self.seed}"))
+        self.sim.spawn(process, lambda: self._final(process, done))
+        self._until_idle(50_000)
+        if not done and not self.sim.failures:
+            self.sim.failures.append("the last process did not come to an end")
+        self.sim.failures[:] = [f"{when}: {failure}" for failure in self.sim.failures]
+
+    def _final(self, process: Process, done: list[str]) -> None:
+        """Repair, open, commit, read, verify: all of it must work, and nothing may be lost."""
+        process.note = KEEP
+        fixed = actors.mended(self, process)
+        if fixed.refused or fixed.away or fixed.unsaved or fixed.lost or fixed.documents or fixed.given_up:
+            raise Violation(f"repair could not save everything: {fixed}")
+        writer = actors.open_writer(self, process)
+        if writer is None:
+            raise Violation("the index cannot be opened although nothing is wrong any more")
+        head = writer.head()
+        self.oracle.check_kept(self.oracle.name_of(head))
+        change = actors.random_delta(process, head.version)
+        version = actors.commit(self, process, writer, change, self.oracle.name_of(head))
+        self.oracle.check_kept(self.oracle.name_of(writer.head()))
+        writer.close()
+        reader = open_reader(self, process)
+        if reader.version < version:
+            raise Violation(f"a new reader serves version {reader.version}, {version} is acknowledged")
+        self.oracle.check_reader(reader, np.random.default_rng(self.seed))
+        reader.close()
+        found = verify(self.stores(process), self.catalog_of(process), report_progress=lambda *_: None)
+        if found:
+            raise Violation("verify finds: " + "; ".join(f"{f.where}: {f.what}" for f in found[:5]))
+        done.append("whole")
+
+
+def run(root: Path, seed: int, steps: int, profile: str, *, verbose: bool = False) -> Outcome:
+    """Run one schedule in a folder of its own."""
+    root.mkdir(parents=True)
+    try:
+        return SimWorld(root, seed, steps, profile, verbose=verbose).live()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+Report = Callable[[str], None]
