@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from heapq import merge
-from itertools import groupby
-from operator import itemgetter
+from itertools import groupby, zip_longest
+from operator import attrgetter, itemgetter
 
 import msgspec
 import xxhash
 
-from penstock.index import invariants, table
+from penstock.index import faiss_door, invariants, table
 from penstock.index.blob import open_blob
 from penstock.index.errors import Corrupt, IndexFault
+from penstock.index.facets import Gathering
 from penstock.index.rawvectors import RawVectors
 from penstock.index.segment import Segment
 from penstock.index.state import StateView
@@ -27,7 +28,8 @@ Group = tuple[str, int, int]
 def audit(head: Manifest, stores: Sequence[Store]) -> Iterator[str]:
     """Yield, in a line each, what contradicts itself in this version.
 
-    Memory grows with the number of segments and runs, not with what they hold.
+    Memory grows with the number of segments and runs and with the facets of one segment, not with what they hold;
+    the codes of one IVF index at a time are read into it.
     """
     for name, space in sorted(head.spaces.items()):
         for ref in space.segments:
@@ -92,13 +94,12 @@ def _alive_in(segment: Segment) -> Iterator[Group]:
 
 def wrong_segment(ref: SegmentRef, dim: int, stores: Sequence[Store]) -> Iterator[str]:
     """The parts of one segment, against its ref and one another. Each record of its rows is read."""
+    by_rows, by_docs, facets = _Census(), _Census(), Gathering()
     with closing(Segment(ref, stores, _quiet)) as segment:
         if len(segment.dead) != ref.dead_count:
             yield f"segment {ref.id} says {ref.dead_count} dead rows and has {len(segment.dead)}"
-        by_rows = _Census()
-        for uri, same in groupby(_rows(segment), key=lambda row: row.uri):
+        for uri, same in groupby(_rows(segment, facets if ref.facets else None), key=attrgetter("uri")):
             by_rows.add(uri, by_rows.rows, *_measured(same))
-        by_docs = _Census()
         for uri, first, count in segment.documents():
             by_docs.add(uri, first, count, 0)
     if by_rows.rows != ref.count:
@@ -107,19 +108,34 @@ def wrong_segment(ref: SegmentRef, dim: int, stores: Sequence[Store]) -> Iterato
         yield f"segment {ref.id} says {ref.tokens} tokens and its rows have {by_rows.tokens}"
     if (by_docs.rows, by_docs.groups, by_docs.sum) != (by_rows.rows, by_rows.groups, by_rows.sum):
         yield f"segment {ref.id}: its table of documents is not what its rows say"
-    raw = ref.vectors or ref.index
-    with closing(RawVectors(open_blob(stores, raw, report=_quiet), ref.count)) as vectors:
-        if vectors.dim != dim:
-            yield f"segment {ref.id} has vectors of {vectors.dim} components in a space of {dim}"
+    if ref.facets is not None:
+        with closing(open_blob(stores, ref.facets, report=_quiet)) as stored:
+            if any(one != other for one, other in zip_longest(table.Table(stored), facets.records())):
+                yield f"segment {ref.id}: its facets are not what its rows say"
+    yield from _wrong_vectors(ref, dim, stores)
 
 
-def _rows(segment: Segment) -> Iterator[Row]:
+def _wrong_vectors(ref: SegmentRef, dim: int, stores: Sequence[Store]) -> Iterator[str]:
+    with closing(RawVectors(open_blob(stores, ref.vectors or ref.index, report=_quiet), ref.count)) as raw:
+        if raw.dim != dim:
+            yield f"segment {ref.id} has vectors of {raw.dim} components in a space of {dim}"
+    if ref.vectors is not None:
+        with closing(open_blob(stores, ref.index, report=_quiet)) as stored:
+            index = faiss_door.open_ivf(stored.read, stored.size)
+            if (index.ntotal, index.d) != (ref.count, dim):
+                yield f"segment {ref.id}: its index has {index.ntotal} vectors of {index.d} components"
+
+
+def _rows(segment: Segment, facets: Gathering | None) -> Iterator[Row]:
     decoder = msgspec.json.Decoder(Row)
-    for _, record in segment.rows:
+    for ordinal, (_, record) in enumerate(segment.rows):
         try:
-            yield decoder.decode(record)
+            row = decoder.decode(record)
         except msgspec.MsgspecError as error:
             raise Corrupt(f"segment {segment.ref.id}: a row is none ({error})") from error
+        if facets is not None:
+            facets.add(ordinal, row)
+        yield row
 
 
 def _measured(rows: Iterable[Row]) -> tuple[int, int]:

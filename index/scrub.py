@@ -11,6 +11,7 @@ from pathlib import Path
 import xxhash
 
 from penstock.index import blob
+from penstock.index.bytesource import BLOCK
 from penstock.index.errors import Corrupt, IndexFault
 from penstock.index.store import Store
 from penstock.index.types import BlobRef
@@ -87,8 +88,8 @@ def assemble(stores: Sequence[Store], ref: BlobRef, out: Path, rate: Rate) -> No
     trailer = _trailer(stores, ref, rate)
     whole, size = hashlib.sha256(), ref.size - len(trailer)
     with out.open("wb") as file:
-        for number, start in enumerate(range(0, size, blob.BLOCK)):
-            end = min(start + blob.BLOCK, size)
+        for number, start in enumerate(range(0, size, BLOCK)):
+            end = min(start + BLOCK, size)
             data = _block(stores, ref, start, end, trailer[number * 8 : number * 8 + 8], rate)
             whole.update(data)
             file.write(data)
@@ -99,8 +100,8 @@ def assemble(stores: Sequence[Store], ref: BlobRef, out: Path, rate: Rate) -> No
 
 
 def _pieces(store: Store, key: str, size: int, rate: Rate) -> Iterator[bytes]:
-    for start in range(0, size, blob.BLOCK):
-        end = min(start + blob.BLOCK, size)
+    for start in range(0, size, BLOCK):
+        end = min(start + BLOCK, size)
         rate.spend(end - start)
         yield store.get_range(key, start, end)
 
@@ -119,10 +120,10 @@ def _trailer(stores: Sequence[Store], ref: BlobRef, rate: Rate) -> bytes:
         if xxhash.xxh3_128_hexdigest(data) == ref.sums:
             return data
     for store in stores:
-        starts = range(0, size, blob.BLOCK)
-        blocks = (_ranges([store], ref, start, min(start + blob.BLOCK, size), rate) for start in starts)
+        starts = range(0, size, BLOCK)
+        blocks = (_ranges([store], ref, start, min(start + BLOCK, size), rate) for start in starts)
         sums = b"".join(_digest(data) for found in blocks for data in found)
-        trailer = sums + _TAIL.pack(size, blob.BLOCK, blob.MAGIC)
+        trailer = sums + _TAIL.pack(size, BLOCK, blob.MAGIC)
         if xxhash.xxh3_128_hexdigest(trailer) == ref.sums:
             return trailer
     raise Corrupt(f"blob {ref.name}: its block sums are good on no replica")

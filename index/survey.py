@@ -128,10 +128,12 @@ def lineage(decided: Decided | None, found: Iterable[Replica]) -> str:
 
 def stranger(replica: Replica, of: str) -> str:
     """Why this store is none of the index `of`, empty if it is or may be. A store without marker may be refilled."""
-    said = [replica.marker] if replica.marker else []
-    for thing in (*said, *replica.epochs.values(), *replica.records.values()):
-        if thing.lineage != of:
-            return f"it belongs to another index (lineage {thing.lineage}, not {of}); configure the right place"
+    said = [replica.marker.lineage] if replica.marker else []
+    said += [epoch.lineage for epoch in replica.epochs.values()]
+    said += [record.lineage for record in replica.records.values()]
+    for other in said:
+        if other != of:
+            return f"it belongs to another index (lineage {other}, not {of}); configure the right place"
     if replica.marker is None:
         for key in replica.store.list(""):
             if not key.startswith(OURS) and key != markers.REPLICA:
@@ -152,7 +154,7 @@ def _truth(decided: Decided | None, found: Sequence[Replica]) -> Truth:
     of = lineage(decided, found)
     votes: dict[int, Counter[LogRecord]] = {}
     epochs: dict[int, Counter[markers.Epoch]] = {}
-    said = [replica.records.values() for replica in found]
+    said: list[Iterable[LogRecord]] = [replica.records.values() for replica in found]
     said += [decided.records.values()] if decided else []
     for records in said:
         for record in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -11,11 +12,12 @@ from penstock.index.catalog import Catalog
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.log import LogRecord
 from penstock.index.scrub import Copy, Rate
-from penstock.index.store import Store
+from penstock.index.store import LocalStore, Store
 from penstock.index.survey import Decided, Replica, Truth
 from penstock.index.types import BlobRef, Finding, Manifest
 
 REPAIR = "penstock repair"
+REMAKE = "mount its disk; if it is lost, penstock repair, or any ingest, makes it again from the others"
 REPLACE = "penstock replica replace: what it alone has is given up"
 RETURN = "bring it back, then penstock repair; if it is lost, penstock replica replace or remove"
 EMBED = "penstock repair marks what it names, then penstock ingest embeds it again"
@@ -56,10 +58,12 @@ def verify(
     findings += walked.findings
     for replica in replicas:
         findings += _check_markers(replica, truth, walked.head, by_id)
+    findings += _check_blobs(replicas, walked, rate, report_progress)
+    # Only now: what a writer had decided and not yet published when this began has been published meanwhile.
+    for replica in replicas:
         findings += _check_log(replica, truth)
     if decided is not None:
         findings += _check_catalog(decided, truth, replicas)
-    findings += _check_blobs(replicas, walked, rate, report_progress)
     if walked.head is not None:
         report_progress("documents", 0, 1)
         findings += _check_content(walked.head, [replica.store for replica in replicas])
@@ -124,7 +128,8 @@ def _found(stores: Sequence[Store], decided: Decided | None, findings: list[Find
         try:
             found.append(survey.look(store))
         except Unavailable as error:
-            findings.append(Finding(store.name, str(error), RETURN, "unreachable"))
+            absent = isinstance(store, LocalStore) and not os.path.lexists(store.root)
+            findings.append(Finding(store.name, str(error), REMAKE if absent else RETURN, "unreachable"))
         except IndexFault as error:
             findings.append(Finding(store.name, str(error), "upgrade penstock", "foreign"))
     of = survey.lineage(decided, found)
@@ -166,18 +171,30 @@ def _check_markers(
 
 
 def _check_log(replica: Replica, truth: Truth) -> Iterator[Finding]:
-    have = {version for version, record in truth.records.items() if (version, record.epoch) in replica.records}
+    have = {version for version, record in truth.records.items() if _publishes(replica, record)}
     damaged = {parsed[0] for key in replica.damaged if (parsed := log.parse(key))}
     for what in invariants.wrong_continuity(have | damaged, truth.head, truth.floor):
         yield Finding(replica.store.name, what, REPAIR + " (any ingest catches up a replica that is behind)", "log")
+
+
+def _publishes(replica: Replica, record: LogRecord) -> bool:
+    """Whether the replica has this record, or has got it since it was looked at."""
+    if (record.version, record.epoch) in replica.records:
+        return True
+    try:
+        return replica.store.size(log.key(record.version, record.epoch)) is not None
+    except IndexFault:
+        return False
 
 
 def _check_catalog(decided: Decided, truth: Truth, replicas: Sequence[Replica]) -> Iterator[Finding]:
     if decided.meta is None:
         return
     again = REPAIR + " makes it again from the replicas"
-    published = max((record.version for replica in replicas for record in replica.records.values()), default=0)
-    if decided.head > published and replicas:
+    published = max(
+        (v for v, record in truth.records.items() if any(_publishes(r, record) for r in replicas)), default=0
+    )
+    if decided.head > max(published, truth.floor) and replicas:
         what = f"it decided version {decided.head}, the replicas publish version {published}"
         yield Finding("catalog", what, "penstock repair, or any ingest, publishes what was decided", "catalog")
     elif decided.head < truth.head:
