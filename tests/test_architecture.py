@@ -15,7 +15,12 @@ PACKAGES = ("connectors", "embed", "index", "flows")
 
 DOORS = {
     "faiss": {"index/faiss_door.py"},
-    "sqlalchemy": {"index/catalog.py"},
+    "sqlalchemy": {
+        "index/catalog.py",
+        "index/catalog_engine.py",
+        "index/catalog_file.py",
+        "index/catalog_schema.py",
+    },
     "zstandard": {"index/table.py"},
     "obstore": {"index/object_store.py"},
     "pyarrow": {"index/export.py"},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import catalog as module
+from penstock.index import catalog_engine as module
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.errors import Conflict, Corrupt, Fenced, Unavailable, WrongIndex
 from penstock.index.types import BlobRef
@@ -86,7 +86,7 @@ def test_settling_decides_and_may_be_repeated(catalog: Catalog) -> None:
 
 def test_it_is_durable_by_its_settings(catalog: Catalog) -> None:
     """A rollback journal, and every commit and its directory fsync'd."""
-    with catalog._transaction() as db:
+    with catalog._engine.transaction() as db:
         assert db.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
         assert db.exec_driver_sql("PRAGMA synchronous").scalar() == 3
 
