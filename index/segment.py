@@ -18,7 +18,7 @@ from penstock.index.building import FLAT, IVF, build, dead_blob
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.facets import Facets, FacetTable, Filter, Gathering, chosen
 from penstock.index.parts import Held, Part, Probed, Window
-from penstock.index.rawvectors import RawVectors, VectorMemory
+from penstock.index.rawvectors import RawVectors, VectorMemory, norm_bound
 from penstock.index.store import Store
 from penstock.index.types import BlobRef, Row, SegmentRef
 
@@ -237,10 +237,12 @@ class _Index:
             return self.raw
 
     def reach(self) -> float:
-        """The largest Euclidean norm of any vector of an index that is held, in float64."""
+        """A bound on the norm of any vector of an index that is held."""
         with self._lock:
             if self._reach is None:
-                self._reach = _largest(faiss_door.vectors(self._now))
+                vectors = faiss_door.vectors(self._now)
+                blocks = (vectors[at : at + 4096] for at in range(0, len(vectors), 4096))
+                self._reach = max(norm_bound(block) for block in blocks)
             return self._reach
 
     def close(self) -> None:
@@ -267,11 +269,3 @@ class _Index:
         if (index.ntotal, index.d) != (self._ref.count, self.raw.dim):
             raise Corrupt(f"blob {self._ref.index.name}: has not {self._ref.count} vectors; run penstock verify")
         return index
-
-
-def _largest(vectors: NDArray[np.float32]) -> float:
-    largest = 0.0
-    for start in range(0, len(vectors), 4096):
-        block = vectors[start : start + 4096].astype(np.float64)
-        largest = max(largest, float(np.sqrt(np.einsum("ij,ij->i", block, block).max())))
-    return largest
