@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+from penstock.index.crew import Threads
 from penstock.index.repair import Repaired, repair
 from penstock.index.store import Store
 from penstock.index.stores import open_store
@@ -44,6 +46,10 @@ class Home(World):
             name: open_store(far[name], token=self.token, environ=environ) if name in far else store
             for name, store in local.items()
         }
+
+    def _arguments(self) -> dict[str, Any]:
+        """As in production: a thread for each replica."""
+        return {**super()._arguments(), "crew": Threads(time.monotonic)}
 
     def repair(self) -> Repaired:
         return repair(self.catalog, self.stores(), report_progress=lambda *_: None, **self._arguments())
