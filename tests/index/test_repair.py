@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.index import blob, manifest
+from penstock.index import blob, collect, compact, manifest, quantizer
 from penstock.index.catalog import Catalog
 from penstock.index.repair import Repaired, repair
 from penstock.index.store import Store
@@ -35,6 +35,24 @@ def make(home: Path, replicas: int = 2, write_quorum: int = 2) -> World:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("repair")
     make(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def compacted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an IVF segment and a flat one, in its second epoch, whose first versions have expired."""
+    home = tmp_path_factory.mktemp("compacted")
+    world = World(home)
+    with pytest.MonkeyPatch.context() as patch, world.create() as writer:
+        patch.setattr(quantizer, "IVF_FROM", 40)
+        for n in range(3):
+            writer.commit(delta(n, {f"s/big{n}": " ".join(f"w{n}x{m}" for m in range(20)), "s/x": f"{n}"}))
+        compact.compact(writer, compact.Policy(fan_in=3, smallest=40))
+        writer.commit(delta(writer.head().version, {"s/big0": None, "s/e": "six"}))
+        collect.collect(writer, collect.Retention(2, 0.0), now=1e9)
+    (home / "catalog.db").unlink()
+    world.open().close()
+    assert not world.findings()
     return home
 
 
@@ -90,22 +108,29 @@ def test_a_whole_home_needs_nothing(world: World) -> None:
     assert {path: path.read_bytes() for path in files(world)} == before
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", ["made", "compacted"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pick=st.integers(0, 10_000), how=st.sampled_from(["flip", "cut", "grow", "delete"]), at=st.floats(0, 0.999))
 def test_any_damage_to_any_file_of_one_replica_is_found_and_healed(
-    made: Path, tmp_path: Path, pick: int, how: str, at: float
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, pick: int, how: str, at: float
 ) -> None:
     """Markers, epochs, records and blobs alike; afterwards every answer is as before, and verify is silent."""
-    world = copied(made, tmp_path / "home")
-    there = files(world)
+    world = copied(request.getfixturevalue(kind), tmp_path / "home")
+    expected = answers(world)
+    there = [path for path in files(world) if needed_still(world, path)]
     path = there[pick % len(there)]
     damage(path, how, at)
     assert world.findings(), f"{how} of {path} was not noticed"
     done = mended(world)
     assert done and done.whole and not done.documents
     assert world.findings() == []
-    assert answers(world) == EXPECTED
+    assert answers(world) == expected
     assert not mended(world)
+
+
+def needed_still(world: World, path: Path) -> bool:
+    """Not what an expired version or an epoch that is over left behind: nobody reads that again."""
+    return path.name != "00000001" or not list(path.parent.glob("00000002"))
 
 
 def test_every_blob_damaged_on_one_of_two_replicas_is_healed_from_the_other(world: World) -> None:
@@ -212,6 +237,23 @@ def test_what_no_replica_has_is_marked_and_embedded_again(world: World, part: st
             assert uri in done.documents or part.startswith("all")
         writer.commit(delta(writer.head().version, {uri: DOCS[uri] for uri in EXPECTED.keys() - left.keys()}))
     assert world.findings() == [] and answers(world) == EXPECTED
+
+
+def test_an_ivf_index_that_is_lost_is_flat_until_the_next_compaction(compacted: Path, tmp_path: Path) -> None:
+    """Its raw vectors are a flat index already; without those the segment is lost."""
+    for part, kept in (("index", True), ("quantizer", True), ("vectors", False)):
+        world = copied(compacted, tmp_path / part)
+        expected = answers(world)
+        with world.open() as writer:
+            (ref,) = (ref for ref in writer.head().spaces["default"].segments if ref.kind == "ivf")
+        destroy(world, getattr(ref, part))
+        done = mended(world)
+        assert done.whole and world.findings() == []
+        left = answers(world)
+        assert left == (expected if kept else {uri: expected[uri] for uri in left})
+        assert sorted(done.documents) == sorted(expected.keys() - left.keys())
+        with world.open() as writer:
+            assert {ref.kind for ref in writer.head().spaces["default"].segments} == {"flat"}
 
 
 @pytest.mark.parametrize("part", ["docs0", "facets0", "dead0", "texts1"])
