@@ -7,18 +7,22 @@ Vectors are real embeddings of TEXTS (folders, JSON Lines; without any: the bund
 seeded noise: see bench/vectors.py. A tenth of the embeddings is kept out of the index, and queries are made of those,
 as the vectors are. `--embeddings` keeps the embeddings in a file, and uses them from there the next time.
 
-For each size: segments of 16,384 vectors with their rows are built and put into a local store; a quantizer is trained
-on a sample; all are merged into one flat and one IVF segment. Then fresh processes with one thread each measure:
+For each size a home is made with one replica, and the vectors with their rows are committed to it, 16,384 at a time.
+What was committed is merged into one flat segment, and the home is compacted (`penstock.index.compact`, with the
+training of the quantizer), which makes one IVF segment of it; where there are too few vectors for that, an IVF one is
+made beside the home. Then fresh processes with one thread each measure:
 
-    exact     FAISS's IndexFlatIP on the same vectors in memory, one query at a time, and all queries as one batch
-    flat      the merged flat segment, held in memory, and streamed from its file (no memory for vectors)
-    ivf       the merged IVF segment: recall@10 against `exact`, queries one at a time
+    exact           FAISS's IndexFlatIP on the same vectors in memory, one query at a time, and all as one batch
+    flat            the flat segment, held in memory
+    flat_streamed   the same, with no memory for vectors: read from its file for each query
+    ivf             the IVF segment: recall@10 against what `flat` finds, queries one at a time
+    reader          penstock.Reader on the compacted home, as it comes
 
-`open_to_first_query_s` is from before the segment is opened to the first answers, rows included, `import` the time to
-import numpy, FAISS and penstock before that; the file is in the page cache, as it was just written. `rss_anon` is the
-process's anonymous memory when all queries are done, `first_100_ms` the mean of the first hundred queries, which verify
-what they touch, `query_ms` that of the second round of all queries. Where something else keeps the machine busy, the
-`cpu` figures say what an idle one would do.
+`open_to_first_query_s` is from before the segment, or the reader, is opened to the first answers, rows included,
+`import_s` the time to import numpy, FAISS and penstock before that; files are in the page cache, as they were just
+written. `rss_anon` is the process's anonymous memory when all queries are done, `first_100_ms` the mean of the first
+hundred queries, which verify what they touch, `query_ms` that of the second round of all queries. Where something else
+keeps the machine busy, the `cpu` figures say what an idle one would do.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,20 +74,20 @@ def _one(scratch: Path, blocks: Iterator[NDArray[np.float32]], size: int, querie
     built = Built(scratch)
     figures = built.make(blocks, size)
     ask = {"scratch": str(scratch), "count": size}
-    exact = _child(ask | {"way": "exact"})
-    truth = np.load(scratch / "truth.npy")
-    figures["exact"] = exact
-    for way, kind in (("flat", "flat"), ("flat_streamed", "flat"), ("ivf", "ivf")):
-        figures[way] = _child(ask | {"way": way, "refs": built.refs[kind]})
+    figures["exact"] = _child(ask | {"way": "exact"})
+    truth = None
+    for way, kind in (("flat", "flat"), ("flat_streamed", "flat"), ("ivf", "ivf"), ("reader", "reader")):
+        figures[way] = _child(ask | {"way": way, "refs": built.refs.get(kind)})
         got = np.load(scratch / "got.npy")
+        truth = got if truth is None else truth
         figures[way]["recall_at_10"] = round(float(_recall(got, truth)), 4)
         figures[way]["index_bytes"] = built.sizes[kind]
         figures[way]["rss_anon_share"] = round(figures[way]["rss_anon"] / built.sizes[kind], 3)
-    ivf = figures["ivf"]
-    figures["ivf_speedup_over_exact"] = {
-        "clock": round(exact["query_ms"] / ivf["query_ms"], 1),
-        "cpu": round(exact["query_cpu_ms"] / ivf["query_cpu_ms"], 1),
-        "batched_cpu": round(exact["batched_cpu_ms"] / ivf["query_cpu_ms"], 1),
+    exact, ours = figures["exact"], figures["reader"]
+    figures["reader_speedup_over_exact"] = {
+        "clock": round(exact["query_ms"] / ours["query_ms"], 1),
+        "cpu": round(exact["query_cpu_ms"] / ours["query_cpu_ms"], 1),
+        "batched_cpu": round(exact["batched_cpu_ms"] / ours["query_cpu_ms"], 1),
     }
     figures["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     return figures
@@ -94,65 +99,98 @@ def _recall(got: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
 
 
 class Built:
-    """A store below `scratch`, with one merged segment of each kind. `refs`: their refs as JSON; `sizes`: bytes."""
+    """A home below `scratch`, compacted, and merged segments beside it. `refs`: those as JSON; `sizes`: bytes."""
 
     def __init__(self, scratch: Path) -> None:
+        from penstock.index.commit import Writer
         from penstock.index.store import LocalStore
 
-        numbers = iter(range(1 << 40))
-        self._store = LocalStore.create(scratch / "store", token=lambda: f"t{next(numbers)}")
-        self._work = scratch / "work"
+        self._work = scratch / "merging"
         self._work.mkdir()
+        (scratch / "home").mkdir()
+        self._store = LocalStore(scratch / "home" / "replicas" / "0", token=lambda: os.urandom(16).hex())
+        self._writer = Writer.create(
+            f"sqlite:///{scratch / 'home' / 'catalog.db'}",
+            {"0": self._store},
+            write_quorum=1,
+            workdir=scratch / "home" / "work",
+            clock=time.time,
+            token=lambda: os.urandom(16).hex(),
+            report=lambda line: print(line, file=sys.stderr),
+        )
         self.refs: dict[str, Any] = {}
         self.sizes: dict[str, int] = {}
 
     def make(self, blocks: Iterator[NDArray[np.float32]], size: int) -> dict[str, Any]:
-        """Build, train, merge; return how many seconds each took."""
+        """Commit, merge, compact; return how many seconds each took."""
+        from penstock.index import compact, quantizer
+
+        timed: dict[str, Any] = {"commits": 0}
+        self._timed(timed, "commit_s", lambda: self._commit(blocks, timed))
+        shards = self._segments()
+        trained = None
+        if size < quantizer.IVF_FROM:
+            trained = self._timed(timed, "train_s", lambda: self._train(shards, size))
+            self._timed(timed, "merge_ivf_s", lambda: self._merge("ivf", shards, trained))
+        self._timed(timed, "merge_flat_s", lambda: self._merge("flat", shards, None))
+        self._timed(timed, "compact_s", lambda: compact.compact(self._writer, compact.Policy(), full=True))
+        compacted = self._segments()
+        self._note("reader", compacted)
+        if trained is None:
+            self._note("ivf", compacted)
+        timed |= {"kinds": [ref.kind for ref in compacted], "lists": quantizer.lists(size)}
+        timed["peak_rss_bytes"] = _status("VmHWM")
+        self._writer.close()
+        return timed
+
+    def _commit(self, blocks: Iterator[NDArray[np.float32]], timed: dict[str, Any]) -> None:
+        from penstock.index.commit import Delta
+        from penstock.index.types import DocState, Row
+
+        first = 0
+        for number, block in enumerate(blocks):
+            uris = [f"made/{number:05d}/{n // CHUNKS:05d}" for n in range(len(block))]
+            rows = [
+                Row(f"{first + n:09d}", uri, f"The text of chunk {first + n}.", 0, 20, 6) for n, uri in enumerate(uris)
+            ]
+            states = [
+                DocState(uri, "made", "indexed", content=uri, chunks=chunks, tokens=6 * chunks)
+                for uri, chunks in Counter(uris).items()
+            ]
+            first += len(block)
+            self._writer.commit(Delta(number, states, block, rows=rows.__iter__, dim=block.shape[1]))
+            timed["commits"] += 1
+
+    def _segments(self) -> tuple[Any, ...]:
+        head = self._writer.head()
+        return head.spaces[head.live].segments
+
+    def _train(self, refs: Sequence[Any], size: int) -> Any:
         from penstock.index import quantizer
         from penstock.index.segment import Segment
 
-        timed: dict[str, Any] = {}
-        refs = self._timed(timed, "build_s", lambda: self._shards(blocks))
         opened = [Segment(ref, [self._store], print) for ref in refs]
-        sample = quantizer.sample(opened, quantizer.sample_size(size))
-        for segment in opened:
-            segment.close()
-        timed["lists"] = quantizer.lists(size)
-        trained, path = self._timed(timed, "train_s", lambda: quantizer.train(sample, size, self._work, "txn"))
+        trained, path = quantizer.train(
+            quantizer.sample(opened, quantizer.sample_size(size)), size, self._work, "bench"
+        )
         self._put({trained.ref.name: path})
-        self._timed(timed, "merge_flat_s", lambda: self._merge("flat", refs, None))
-        self._timed(timed, "merge_ivf_s", lambda: self._merge("ivf", refs, trained))
-        timed["peak_rss_bytes"] = _status("VmHWM")
-        return timed
-
-    def _shards(self, blocks: Iterator[NDArray[np.float32]]) -> list[Any]:
-        from penstock.index import segment
-        from penstock.index.types import Row
-
-        refs, first = [], 0
-        for number, block in enumerate(blocks):
-            rows = (
-                Row(f"{n:09d}", f"made/{n // CHUNKS}-{number}", f"The text of chunk {n}.", 0, 20, 6)
-                for n in range(first, first + len(block))
-            )
-            ref, files = segment.build(self._work, f"s{number}", block, rows, "txn", provenance={})
-            self._put(files)
-            refs.append(ref)
-            first += len(block)
-        return refs
+        return trained
 
     def _merge(self, kind: str, refs: Sequence[Any], trained: Any) -> None:
-        import msgspec
-
         from penstock.index.merge import merge
 
-        merged = merge(refs, [self._store], self._work, "txn", kind, quantizer=trained, report=print)
+        merged = merge(refs, [self._store], self._work, "bench", kind, quantizer=trained, report=print)
         assert merged is not None
         self._put(merged.files)
-        ref = merged.ref
-        blobs = [blob for blob in (ref.index, ref.vectors, ref.rows, ref.docs, ref.facets, ref.quantizer) if blob]
-        self.sizes[kind] = sum(blob.size for blob in blobs)
-        self.refs[kind] = [msgspec.to_builtins(ref)]
+        self._note(kind, [merged.ref])
+
+    def _note(self, kind: str, refs: Sequence[Any]) -> None:
+        import msgspec
+
+        from penstock.index.manifest import blobs_of
+
+        self.refs[kind] = [msgspec.to_builtins(ref) for ref in refs]
+        self.sizes[kind] = sum(blob.size for ref in refs for blob in blobs_of(ref))
 
     def _put(self, files: dict[str, Path]) -> None:
         for name, path in files.items():
@@ -182,22 +220,18 @@ def _measure(ask: dict[str, Any]) -> dict[str, Any]:
         return _measure_faiss(scratch, ask["count"], queries)
     started = time.perf_counter()
     import faiss
-    import msgspec
 
-    from penstock.index import search
-    from penstock.index.segment import Segment, VectorMemory
-    from penstock.index.store import LocalStore
-    from penstock.index.types import SegmentRef
+    from penstock.index.reader import Reader
 
     faiss.omp_set_num_threads(1)
     imported = time.perf_counter()
-    store = LocalStore(scratch / "store", token=lambda: "none")
-    memory = VectorMemory({"flat": 1 << 40}.get(ask["way"], 0))
-    refs = msgspec.convert(ask["refs"], list[SegmentRef])
-    segments = [Segment(ref, [store], print, memory) for ref in refs]
+    if ask["way"] == "reader":
+        reader = Reader.open(scratch / "home" / "replicas" / "0")
 
-    def one(query: NDArray[np.float32]) -> list[int]:
-        return [int(match.row.chunk_id) for match in search.top_k(segments, query[None], K)[0]]
+        def one(query: NDArray[np.float32]) -> list[int]:
+            return [int(hit.chunk_id) for hit in reader.search(query[None], K)[0]]
+    else:
+        one = _by_segments(scratch, ask)
 
     one(queries[0])
     opened = time.perf_counter()
@@ -216,14 +250,30 @@ def _measure(ask: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _by_segments(scratch: Path, ask: dict[str, Any]) -> Callable[[NDArray[np.float32]], list[int]]:
+    """Search the segments that are asked for, without a reader."""
+    import msgspec
+
+    from penstock.index import search
+    from penstock.index.segment import Segment, VectorMemory
+    from penstock.index.store import LocalStore
+    from penstock.index.types import SegmentRef
+
+    store = LocalStore(scratch / "home" / "replicas" / "0", token=lambda: "none")
+    memory = VectorMemory({"flat": 1 << 40}.get(ask["way"], 0))
+    refs = msgspec.convert(ask["refs"], list[SegmentRef])
+    segments = [Segment(ref, [store], print, memory) for ref in refs]
+    return lambda query: [int(match.row.chunk_id) for match in search.top_k(segments, query[None], K)[0]]
+
+
 def _measure_faiss(scratch: Path, count: int, queries: NDArray[np.float32]) -> dict[str, Any]:
-    """Plain FAISS over all vectors of the flat segment: the truth, and the speed to beat."""
+    """Plain FAISS over all vectors of the flat segment: the speed to beat."""
     import faiss
 
     faiss.omp_set_num_threads(1)
-    names = sorted(scratch.joinpath("store").rglob("blobs/*/*"), key=lambda path: path.stat().st_size)
-    index = faiss.read_index(str(next(path for path in reversed(names) if _is_flat(path, count))))
-    np.save(scratch / "truth.npy", index.search(queries, K)[1])
+    blobs = scratch.joinpath("home", "replicas", "0", "blobs").glob("*/*")
+    index = faiss.read_index(str(next(path for path in blobs if _is_flat(path, count))))
+    index.search(queries[:1], K)
     batched, batched_cpu = _mean(lambda all_of_them: index.search(all_of_them, K), [queries])
     single, single_cpu = _mean(lambda query: index.search(query[None], K), queries)
     return {
