@@ -28,11 +28,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("cmd_search", "search"),
     "status": ("cmd_status", "status"),
     "failures": ("cmd_status", "failures"),
-    "verify": ("cmd_status", "verify"),
+    "verify": ("cmd_upkeep", "verify"),
     "sources list": ("cmd_sources", "list_"),
     "sources rebind": ("cmd_sources", "rebind"),
     "sources remove": ("cmd_sources", "remove"),
+    "repair": ("cmd_upkeep", "repair"),
+    "compact": ("cmd_upkeep", "compact"),
+    "collect": ("cmd_upkeep", "collect"),
+    "replica list": ("cmd_replica", "list_"),
+    "replica add": ("cmd_replica", "add"),
+    "replica remove": ("cmd_replica", "remove"),
+    "replica replace": ("cmd_replica", "replace"),
+    "replica quorum": ("cmd_replica", "quorum"),
     "analyze-store": ("cmd_analyze", "analyze_store"),
+    "export": ("cmd_export", "export"),
 }
 
 
@@ -149,12 +158,23 @@ def _add_reading(commands: Commands, everywhere: Parser) -> None:
         "find the passages that answer a question",
         "Find the passages nearest to a question, best first.\n\n"
         "  penstock search 'What happens when a replica is lost?'\n"
-        "  penstock search --queries questions.jsonl -k 10 --json\n\n"
+        "  penstock search --queries questions.jsonl -k 10 --json\n"
+        "  penstock search 'travel costs' --source handbook --where team=docs --label internal\n\n"
         "Each line of the queries file is an object with `_id` or `id`, and `text`; the answer is one JSON\n"
         "line per query. FILE `-` is stdin.",
     )
     search.add_argument("question", nargs="?", metavar="QUESTION", help="what you would like to know")
     search.add_argument("--queries", type=Path, metavar="FILE", help="questions as JSON lines; - is stdin")
+    search.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE",
+        help="only passages with this metadata; may be repeated, one key twice means either",
+    )  # fmt: skip
+    search.add_argument(
+        "--label", action="append", default=[], metavar="L",
+        help="only passages with this access label, or another that is given",
+    )  # fmt: skip
+    search.add_argument("--source", metavar="NAME", help="only passages from this source")
+    search.add_argument("--exact", action="store_true", help="compare with every passage, also in a large index")
     search.add_argument("-k", type=positive, default=5, metavar="N", help="so many hits (default: 5)")
     command(
         commands, everywhere, "status", "one verdict, the next command, the figures",
@@ -165,10 +185,6 @@ def _add_reading(commands: Commands, everywhere: Parser) -> None:
         "List failed documents (they are tried again) and rejected ones (until they change).",
     )  # fmt: skip
     failures.add_argument("--source", metavar="NAME", help="only of this source")
-    command(
-        commands, everywhere, "verify", "check every byte on every replica",
-        "Read the whole index on every replica and check it against its digests.",
-    )  # fmt: skip
 
 
 def _add_sources(commands: Commands, everywhere: Parser) -> None:

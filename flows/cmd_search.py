@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from penstock.embed.types import Encoder
     from penstock.flows.settings import Settings
+    from penstock.index.facets import Filter
     from penstock.index.reader import Reader
     from penstock.index.types import Hit, SpaceRef
 
@@ -30,23 +31,44 @@ BATCH = 64
 class Searchable(Protocol):
     """What is asked of a reader."""
 
-    def search(self, vectors: NDArray[np.float32], k: int) -> Sequence[Sequence[Hit]]: ...
+    def search(
+        self, vectors: NDArray[np.float32], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> Sequence[Sequence[Hit]]: ...
 
 
 def search(arguments: argparse.Namespace, console: Console) -> int:
     """Print the hits of one question, or one JSON line for each query of a file."""
     asked = _asked(arguments)
+    where = narrowed(arguments.where, arguments.label, arguments.source)
     ctx = context(arguments)
     ctx.required()
     console.sign("opening the index and the model …")
     ready = _open(ctx, console)
-    for question, found in answers(asked, ready, arguments.k):
+    for question, found in answers(asked, ready, arguments.k, where, arguments.exact):
         _print(question, found, arguments.queries is not None, console)
     return COMPLETE
 
 
+def narrowed(where: Sequence[str], labels: Sequence[str], source: str | None) -> Filter | None:
+    """The filter that the options ask for, None for none. One key given twice: either value. Raises `UsageError`."""
+    from penstock.index.facets import Filter
+
+    metadata: dict[str, tuple[str, ...]] = {}
+    for word in where:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--where {word}: write --where KEY=VALUE")
+        metadata[key] = (*metadata.get(key, ()), value)
+    found = Filter(metadata, frozenset(labels) if labels else None, frozenset({source}) if source else None)
+    return found if found else None
+
+
 def answers(
-    asked: Sequence[Question], ready: tuple[Searchable, Encoder] | None, k: int
+    asked: Sequence[Question],
+    ready: tuple[Searchable, Encoder] | None,
+    k: int,
+    where: Filter | None = None,
+    exact: bool = False,
 ) -> Iterator[tuple[Question, Sequence[Hit]]]:
     """Each question with its hits, in the order asked, encoded a batch at a time. Nothing ready: no hits."""
     for start in range(0, len(asked), BATCH):
@@ -54,7 +76,8 @@ def answers(
         found: Sequence[Sequence[Hit]] = [[] for _ in batch]
         if ready is not None:
             reader, encoder = ready
-            found = reader.search(encoder.encode_queries([question.text for question in batch]), k)
+            vectors = encoder.encode_queries([question.text for question in batch])
+            found = reader.search(vectors, k, where=where, exact=exact)
         yield from zip(batch, found, strict=True)
 
 

@@ -1,38 +1,45 @@
-"""`status`, `failures` and `verify`: how the index is, what is not in it and why, is it whole."""
+"""`status` and `failures`: how the index is, what is not in it and why."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.flows import health, render, report
+from penstock.flows import health, place, render, report, verdict
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened, same_place
-from penstock.flows.exits import COMPLETE, INCOMPLETE, UNAVAILABLE, UsageError
+from penstock.flows.exits import COMPLETE, UNAVAILABLE, UsageError
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
+
+if TYPE_CHECKING:
+    from penstock.index.store import Store
 
 
 def status(arguments: argparse.Namespace, console: Console) -> int:
     """One verdict, the next command, the figures. Exit code 3 if nothing can be read, else 0."""
     from penstock.flows import wiring
+    from penstock.index.stores import same_failure_domain
 
     ctx = context(arguments)
-    home = ctx.required()
-    stores = wiring.stores(ctx.settings, home)
-    replicas = report.replicas(stores) if ctx.begun() else []
-    manifest = _manifest(ctx, console)
-    layout, looked = ctx.layout(), health.Health()
-    quorum = layout.write_quorum
+    home, layout = ctx.required(), ctx.layout()
+    replicas, looked, manifest = [], health.Health(), None
     if ctx.begun():
-        looked = health.look(stores, manifest, quorum, layout.catalog)
-    found = report.status(ctx.home, manifest, replicas, quorum, home.spool, looked)
+        stores = wiring.stores(ctx.settings, home)
+        seen = report.replicas(stores)
+        manifest = _manifest(ctx, console)
+        looked = health.look(stores, manifest, layout.write_quorum, layout.catalog)
+        replicas = report.judged(seen, looked, _lacks(stores, looked, console))
+        if shared := same_failure_domain(stores):
+            looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
+    catalog = place.shown(layout.catalog)
+    found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
-    return UNAVAILABLE if report.unreadable(manifest, replicas) else COMPLETE
+    return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE
 
 
 def failures(arguments: argparse.Namespace, console: Console) -> int:
@@ -49,19 +56,15 @@ def failures(arguments: argparse.Namespace, console: Console) -> int:
     return COMPLETE
 
 
-def verify(arguments: argparse.Namespace, console: Console) -> int:
-    """Read everything on every replica. Exit code 1 if anything is not what its name says."""
-    from penstock.flows import wiring
+def _lacks(stores: Mapping[str, Store], looked: health.Health, console: Console) -> dict[str, int]:
+    """Bytes that each replica lacks of the newest version."""
+    from penstock.index.backlog import measure
 
-    ctx = context(arguments)
-    home = ctx.required()
-    console.sign("reading every byte on every replica …")
-    findings = wiring.verify(ctx.settings, home, _paced(console)) if ctx.begun() else []
-    console.answer(
-        {"ok": not findings, "findings": [msgspec.structs.asdict(finding) for finding in findings]},
-        render.findings(findings),
-    )
-    return INCOMPLETE if findings else COMPLETE
+    try:
+        return {name: found.bytes for name, found in measure(stores, looked.progress, console.say).items()}
+    except (IndexFault, OSError) as fault:
+        console.say(str(fault))
+        return {}
 
 
 def _manifest(ctx: Context, console: Console) -> Manifest | None:
@@ -74,19 +77,6 @@ def _manifest(ctx: Context, console: Console) -> Manifest | None:
         console.say(str(fault))
         return None
     return reader.manifest if reader else None
-
-
-def _paced(console: Console, every: float = 2.0) -> Callable[..., None]:
-    """Progress for a terminal: what is being read, and how far, every few seconds."""
-    said = time.monotonic()
-
-    def progress(what: str, *done_and_total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said >= every:
-            said = time.monotonic()
-            console.sign(" ".join([what, *(" of ".join(str(n) for n in done_and_total),)]))
-
-    return progress
 
 
 def _by_source(state: DocState) -> tuple[str, str]:

@@ -42,8 +42,8 @@ class Context(msgspec.Struct, frozen=True):
         return self.layout().touched()
 
 
-def opened(ctx: Context, console: Console) -> Reader | None:
-    """The newest published version; None while nothing was ever committed here.
+def opened(ctx: Context, console: Console, but: str = "") -> Reader | None:
+    """The newest published version; None while nothing was ever committed here. Replica `but` is not looked at.
 
     Raises `NoHome`; `Unavailable` if there should be an index and no replica can be read; what `Reader` raises.
     """
@@ -59,7 +59,7 @@ def opened(ctx: Context, console: Console) -> Reader | None:
             return None
         raise Unavailable(f"no replica of {home.path} is there; bring a disk back, or restore a copy of the home")
     try:
-        return wiring.open_reader(ctx.settings, home, console.say)
+        return wiring.open_reader(ctx.settings, home, console.say, but)
     except WrongIndex:
         stores = wiring.stores(ctx.settings, home)
         absent = {name for name, path in found.folders.items() if not path.is_dir()}

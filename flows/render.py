@@ -10,9 +10,15 @@ if TYPE_CHECKING:
     from penstock.flows.accounting import Accounting
     from penstock.flows.report import SourceStatus, Status
     from penstock.index.analyze import Analysis
+    from penstock.index.collect import Collected
+    from penstock.index.compact import Compacted
+    from penstock.index.export import Exported
+    from penstock.index.repair import Repaired
     from penstock.index.types import DocState, Finding, Hit
 
 WIDTH = 100
+MOST = 20
+"""Lines of a list that a person gets; --json has all."""
 
 
 def plain(text: str) -> str:
@@ -190,6 +196,70 @@ def findings(found: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
+def repaired(done: Repaired, where: str = "") -> str:
+    """What was made whole, what could not be, and what to type next. `where`: the options that name this home."""
+    lines = []
+    for name, healed in sorted(done.replicas.items()):
+        if healed:
+            what = f"{count(healed.blobs, 'blob')} ({size(healed.bytes)}), {count(healed.records, 'log record')}"
+            lines.append(f"replica {plain(name)}: put back {what}, {count(healed.markers, 'marker')}")
+    lines += [f"replica {plain(name)} was left as it is: {plain(why)}" for name, why in sorted(done.refused.items())]
+    lines += [f"replica {plain(name)} was not reached: {plain(why)}" for name, why in sorted(done.away.items())]
+    lines += [f"lost: {plain(what)}" for what in done.lost]
+    if done.given_up:
+        lines.append(f"versions up to {done.given_up} could not be made whole and are not kept any more")
+    if done.documents:
+        lines.append(f"{count(len(done.documents), 'document')} must be embedded again:")
+        lines += [f"  {plain(uri)}" for uri in done.documents[:MOST]]
+        lines += [f"  and {len(done.documents) - MOST:,} more"] if len(done.documents) > MOST else []
+    return "\n".join([_healed(done), *(["", *lines] if lines else []), "", f"Next: {_after_repair(done)}{where}"])
+
+
+def _healed(done: Repaired) -> str:
+    if not done.whole:
+        return "Not whole yet: not every replica could be repaired."
+    if done.documents or done.lost:
+        return f"Whole again, without what was good nowhere; version {done.version} says so."
+    return "Whole again." if done else "Nothing was wrong."
+
+
+def _after_repair(done: Repaired) -> str:
+    if not done.whole:
+        return "penstock replica list"
+    return "penstock ingest" if done.documents else "penstock verify"
+
+
+def compacted(done: Compacted, where: str = "") -> str:
+    """What became of the segments."""
+    if not done.merges:
+        return f"Nothing to merge: {count(done.segments_after, 'segment')}."
+    return (
+        f"{count(done.segments_before, 'segment')} became {done.segments_after:,} in version {done.version}; "
+        f"{count(done.purged, 'dead row')} went.\n\nNext: penstock collect{where}   (frees the space)"
+    )
+
+
+def collected(done: Collected, dry_run: bool) -> str:
+    """What went from each replica."""
+    verb = "would go" if dry_run else "went"
+    lines = [f"Versions up to {done.floor:,} {'would be' if dry_run else 'are'} expired." if done.floor
+             else "No version has expired."]  # fmt: skip
+    for name, swept in sorted(done.replicas.items()):
+        what = f"{count(swept.blobs, 'blob')} ({size(swept.bytes)}), {count(swept.records, 'log record')}"
+        lines.append(f"replica {plain(name)}: {what} {verb}")
+    lines += [f"replica {plain(name)} was left out: {plain(why)}" for name, why in sorted(done.left_out.items())]
+    return "\n".join(lines)
+
+
+def exported(done: Exported, directory: str) -> str:
+    """What was written, and how to open it."""
+    return (
+        f"{count(done.vectors, 'vector')} of version {done.version} are in {plain(directory)}.\n\n"
+        f'faiss.read_index("{plain(directory)}/vectors.faiss")\n'
+        f'pandas.read_parquet("{plain(directory)}/rows.parquet")   # row i describes vector i'
+    )
+
+
 def status(found: Status, now: float) -> str:
     """The verdict and the next command first, then the figures, then what to think about."""
     lines = [found.verdict, f"Next: {found.next}", ""]
@@ -202,8 +272,12 @@ def status(found: Status, now: float) -> str:
     ]
     if found.spool_shards:
         rows.append(["spool", f"{count(found.spool_shards, 'shard')}, {size(found.spool_bytes)}"])
+    if found.catalog:
+        kept = f", {count(found.kept_versions, 'version')} kept" if found.kept_versions else ""
+        rows.append(["catalog", plain(found.catalog) + kept])
     for one in found.replicas:
         state = f"version {one.version}, {size(one.bytes)}" if one.reachable else "cannot be reached"
+        state += f", lacks {size(one.lacks_bytes)}" if one.lacks_bytes else ""
         rows.append([f"replica {plain(one.id)}", f"{state}  {plain(one.path)}"])
     rows += [[f"source {name}", where] for name, where in _bindings(found.sources)]
     lines.append(table(rows))

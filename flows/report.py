@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.flows import health
-from penstock.flows import place as places
+from penstock.flows import health, verdict
 from penstock.flows.health import Health
 from penstock.index.types import Manifest
 
@@ -23,6 +22,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     """One replica as it is right now. `version` is the newest that it publishes, 0 if none.
 
     `writable`: a writer would take it. `problem` is also said where it is damaged and could be written all the same.
+    `lacks_bytes`: what the newest version has and it has not, as far as is known.
     """
 
     id: str
@@ -32,6 +32,7 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     bytes: int
     problem: str = ""
     writable: bool = True
+    lacks_bytes: int = 0
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -63,6 +64,10 @@ class Status(msgspec.Struct, frozen=True):
     spool_shards: int
     spool_bytes: int
     warnings: list[str]
+    under_replicated_bytes: int = 0
+    catalog: str = ""
+    expired_versions: int = 0
+    kept_versions: int = 0
 
 
 def replica(name: str, store: Store) -> ReplicaStatus:
@@ -116,6 +121,20 @@ def sources(manifest: Manifest) -> list[SourceStatus]:
     ]
 
 
+def judged(looked: list[ReplicaStatus], found: Health, lacks: Mapping[str, int]) -> list[ReplicaStatus]:
+    """What was seen on each replica, with what only all of them and the catalog together tell."""
+    return [
+        msgspec.structs.replace(
+            one,
+            problem=one.problem or found.out.get(one.id, ""),
+            writable=one.writable and one.id not in found.out,
+            version=one.version if one.reachable else found.progress.get(one.id, 0),
+            lacks_bytes=lacks.get(one.id, 0),
+        )
+        for one in looked
+    ]
+
+
 def status(
     home: Path,
     manifest: Manifest | None,
@@ -123,6 +142,7 @@ def status(
     write_quorum: int,
     spool: Path,
     found: Health | None = None,
+    catalog: str = "",
 ) -> Status:
     """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave."""
     found = found or Health()
@@ -130,11 +150,14 @@ def status(
     bound = sources(manifest) if manifest else []
     version = manifest.version if manifest else 0
     shards = _shards(spool)
-    warnings = _warnings(replicas, bound) + found.warnings + found.obstacles[1:]
-    judged = _stopped(manifest, replicas, write_quorum, found, bound)
-    verdict, step, healthy = judged or _verdict(version, counts, replicas, shards, bound, found.decided)
+    warnings = [f"replica {r.id}: {r.problem}" for r in replicas if r.problem]
+    warnings += found.warnings + found.obstacles[1:]
+    warnings += [f"{found.recovers}: the next ingest makes it again from the replicas"] if found.recovers else []
+    warnings += [f"source {s.name} is held: {s.held}" for s in bound if s.held]
+    stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound)
+    said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found)
     return Status(
-        verdict=verdict,
+        verdict=said,
         next=step,
         healthy=healthy,
         home=str(home),
@@ -150,90 +173,11 @@ def status(
         spool_shards=shards,
         spool_bytes=bytes_below(spool),
         warnings=warnings,
+        under_replicated_bytes=sum(r.lacks_bytes for r in replicas),
+        catalog=catalog,
+        expired_versions=found.floor,
+        kept_versions=max(0, max(found.decided, version) - found.floor),
     )
-
-
-def unreadable(manifest: Manifest | None, replicas: list[ReplicaStatus]) -> bool:
-    """Whether there is an index of which nothing can be read."""
-    if not any(r.reachable for r in replicas):
-        return bool(replicas)
-    return manifest is None and any(r.version for r in replicas)
-
-
-def _stopped(
-    manifest: Manifest | None,
-    replicas: list[ReplicaStatus],
-    write_quorum: int,
-    found: Health,
-    bound: list[SourceStatus],
-) -> tuple[str, str, bool] | None:
-    """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
-    if unreadable(manifest, replicas):
-        said = "has a good copy" if any(r.reachable for r in replicas) else "can be reached"
-        return f"Unreadable: no replica {said}.", "penstock verify", False
-    if found.misconfigured:
-        return f"Writing is refused: {found.misconfigured}.", "penstock status", False
-    if found.obstacles:
-        return f"Writing is stopped: {found.obstacles[0]}.", "penstock verify", False
-    fit = [r for r in replicas if r.reachable and r.writable]
-    gone = [r for r in replicas if not places.is_url(r.path) and not Path(r.path).exists()]
-    if gone and fit and len(fit) + len(gone) == len(replicas):
-        verdict = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
-        return f"{verdict} The next ingest makes it again from the others.", _again(bound), False
-    if len(fit) < write_quorum and replicas:
-        out = [
-            f"replica {r.id} {'is damaged' if r.reachable else 'cannot be reached'}" for r in replicas if r not in fit
-        ]
-        return f"Writing is stopped: {', '.join(out)} (reading goes on).", "penstock verify", False
-    if hurt := [r for r in replicas if r.reachable and r.problem]:
-        names = ", ".join(r.id for r in hurt)
-        return f"Damaged: replica {names}, see the warnings; good copies are used instead.", "penstock verify", False
-    return None
-
-
-def _again(bound: list[SourceStatus]) -> str:
-    return f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"
-
-
-def _verdict(
-    version: int,
-    counts: Mapping[str, int],
-    replicas: list[ReplicaStatus],
-    shards: int,
-    bound: list[SourceStatus],
-    decided: int,
-) -> tuple[str, str, bool]:
-    """(one sentence, the next command, whether all is well) of an index that can be written: the worst first."""
-    again = _again(bound)
-    if version == 0 and not decided and all(not r.version for r in replicas):
-        return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
-    if behind := [r.id for r in replicas if not r.reachable or r.version < version]:
-        return f"Under-replicated: replica {', '.join(behind)} lacks version {version}.", again, False
-    if decided > version:
-        return f"Interrupted: version {decided} is decided; the next run publishes it.", again, False
-    if shards:
-        return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
-    if counts.get("failed", 0):
-        verdict = f"Incomplete: failed documents ({counts['failed']}) are tried again by the next run."
-        return verdict, "penstock failures", False
-    if moved := [s.name for s in bound if not s.there and s.type == "files" and s.name != "adhoc"]:
-        return f"Source {moved[0]} is not where it was.", f"penstock sources rebind {moved[0]} NEW_PATH", False
-    return f"Healthy: version {version} is on all {len(replicas)} replicas.", "penstock search QUESTION", True
-
-
-def _warnings(replicas: list[ReplicaStatus], bound: list[SourceStatus]) -> list[str]:
-    found = [f"replica {r.id}: {r.problem}" for r in replicas if r.problem]
-    disks: dict[int, list[str]] = {}
-    for one in replicas:
-        if one.reachable and not places.is_url(one.path):
-            disks.setdefault(Path(one.path).stat().st_dev, []).append(one.id)
-    found += [
-        f"replicas {', '.join(ids)} are on one disk: it takes them all when it dies; see [index] replicas"
-        for ids in disks.values()
-        if len(ids) > 1
-    ]
-    found += [f"source {s.name} is held: {s.held}" for s in bound if s.held]
-    return found
 
 
 def _shards(spool: Path) -> int:

@@ -26,7 +26,7 @@ from penstock.flows.progress import Observer
 from penstock.flows.settings import DEFAULT_FILE, Settings, load
 from penstock.flows.targets import Target
 from penstock.index.errors import WrongIndex
-from penstock.index.types import Finding, Manifest, SourceState
+from penstock.index.types import Manifest, SourceState
 
 if TYPE_CHECKING:
     from penstock.connectors.parsing import ParserPool
@@ -69,28 +69,60 @@ def store(place: str) -> Store:
     return open_store(place, token=token)
 
 
+def made_store(place: str) -> Store:
+    """As `store`; a folder is made if it is not there."""
+    from penstock.index.store import LocalStore
+
+    return store(place) if places.is_url(place) else LocalStore.create(Path(place), token=token)
+
+
 def open_writer(settings: Settings, home: Home, report: Callable[[str], None]) -> Writer:
     """The index, ready to be written; made if the home has none yet. Recovers what a crash left first."""
-    from penstock.index.commit import Writer
-
     found, replicas = layout(settings, home), stores(settings, home)
-    make = Writer.create if _is_new(found, replicas) else Writer.open
-    return make(
-        found.catalog,
+    new = _is_new(found, replicas)
+    return writer(found.catalog, replicas, found.write_quorum, settings, home, report, new=new)
+
+
+def writer(
+    catalog: str,
+    replicas: Mapping[str, Store],
+    write_quorum: int,
+    settings: Settings,
+    home: Home,
+    report: Callable[[str], None],
+    leaving: frozenset[str] = frozenset(),
+    *,
+    new: bool = False,
+) -> Writer:
+    """The index with these replicas, ready to be written; those that are `leaving` need not answer."""
+    from penstock.index.commit import Writer
+    from penstock.index.crew import Threads
+
+    return (Writer.create if new else Writer.open)(
+        catalog,
         replicas,
-        write_quorum=found.write_quorum,
+        write_quorum=write_quorum,
         workdir=home.spool,
         clock=clock,
         token=token,
         report=report,
+        crew=Threads(time.monotonic, deadline=settings.index.replica_deadline),
+        leaving=leaving,
     )
 
 
-def open_reader(settings: Settings, home: Home, report: Callable[[str], None]) -> Reader:
-    """The newest published version. Needs the replicas and nothing else."""
+def open_reader(settings: Settings, home: Home, report: Callable[[str], None], but: str = "") -> Reader:
+    """The newest published version. Needs the replicas and nothing else; does not look at the one called `but`."""
     from penstock.index.reader import Reader
 
-    return Reader.open(*layout(settings, home).replicas.values(), report=report)
+    replicas = {name: store for name, store in stores(settings, home).items() if name != but}
+    return Reader.open(
+        *replicas.values(),
+        report=report,
+        cache=home.cache / "blocks",
+        cache_bytes=settings.reader.cache_mb << 20,
+        memory_bytes=settings.reader.memory_mb << 20,
+    )
 
 
 def open_reader_if_any(settings: Settings, home: Home, report: Callable[[str], None]) -> Reader | None:
@@ -101,21 +133,11 @@ def open_reader_if_any(settings: Settings, home: Home, report: Callable[[str], N
     return open_reader(settings, home, report)
 
 
-def verify(settings: Settings, home: Home, progress: Callable[[str], None]) -> list[Finding]:
-    """Everything that is wrong with the index, on any replica. Changes nothing."""
-    from penstock.index.verify import verify as walk
-
-    def step(what: str, done: int, total: int) -> None:
-        progress(f"{what}: {done} of {total}")
-
-    return walk(list(stores(settings, home).values()), layout(settings, home).catalog, report_progress=step)
-
-
 def locks(settings: Settings, home: Home) -> Locks:
     """Who works on what: over all machines where the catalog is a server, else over the processes of this one."""
     from penstock.index.catalog import Catalog
 
-    return Catalog(layout(settings, home).catalog).locks(home.spool)
+    return Catalog(layout(settings, home).catalog).locks(home.spool / "locks")
 
 
 def mirror(settings: Settings, home: Home, lineage: str, note: Callable[[str], None]) -> Mirror | None:

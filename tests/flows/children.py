@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from penstock.flows import home as homes
-from penstock.flows import wiring
+from penstock.flows import upkeep
 from penstock.flows.settings import load
 from penstock.index.reader import Reader
 from tests.fakes.encoder import HashEncoder
@@ -70,7 +70,7 @@ def served(home: Path) -> list[list[tuple[str, str, float]]]:
 
 def sound(home: Path) -> None:
     """Nothing is wrong with the index and nothing is left in the spool."""
-    assert wiring.verify(load(None), homes.require(home), lambda line: None) == []
+    assert upkeep.verify(load(None), homes.require(home), lambda *_: None) == []
     assert not list((home / "spool").glob("shard-*"))
 
 

@@ -286,7 +286,7 @@ class FakeEncoder:
 class FakeReader:
     """Answers each question with its length, so that answers can be told apart."""
 
-    def search(self, vectors: np.ndarray[Any, Any], k: int) -> list[list[Hit]]:
+    def search(self, vectors: np.ndarray[Any, Any], k: int, **options: Any) -> list[list[Hit]]:
         return [[Hit("s/a", float(v[0]), "text\n", None, 0, 5, "c")] * k for v in vectors]
 
 
@@ -375,7 +375,17 @@ def test_docs_name_every_field_of_the_account(account_fields: set[str]) -> None:
     assert not {name for name in account_fields if f"`{name}`" not in documented}
 
 
-ARGUMENTS = {"search": ["q"], "analyze-store": ["u"], "sources rebind": ["a", "b"], "sources remove": ["a"]}
+ARGUMENTS = {
+    "search": ["q"],
+    "analyze-store": ["u"],
+    "export": ["d"],
+    "replica add": ["2", "p"],
+    "replica remove": ["2"],
+    "replica replace": ["2"],
+    "replica quorum": ["2"],
+    "sources rebind": ["a", "b"],
+    "sources remove": ["a"],
+}
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -452,7 +462,8 @@ def test_without_a_stderr_the_answer_and_the_code_stay(where: str) -> None:
     ("module", "said"),
     [
         ("torch.nn", "torch is not installed: pip install 'penstock[all]'"),
-        ("psycopg2", "a PostgreSQL catalog is not supported yet"),
+        ("psycopg", "psycopg is not installed: pip install 'penstock[all]'"),
+        ("obstore.store", "obstore is not installed: pip install 'penstock[all]'"),
         ("oracledb", "oracledb is not installed: pip install oracledb"),
     ],
 )

@@ -59,10 +59,10 @@ def test_a_password_is_taken_from_the_environment_and_never_shown(tmp_path: Path
 
 def test_a_home_of_which_everything_lies_elsewhere_is_known(tmp_path: Path) -> None:
     """Only then may its folder be missing."""
-    elsewhere = {"index.replicas": ["s3://a/b"], "index.catalog": "postgresql://db/x"}
+    elsewhere = {"index.replicas": ["s3://bkt/b"], "index.catalog": "postgresql://db/x"}
     assert layout(load(None, elsewhere), tmp_path, {}).remote
     assert not layout(load(None, {**elsewhere, "index.catalog": "c.db"}), tmp_path, {}).remote
-    assert not layout(load(None, {**elsewhere, "index.replicas": ["s3://a/b", "c"]}), tmp_path, {}).remote
+    assert not layout(load(None, {**elsewhere, "index.replicas": ["s3://bkt/b", "c"]}), tmp_path, {}).remote
 
 
 def test_a_file_url_is_a_folder(tmp_path: Path) -> None:
