@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from penstock.index import object_faults
 from penstock.index.errors import WrongIndex
 from penstock.index.store import checked
 
@@ -62,3 +64,21 @@ def _endpoint(environ: Mapping[str, str]) -> str:
                 raise WrongIndex(f"{variable} is no URL of a server; write http(s)://host:port, credentials apart")
             return value
     return ""
+
+
+def client_config(place: ObjectPlace, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What an S3 client is told beyond what it reads itself, and a line if something is lacking, else empty."""
+    if place.scheme != "s3":
+        return {}, ""
+    config: dict[str, Any] = {"region": place.region, "disable_bulk_delete": True}
+    if place.endpoint:
+        config["aws_endpoint_url_s3"] = place.endpoint
+    names = {"AWS_ACCESS_KEY_ID": "access_key_id", "AWS_SECRET_ACCESS_KEY": "secret_access_key"}
+    given = {inner: environ[name] for name, inner in names.items() if environ.get(name)}
+    if given and environ.get("AWS_SESSION_TOKEN"):
+        given["session_token"] = environ["AWS_SESSION_TOKEN"]
+    # Without keys the client would ask the provider's machines, which no other endpoint has.
+    elsewhere = ("AWS_SKIP_SIGNATURE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    keyless = not place.endpoint or any(environ.get(name) for name in elsewhere)
+    wanting = len(given) == 1 or (not given and not keyless)
+    return {**config, **given}, f"has no credentials; set {object_faults.credentials(place.name)}" if wanting else ""

@@ -1,9 +1,9 @@
 """The one door to obstore: a bucket, or a prefix of one, that keeps the contract of every store.
 
-Putting sends one PUT with `If-None-Match: *`, so a value has at most 5 GiB. It is tried again here and not
-in the client, because only here is it known which answers are certain. Each put carries a mark of its own
-in the object's metadata: after a lost reply, a 409 or a 412 the object is looked at, and whose mark it
-bears says who won. Reading is repeated by the client, for a bounded time.
+Putting sends one PUT with `If-None-Match: *`, so a value has at most 5 GiB. Whatever fails is tried again
+here and not in the client, because only here is it known which answers are certain. Each put carries a mark
+of its own in the object's metadata: after a lost reply, a 409 or a 412 the object is looked at, and whose
+mark it bears says who won.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -22,7 +23,8 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from penstock.index import object_faults
 from penstock.index.errors import IndexFault, NoSpace, Unavailable
-from penstock.index.object_place import ObjectPlace
+from penstock.index.object_place import ObjectPlace, client_config
+from penstock.index.patience import Patience
 from penstock.index.store import checked, is_key
 
 LARGEST = 5 << 30
@@ -34,14 +36,13 @@ _MAPPED = 32 << 20
 _SLOWEST = 256 << 10
 """Bytes per second: an upload that is slower has failed."""
 _ANSWER = 6.0
-"""Seconds that a server has for its answer, and that a put may go on trying again."""
-_SILENCE = timedelta(seconds=5)
-"""Without a byte for so long, a server that is read from counts as dead."""
-_READING = timedelta(seconds=4)
-"""For so long the client repeats what it may repeat; less than `_SILENCE`, so silence is waited for once."""
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds that a server has for its answer to a put."""
+_SILENCE = 5.0
+"""Seconds without a byte after which a server that is read from counts as dead."""
+_PAGE = 1000
 _MARK = "writer"
 _TMP = "tmp"
+T = TypeVar("T")
 _Client = S3Store | GCSStore | AzureStore
 
 
@@ -69,7 +70,7 @@ class ObjectStore:
         self.name = place.name
         self.domain = f"bucket {place.bucket} at {place.endpoint or place.scheme}"
         self._place, self._token, self._clock, self._sleep = place, token, clock, sleep
-        self._config, self._wanting = _config(place, environ)
+        self._config, self._wanting = client_config(place, environ)
         self._writers: dict[int, _Client] = {}
 
     def __repr__(self) -> str:
@@ -85,13 +86,16 @@ class ObjectStore:
 
     def get(self, key: str) -> bytes:
         checked(key)
-        with self._faults("read", key):
+
+        def small() -> bytes | int:
             found = obstore.get(self._reader, key)
             size = int(found.meta["size"])
-            if size <= _PIECE:
-                return self._whole(bytes(found.bytes()), size, key)
-        del found  # the rest of this body is not wanted: it comes in pieces, each with its own time
-        return self._whole(self.get_range(key, 0, size), size, key)
+            return self._whole(bytes(found.bytes()), size, key) if size <= _PIECE else size
+
+        found = self._repeated("read", key, small)
+        if isinstance(found, bytes):
+            return found
+        return self._whole(self.get_range(key, 0, found), found, key)
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         checked(key)
@@ -110,25 +114,25 @@ class ObjectStore:
 
     def size(self, key: str) -> int | None:
         checked(key)
-        with contextlib.suppress(FileNotFoundError), self._faults("read", key):
-            return int(obstore.head(self._reader, key)["size"])
+        with contextlib.suppress(FileNotFoundError):
+            return self._repeated("read", key, lambda: int(obstore.head(self._reader, key)["size"]))
         # A HEAD's 404 has no body and cannot say whether the bucket is there. A GET's can.
-        with contextlib.suppress(FileNotFoundError), self._faults("read", key):
-            return int(obstore.get(self._reader, key).meta["size"])
+        with contextlib.suppress(FileNotFoundError):
+            return self._repeated("read", key, lambda: int(obstore.get(self._reader, key).meta["size"]))
         return None
 
     def list(self, prefix: str) -> Iterator[str]:
         if prefix and not prefix.endswith("/"):
             raise ValueError(f"a prefix ends with a slash: {prefix!r}")
         _ = prefix and checked(prefix[:-1])
-        with self._faults("list", ""):
-            pages = obstore.list(self._reader, prefix or None, chunk_size=1000)
-        return self._keys(prefix, self._page(pages), pages)
+        pages = self._pages(prefix)
+        first = next(pages, [])  # now: a store that is gone says so before anybody iterates
+        return self._keys(prefix, chain([first], pages))
 
     def delete(self, key: str) -> None:
         checked(key)
-        with contextlib.suppress(FileNotFoundError), self._faults("delete in", key):
-            obstore.delete(self._reader, key)
+        with contextlib.suppress(FileNotFoundError):
+            self._repeated("delete in", key, lambda: obstore.delete(self._reader, key))
 
     def local_path(self, key: str) -> Path | None:
         checked(key)
@@ -141,8 +145,7 @@ class ObjectStore:
 
     def _put(self, key: str, body: Any) -> bool:
         """Send until it is known whose value is there, the time is up, or the store says no."""
-        mark, turn = checked(self._token()), 0
-        began = sent = self._clock()
+        mark, patience = checked(self._token()), Patience(self._clock, self._sleep)
         while True:
             try:
                 # What takes long to send is looked for first: it may be there, and the server may be gone.
@@ -159,12 +162,8 @@ class ObjectStore:
             except Unavailable as failed:
                 holder, fault = None, failed
             if holder is not None:
-                return self._is_mine(key, body, holder, mark, doubtful=turn > 0)
-            now = self._clock()
-            if now - began + now - sent > _ANSWER:
-                raise fault
-            self._sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])
-            turn, sent = turn + 1, self._clock()
+                return self._is_mine(key, body, holder, mark, doubtful=patience.turn > 0)
+            patience.wait(fault)
 
     def _send(self, key: str, body: Any, mark: str) -> None:
         with self._faults("write to", key, AlreadyExistsError):
@@ -173,9 +172,13 @@ class ObjectStore:
 
     def _holder(self, key: str) -> tuple[int, str] | None:
         """Size and mark of the value under the key, None when there is none."""
-        with contextlib.suppress(FileNotFoundError), self._faults("read", key):
+
+        def look() -> tuple[int, str]:
             found = obstore.get(self._reader, key, options={"head": True})
             return int(found.meta["size"]), str(found.attributes.get(_MARK, ""))
+
+        with contextlib.suppress(FileNotFoundError):
+            return self._repeated("read", key, look)
         return None
 
     def _is_mine(self, key: str, body: Any, holder: tuple[int, str], mark: str, *, doubtful: bool) -> bool:
@@ -195,7 +198,8 @@ class ObjectStore:
 
     def _piece(self, key: str, start: int, end: int) -> bytes:
         """Bytes [start, end), fewer at the value's end."""
-        with self._faults("read", key):
+
+        def piece() -> bytes:
             try:
                 found = obstore.get(self._reader, key, options={"range": (start, end)})
             except BaseError as fault:
@@ -207,41 +211,66 @@ class ObjectStore:
                 raise Unavailable(f"{self.name}/{key}: answers with another range than was asked for")
             return self._whole(bytes(found.bytes()), wanted, key)
 
+        return self._repeated("read", key, piece)
+
     def _whole(self, data: bytes, size: int, key: str) -> bytes:
         if len(data) != size:
             raise Unavailable(f"{self.name}/{key}: the answer was cut short; run again")
         return data
 
-    def _page(self, pages: Iterator[Sequence[Any]]) -> Sequence[str] | None:
-        with self._faults("list", ""):
-            page = next(pages, None)
-            return None if page is None else [str(meta["path"]) for meta in page]
+    def _pages(self, prefix: str) -> Iterator[Sequence[str]]:
+        """Yield the names below the prefix, many at a time; a stream that breaks is begun again after the last."""
+        last: str | None = None
+        stream: Any = None
 
-    def _keys(self, prefix: str, page: Sequence[str] | None, pages: Iterator[Sequence[Any]]) -> Iterator[str]:
+        def page() -> list[str] | None:
+            nonlocal stream
+            fresh, stream = stream, None
+            fresh = fresh or obstore.list(self._reader, prefix or None, offset=last, chunk_size=_PAGE)
+            found = next(fresh, None)
+            stream = fresh
+            return None if not found else [str(meta["path"]) for meta in found]
+
+        while names := self._repeated("list", "", page):
+            last = names[-1]
+            yield names
+
+    def _keys(self, prefix: str, pages: Iterator[Sequence[str]]) -> Iterator[str]:
         last = ""
-        while page is not None:
-            for key in page:
-                if not is_key(key) or key == last or (not prefix and key.startswith(f"{_TMP}/")):
-                    continue  # names that are no keys are somebody else's
-                if key < last:
-                    raise Unavailable(f"{self.name}: lists keys out of order; it cannot keep a replica")
-                last = key
-                yield key
-            page = self._page(pages)
+        for key in chain.from_iterable(pages):
+            if not is_key(key) or key == last or (not prefix and key.startswith(f"{_TMP}/")):
+                continue  # names that are no keys are somebody else's
+            if key < last:
+                raise Unavailable(f"{self.name}: lists keys out of order; it cannot keep a replica")
+            last = key
+            yield key
+
+    def _repeated(self, doing: str, key: str, work: Callable[[], T]) -> T:
+        """Do what may be done again until it succeeds, the time is up, or the store says no."""
+        patience = Patience(self._clock, self._sleep)
+        while True:
+            try:
+                with self._faults(doing, key):
+                    return work()
+            except (object_faults.Refused, NoSpace):
+                raise
+            except Unavailable as fault:
+                patience.wait(fault)
 
     @cached_property
     def _reader(self) -> _Client:
-        return self._client({"timeout": timedelta(seconds=60), "read_timeout": _SILENCE}, retries=10)
+        silence = timedelta(seconds=_SILENCE)
+        return self._client({"timeout": timedelta(seconds=_ANSWER + _PIECE / _SLOWEST), "read_timeout": silence})
 
     def _writer(self, size: int) -> _Client:
-        """A client that gives an upload of this size its time, and repeats nothing."""
+        """A client that gives an upload of this size its time."""
         most = max(_SLOWEST, 1 << max(0, size - 1).bit_length())
         if most not in self._writers:
             seconds = _ANSWER + most / _SLOWEST
-            self._writers[most] = self._client({"timeout": timedelta(seconds=seconds)}, retries=0)
+            self._writers[most] = self._client({"timeout": timedelta(seconds=seconds)})
         return self._writers[most]
 
-    def _client(self, times: dict[str, timedelta], *, retries: int) -> _Client:
+    def _client(self, times: dict[str, timedelta]) -> _Client:
         kind: Any = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}[self._place.scheme]
         client: _Client = kind(
             self._place.bucket,
@@ -252,11 +281,7 @@ class ObjectStore:
                 "connect_timeout": timedelta(seconds=3),
                 **times,
             },
-            retry_config={
-                "max_retries": retries,
-                "retry_timeout": _READING,
-                "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1)},
-            },
+            retry_config={"max_retries": 0},
         )
         return client
 
@@ -275,24 +300,6 @@ class ObjectStore:
             if isinstance(fault, passing):
                 raise
             raise object_faults.said(self.name, doing, fault) from None
-
-
-def _config(place: ObjectPlace, environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """What the client is told beyond what it reads from the environment, and a line if something is lacking."""
-    if place.scheme != "s3":
-        return {}, ""
-    config: dict[str, Any] = {"region": place.region, "disable_bulk_delete": True}
-    if place.endpoint:
-        config["aws_endpoint_url_s3"] = place.endpoint
-    names = {"AWS_ACCESS_KEY_ID": "access_key_id", "AWS_SECRET_ACCESS_KEY": "secret_access_key"}
-    given = {inner: environ[name] for name, inner in names.items() if environ.get(name)}
-    if given and environ.get("AWS_SESSION_TOKEN"):
-        given["session_token"] = environ["AWS_SESSION_TOKEN"]
-    # Without keys the client would ask the provider's machines, which no other endpoint has.
-    elsewhere = ("AWS_SKIP_SIGNATURE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
-    keyless = not place.endpoint or any(environ.get(name) for name in elsewhere)
-    wanting = len(given) == 1 or (not given and not keyless)
-    return {**config, **given}, f"has no credentials; set {object_faults.credentials(place.name)}" if wanting else ""
 
 
 @contextlib.contextmanager

@@ -6,11 +6,10 @@ import time
 import traceback
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 
-from penstock.index import object_store
+from penstock.index import patience
 from penstock.index.errors import NoSpace, Unavailable
 from tests.fakes.s3_faults import Fault, FaultyProxy
 from tests.index.s3 import KEYS, server, store_at  # noqa: F401 - a fixture is used by its name
@@ -115,8 +114,7 @@ def test_a_burst_of_errors_is_waited_out(store, proxy, status):
 @pytest.fixture
 def impatient(monkeypatch):
     """The limits in small, where their size is not the point."""
-    monkeypatch.setattr(object_store, "_ANSWER", 1.0)
-    monkeypatch.setattr(object_store, "_READING", timedelta(seconds=0.5))
+    monkeypatch.setattr(patience, "BUDGET", 1.0)
 
 
 def test_a_conflict_that_never_ends_is_unavailable(impatient, store, proxy):
@@ -174,6 +172,16 @@ def test_a_body_that_is_cut_short_is_never_the_value(impatient, store, direct, p
     for read in (lambda: store.get("small"), lambda: store.get_range("small", 5, 500)):
         with pytest.raises(Unavailable):
             read()
+
+
+def test_a_listing_that_breaks_goes_on_where_it_was(store, direct, proxy):
+    """More than a server's page: the second page is cut short, and every key is listed once, in order."""
+    keys = [f"log/{number:04d}" for number in range(1005)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: direct.put_if_absent(key, b""), keys))
+    proxy.faults.add(Fault("truncate", key="continuation-token", times=2))
+    assert list(store.list("log/")) == keys
+    assert proxy.faults.struck["truncate"] >= 1
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "SignatureDoesNotMatch"), (403, "AccessDenied"), (401, "No")])
