@@ -72,9 +72,8 @@ def main() -> int:
         for result in pool.map(outcome, chosen):
             results.append(result)
             if not options.json:
-                print(
-                    f"{result['fate']:9}{result['name']:22}{result['seconds']:6} s  {result['by']}{result.get('said', '')}"
-                )
+                said = result.get("said", "")
+                print(f"{result['fate']:9}{result['name']:22}{result['seconds']:6} s  {result['by']}{said}", flush=True)
     left = [result["name"] for result in results if result["fate"] != CAUGHT]
     if options.json:
         print(json.dumps({"mutants": len(results), "caught": len(results) - len(left), "left": left, "each": results}))

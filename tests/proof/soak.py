@@ -25,13 +25,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from penstock.index.reader import Reader
-from tests.index.world import served
-from tests.proof import damage_kinds, soak_child
+from tests.index.world import delta, served
+from tests.proof import damage_kinds, servers, soak_child
 from tests.proof.homes import Home, describe
+from tests.proof.servers import Servers
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = 80
@@ -42,8 +44,8 @@ QUIET = ("nothing", "nothing", "nothing")
 class Soak:
     """The homes of one soak, the figures, and what went wrong."""
 
-    def __init__(self, work: Path, seed: int, spec: dict[str, Any]) -> None:
-        self.work, self.dice, self.spec = work, random.Random(seed), spec
+    def __init__(self, work: Path, seed: int, servers: Servers | None = None) -> None:
+        self.work, self.dice, self.servers = work, random.Random(seed), servers
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.opening: list[float] = []
@@ -58,7 +60,8 @@ class Soak:
             home = self._home()
             past, version = home.parent / "past", 0
             while time.monotonic() < ends and version < VERSIONS and not self.wrong:
-                zombie = self._round(home)
+                with self.servers.weather(random.Random(self.dice.random())) if self.servers else nullcontext():
+                    zombie = self._round(home)
                 try:
                     with self._zombie(zombie):
                         self._mend(home, past, alone=zombie is None)
@@ -76,8 +79,12 @@ class Soak:
     def _home(self) -> Path:
         self._homes += 1
         home = self.work / str(self._homes) / "home"
-        describe(home, **self.spec)
-        Home(home).create().close()
+        if self.servers:
+            self.servers.home(home)
+        else:
+            describe(home)
+        with Home(home).create() as writer:
+            writer.commit(delta(0, {"made/first": "here"}))
         shutil.copytree(home, home.parent / "past")
         return home
 
@@ -90,9 +97,10 @@ class Soak:
         """Let writers write, and die. One of them may be left stopped: it is returned."""
         names = ["a", "b", "c"][: self.dice.randint(2, 3)]
         children = {name: self._start(home, name) for name in names}
-        ends = time.monotonic() + self.dice.uniform(1.0, 4.0)
+        pace = 12.0 if self.servers else 1.5  # a writer on servers needs seconds to open
+        ends = time.monotonic() + self.dice.uniform(1.0, 4.0) * (4 if self.servers else 1)
         while time.monotonic() < ends:
-            time.sleep(self.dice.uniform(0.02, 0.25))
+            time.sleep(self.dice.uniform(0.02, 0.25) * pace)
             name = self.dice.choice(names)
             child = children[name]
             if self.dice.random() < 0.25:
@@ -140,19 +148,23 @@ class Soak:
     def _mend(self, home: Path, past: Path, *, alone: bool) -> None:
         """Damage the home, or not, and do what a person would: open it, and repair it unless it mends by itself."""
         kind = self.dice.choice((*QUIET, *damage_kinds.FILE, *damage_kinds.HOME))
-        if self.spec.get("catalog") and kind.startswith("catalog"):
-            kind = "nothing"
-        self._doing = kind if kind == "nothing" else damage_kinds.hurt(kind, home, past, self.dice)
-        self.counts[f"damage: {kind}"] += 1
         at = Home(home)
+        if self.servers and kind == "catalog rolled back":
+            kind = "nothing"  # a database server's own business
+        if self.servers and kind == "catalog deleted":
+            self.servers.lose_catalog(at.spec)
+        self._doing = kind
+        if kind != "nothing" and not (self.servers and kind == "catalog deleted"):
+            self._doing = damage_kinds.hurt(kind, home, past, self.dice)
+        self.counts[f"damage: {kind}"] += 1
         if alone:
             self._served(home, "before it is mended")
-        if kind == "nothing" or kind in ("replica deleted", "catalog deleted", "catalog rolled back"):
+        if not self.servers and kind in ("nothing", "replica deleted", "catalog deleted", "catalog rolled back"):
             started = time.monotonic()
             at.open().close()
             self.opening.append(time.monotonic() - started)
-        else:
-            at.repair()
+        elif not (done := at.repair()).whole:
+            self._say(f"repair left out {done.refused | done.away}")
 
     def _check(self, home: Path) -> int:
         """Everything acknowledged is served, nothing else is, and nothing is wrong. Returns the version."""
@@ -174,7 +186,7 @@ class Soak:
     def _served(self, home: Path, when: str) -> dict[str, list[str]]:
         """What a reader finds; says what should be there and is not, or is there and should not."""
         at = Home(home)
-        with Reader.open(*self._places(home)) as reader:
+        with Reader.open(*at.stores().values(), report=lambda _: None) as reader:
             version = reader.version
             found = served(reader.manifest, at.stores())
         for path in sorted((home / "acks").glob("*.jsonl")):
@@ -186,9 +198,6 @@ class Soak:
                 if content not in allowed:
                     self._say(f"{when}, {uri} is {content!r} and must be one of {allowed!r}")
         return found
-
-    def _places(self, home: Path) -> list[str | Path]:
-        return [home]
 
     def _say(self, what: str) -> None:
         self.wrong.append(f"{self._doing}: {what}")
@@ -209,6 +218,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None, help="replays the dice; not the machine's timing")
+    parser.add_argument("--servers", action="store_true", help="N=3, W=2, one replica on S3, the catalog in PostgreSQL")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
@@ -216,8 +226,9 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     work = Path(tempfile.mkdtemp(prefix="penstock-soak-"))
     started = time.monotonic()
-    soak = Soak(work, seed, {})
-    soak.run(options.seconds)
+    with servers.running(seed) if options.servers else nullcontext() as far:
+        soak = Soak(work, seed, far)
+        soak.run(options.seconds)
     result = {"seed": seed, "seconds": round(time.monotonic() - started, 1), **soak.figures()}
     if soak.wrong:
         result["kept"] = str(work)
