@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,12 +125,14 @@ def _write_all(out: io.FileIO, data: bytes) -> None:
 class Table:
     """Reads a table out of a blob: whole, by ordinal, by key. Frames are verified as they are read.
 
-    Raises `Corrupt` when the bytes are whole but no table, and what `Blob.read` raises.
+    Raises `Corrupt` when the bytes are whole but no table, and what `Blob.read` raises. Safe to share between threads.
     """
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
         self._unpack = zstandard.ZstdDecompressor()
+        self._one = threading.Lock()
+        """Two threads in one decompressor crash the process."""
         if blob.size < _FOOTER.size:
             raise self._bad("is too short for a table")
         tail = blob.read(blob.size - _FOOTER.size, blob.size)
@@ -225,10 +228,11 @@ class Table:
         lines = self._recent.get(number)
         if lines is None:
             lines = self._unpacked(number).split(b"\n")
-            if self._frames[number].unpacked <= 2 * FRAME:
-                self._recent[number] = lines
-        while len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+            with self._one:
+                if self._frames[number].unpacked <= 2 * FRAME:
+                    self._recent[number] = lines
+                while len(self._recent) > _RECENT:
+                    self._recent.popitem(last=False)
         return lines
 
     def _unpacked(self, number: int) -> bytes:
@@ -238,7 +242,8 @@ class Table:
         try:
             if zstandard.frame_content_size(packed) != frame.unpacked:
                 raise self._bad(f"frame {number} has not the size that the directory says")
-            data = self._unpack.decompress(packed, max_output_size=frame.unpacked)
+            with self._one:
+                data = self._unpack.decompress(packed, max_output_size=frame.unpacked)
         except zstandard.ZstdError as fault:
             raise self._bad(f"frame {number} cannot be unpacked") from fault
         following = self._frames[number + 1].first if number + 1 < len(self._frames) else self._count

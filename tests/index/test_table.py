@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 
 import msgspec
 import pytest
@@ -150,3 +151,23 @@ def test_lines_are_json(tmp_path):
     write(tmp_path / "t", [("k", b'{"a":1}')])
     unpacked = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "t").read_bytes())
     assert json.loads(unpacked) == ["k", {"a": 1}]
+
+
+def test_threads_may_share_a_table(tmp_path):
+    """Eight that read at random at once each get what they asked for; a shared decompressor would crash them."""
+    noise = random.Random(1)
+    records = [("", record(noise.randbytes(300).hex())) for _ in range(6000)]
+    shared, right = tabled(tmp_path / "t", records, keyed=False), []
+
+    def read(seed):
+        chance = random.Random(seed)
+        for _ in range(60):
+            wanted = [chance.randrange(6000) for _ in range(10)]
+            right.append(shared.get_at(wanted) == [records[n][1] for n in wanted])
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert right == [True] * 480
