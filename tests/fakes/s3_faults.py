@@ -156,6 +156,7 @@ class _Listener(ThreadingHTTPServer):
 
 class _Relay(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are sent apart, and must not wait for one another
     server: _Listener
 
     def _relay(self) -> None:
