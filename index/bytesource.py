@@ -172,6 +172,8 @@ class RangeSource:
         self._store, self._key, self._content = store, key, content
         self._cache = cache
         self._recent = recent or RecentBlocks(2 * BLOCK)
+        self._nearby: set[tuple[int, int]] = set()
+        """What was last read from nearby and not from the store: only that is worth asking for again."""
 
     @property
     def path(self) -> Path | None:
@@ -183,6 +185,7 @@ class RangeSource:
             data = self._near(first, last)
             if data is None:
                 data = self._store.get_range(self._key, first, last)
+                self._nearby.discard((first, last))
                 self._recent.put((self.name, first, last), data)
             pieces.append(data[max(start, first) - first : end - first])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -198,15 +201,17 @@ class RangeSource:
         return b"".join(pieces) if len(pieces) == len(parts) else None
 
     def keep(self, start: int, end: int, data: bytes) -> None:
-        if self._cache is not None and not self._cache.has(self._key, start, end):
+        whole = self._parts(start, end) == [(start, end)]
+        if self._cache is not None and whole and not self._cache.has(self._key, start, end):
             self._cache.put(self._key, start, end, data)
 
     def discard(self, start: int, end: int) -> bool:
-        was = False
-        for first, last in self._parts(start, end):
-            was = self._recent.drop((self.name, first, last)) or was
-            was = (self._cache is not None and self._cache.drop(self._key, first, last)) or was
-        return was
+        parts = self._parts(start, end)
+        for first, last in parts:
+            self._recent.drop((self.name, first, last))
+            if self._cache is not None:
+                self._cache.drop(self._key, first, last)
+        return not self._nearby.isdisjoint(parts)
 
     def close(self) -> None:
         return
@@ -217,6 +222,8 @@ class RangeSource:
             data = self._cache.get(self._key, start, end)
             if data is not None:
                 self._recent.put((self.name, start, end), data)
+        if data is not None:
+            self._nearby.add((start, end))
         return data
 
     def _parts(self, start: int, end: int) -> list[tuple[int, int]]:
