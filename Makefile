@@ -41,8 +41,8 @@ check: $(STAMP) types-links
 unit: $(STAMP)
 	$(BIN)/python -m pytest
 
-proof: $(STAMP)  ## what is too heavy for make test: 20 kill -9 against the real command and the real model
-	$(BIN)/python tests/proof/kills.py --kills 20
+proof: $(STAMP)  ## everything that proves the index, at most half an hour; writes docs/reliability.md
+	$(BIN)/python -m tests.proof
 
 # mypy follows paths, the packages stand at the root: these links show them as penstock.*
 types-links:

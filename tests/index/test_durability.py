@@ -1,7 +1,8 @@
 """The power fails at any moment, and of what was not synced anything may survive: nothing acknowledged is lost.
 
 Seeded; a failure names what replays it: PENSTOCK_POWER_SEED, and PENSTOCK_POWER_MOMENT for one moment alone.
-`PENSTOCK_POWER_EVERY=1` looks at every moment, as `make proof` does; by default at a few.
+By default a few moments are looked at, `PENSTOCK_POWER_LOOKS` times as many if it is set, or all with
+`PENSTOCK_POWER_EVERY=1`. `PENSTOCK_POWER_TALLY` names a file that gets a line with the number of disks booted.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ from tests.index.world import World, delta, served
 
 SEED = int(os.environ.get("PENSTOCK_POWER_SEED", "1"))
 EVERY = int(os.environ.get("PENSTOCK_POWER_EVERY", "0"))
+LOOKS = int(os.environ.get("PENSTOCK_POWER_LOOKS", "1"))
+TALLY = os.environ.get("PENSTOCK_POWER_TALLY")
 ONLY = os.environ.get("PENSTOCK_POWER_MOMENT")
 
 
 def after_each_loss(fs: CrashFs, room: Path, check: Callable[[Path, Moment], None], *, looks: int) -> int:
     """Let the power fail at moments of `fs`, and `check` what the next boot finds. Returns how many disks it saw."""
     total = sum(1 for _ in fs.moments())
-    chosen = set(range(total)) if EVERY else {total - 1, *random.Random(SEED).sample(range(total), min(looks, total))}
+    chosen = (
+        set(range(total))
+        if EVERY
+        else {total - 1, *random.Random(SEED).sample(range(total), min(looks * LOOKS, total))}
+    )
     seen = 0
     for number, moment in enumerate(fs.moments()):
         if number not in chosen or (ONLY is not None and int(ONLY) != number):
@@ -49,6 +56,9 @@ def after_each_loss(fs: CrashFs, room: Path, check: Callable[[Path, Moment], Non
                 ) from error
             shutil.rmtree(home)
             seen += 1
+    if TALLY is not None:
+        with Path(TALLY).open("a") as tally:
+            tally.write(f"{seen}\n")
     return seen
 
 
@@ -166,7 +176,7 @@ def test_an_acknowledged_commit_is_served_after_the_power_failed(
     ):
         for version, docs in enumerate(HISTORY):
             fs.note(writer.commit(delta(version, docs)).version)
-    assert after_each_loss(fs, tmp_path / "boots", boots(replicas, write_quorum), looks=12)
+    assert after_each_loss(fs, tmp_path / "boots", boots(replicas, write_quorum), looks=6)
 
 
 def test_a_replica_that_is_made_again_is_absent_until_it_is_whole(tmp_path: Path) -> None:
@@ -188,7 +198,7 @@ def test_a_replica_that_is_made_again_is_absent_until_it_is_whole(tmp_path: Path
             return
         boots(2, 2)(disk, moment)
 
-    assert after_each_loss(fs, tmp_path / "boots", check, looks=12)
+    assert after_each_loss(fs, tmp_path / "boots", check, looks=6)
 
 
 def test_the_catalog_is_what_it_was_when_the_power_failed(tmp_path: Path) -> None:

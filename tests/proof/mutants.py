@@ -81,7 +81,7 @@ ALL: tuple[Mutant, ...] = (
     _m("fence-head", "fence", "a version follows the head", "catalog",
        {"            if head != new.version - 1:": "            if False:"}, "catalog.py", "commit.py"),
     _m("fence-alive", "fence", "what a live writer has begun is not aborted", "recover",
-       {"        if held is None:\n            continue": "        if held is None:\n            held = _Never()"},
+       {"        if held is None:\n            continue\n": "", "            held.release()": "            _ = held and held.release()"},
        "recover.py"),
     _m("fence-floor", "fence", "only the present epoch lets versions expire", "catalog",
        {"            if now.meta.epoch_id != epoch_id:": "            if False:"}, "catalog.py", "collect.py"),

@@ -41,7 +41,7 @@ def outcome(mutant: Mutant, seconds: float = 300.0) -> dict[str, Any]:
             text=True,
             timeout=seconds,
         )
-        failed = re.search(r"^FAILED (\S+)", ran.stdout, re.MULTILINE)
+        failed = re.search(r"^FAILED (.+?)(?: - .*)?$", ran.stdout, re.MULTILINE)
         fate = {0: SURVIVED, 1: CAUGHT, STALE: GONE}.get(ran.returncode, BROKEN)
         by = failed.group(1) if failed else ""
         if fate == CAUGHT and not failed:
