@@ -30,6 +30,7 @@ Kind = Literal[
     "slow",  # the request goes on after `seconds`
     "ignore_conditions",  # If-None-Match and If-Match are lost on the way
     "ignore_metadata",  # so are x-amz-meta-*
+    "alter_body",  # the server gets other bytes than were sent, as many
     "truncate",  # the connection is closed in the middle of the answer's body
 ]
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
@@ -170,6 +171,8 @@ class _Relay(BaseHTTPRequestHandler):
             return self._cut()
         if said := faults.get("status"):
             return self._say(said)
+        if "alter_body" in faults:
+            body = bytes(byte ^ 1 for byte in body)
         status, headers, answer = self._forward(body, faults)
         if "drop_reply" in faults:
             return self._cut()

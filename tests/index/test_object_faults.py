@@ -76,6 +76,13 @@ def test_a_request_that_was_lost_while_another_won_is_false(store, direct, proxy
         assert ours.result() is False
 
 
+def test_a_value_that_was_damaged_on_its_way_is_not_taken_for_ours(store, proxy):
+    """The mark is ours and the bytes are not: after a lost reply that is no success."""
+    proxy.faults.add(Fault("alter_body", method="PUT"), Fault("drop_reply", method="PUT"))
+    with pytest.raises(Unavailable, match="other bytes"):
+        store.put_if_absent("log/1", b"value")
+
+
 @pytest.mark.parametrize(("there", "won"), [(b"value", True), (b"other", False)])
 def test_without_metadata_the_bytes_decide(store, direct, proxy, there, won):
     """A server that keeps no metadata: after a lost reply equal bytes are taken for one's own, others are not."""
