@@ -41,6 +41,7 @@ class Catalog:
 
     def create(self, meta: Meta) -> Meta:
         """Make the tables and write `meta`, unless that was done before. Returns what the catalog now says."""
+        self._engine.refuse_shared()
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._engine.transaction(make=True) as db:
@@ -173,6 +174,7 @@ class Catalog:
         if self.path is None:
             self._replace(meta, versions, floor)
             return
+        self._engine.refuse_shared()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         seen = catalog_file.identity(self.path)
         if seen is not None:
@@ -193,8 +195,8 @@ class Catalog:
         with self._engine.transaction(make=True) as db:
             if self.path is not None:
                 catalog_file.check_whole(db, self.name)
-            schema.upgrade(db, self.name)
-            now = schema.said(db, self.name, lock=True)
+            schema.shape(db, self.name, whole=False)
+            now = self._believed(db)
             if now is not None and now.meta.lineage != meta.lineage:
                 raise WrongIndex(f"catalog {self.name} is that of another index (lineage {now.meta.lineage})")
             if now is not None and now.meta.epoch >= meta.epoch and now.meta != meta:
@@ -206,7 +208,16 @@ class Catalog:
                 db.execute(VERSIONS.insert(), rows)
             # The row stays the same one: whoever waits for its lock must find it, changed.
             row = schema.meta_values(meta, floor)
-            db.execute(META.insert().values(id=1, **row) if now is None else META.update().values(row))
+            if not db.execute(META.update().values(row)).rowcount:
+                db.execute(META.insert().values(id=1, **row))
+
+    def _believed(self, db: sa.Connection) -> Said | None:
+        try:
+            return schema.said(db, self.name, lock=True)
+        except Corrupt:
+            if self.path is not None:
+                raise  # its file is set aside
+            return None
 
     def _said(self, db: sa.Connection, *, lock: bool = False) -> Said:
         now = schema.said(db, self.name, lock=lock)

@@ -34,7 +34,8 @@ class Engine:
     def __init__(self, url: str, mounts: Path) -> None:
         parsed = _parsed(url)
         # Without the query: a password may stand there as well.
-        self.name = parsed.set(query={}).render_as_string(hide_password=True)
+        shown = parsed.set(query={}, drivername=parsed.get_backend_name())
+        self.name = shown.render_as_string(hide_password=True)
         self.path = Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
         self._mounts, self._looked = mounts, False
         if self.path is None:
@@ -48,7 +49,7 @@ class Engine:
 
         Raises what the driver's complaints mean. After `Unavailable` a write's outcome is unknown.
         """
-        self._refuse_shared()
+        self.refuse_shared()
         with self._naming(), (self._creating if make else self._engine).connect() as opened:
             options: dict[str, Any] = {"penstock_write": write or make}
             if self.path is None and not write and not make:
@@ -90,7 +91,8 @@ class Engine:
             return Unavailable(f"catalog {self.name} is missing; the next run makes it again from the replicas")
         return Unavailable(f"catalog {self.name} cannot be used ({said}); run again when it can")
 
-    def _refuse_shared(self) -> None:
+    def refuse_shared(self) -> None:
+        """Raise `WrongIndex` if the file is, or would be, on a network file system. Looks once."""
         if self.path is None or self._looked:
             return
         kind = shared_file_system(self.path, self._mounts)

@@ -153,15 +153,20 @@ def version_values(new: Ratified) -> dict[str, Any]:
     }
 
 
-def upgrade(db: sa.Connection, name: str) -> None:
-    """Bring the tables to the newest format; nothing changes if they are. Raises `Corrupt`, `WrongIndex`."""
-    check(db, name)
+def shape(db: sa.Connection, name: str, *, whole: bool = True) -> None:
+    """Make the tables and columns that are not there. Raises as `check` does."""
+    check(db, name, whole=whole)
     SCHEMA.create_all(db)
     for table, column in _SINCE_2:
         if column.name not in {c["name"] for c in sa.inspect(db).get_columns(table.name)}:
             kind = column.type.compile(db.dialect)
             default = "0" if column.name == "floor" else "''"
             db.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind} DEFAULT {default} NOT NULL")
+
+
+def upgrade(db: sa.Connection, name: str) -> None:
+    """Bring tables and rows to the newest format; nothing changes if they are. Raises `Corrupt`, `WrongIndex`."""
+    shape(db, name)
     now = said(db, name, lock=True)
     if now is None or now.format == FORMAT:
         return
@@ -171,8 +176,11 @@ def upgrade(db: sa.Connection, name: str) -> None:
     db.execute(META.update().values(meta_values(now.meta, now.floor)))
 
 
-def check(db: sa.Connection, name: str) -> bool:
-    """Whether there is a catalog. Raises `Corrupt` if part of it is gone, `WrongIndex` if its tables are not ours."""
+def check(db: sa.Connection, name: str, *, whole: bool = True) -> bool:
+    """Whether there is a catalog. Raises `WrongIndex` if its tables are not ours, `Corrupt` if some are gone.
+
+    They may be gone where not the `whole` is asked for.
+    """
     looked = sa.inspect(db)
     there = set(looked.get_table_names()) & set(SCHEMA.tables)
     late = {(table.name, column.name) for table, column in _SINCE_2}
@@ -182,10 +190,8 @@ def check(db: sa.Connection, name: str) -> bool:
         if {(table, column) for column in ours - have} - late:
             if db.dialect.name == "sqlite":
                 raise Corrupt(f"catalog {name} is damaged (its table {table} lacks columns)")
-            raise WrongIndex(
-                f"{name} has a table {table} that is not penstock's: give the catalog a database of its own"
-            )
-    if "meta" in there and not {"versions", "transactions"} <= there:
+            raise WrongIndex(f"{name} has a table {table} that is not penstock's: give it a database of its own")
+    if whole and "meta" in there and not {"versions", "transactions"} <= there:
         raise Corrupt(f"catalog {name} is damaged (tables are gone)")
     return "meta" in there
 
