@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,12 +28,14 @@ QUERIES = ["what is kept", "who decides", "anything at all"]
 
 
 @contextmanager
-def running(child: Child, slots: Path) -> Iterator[subprocess.Popen[str]]:
+def running(
+    child: Child, slots: Path, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[str]]:
     """The process, past its imports; dead afterwards, whatever happened."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.flows.ingest_child", msgspec.json.encode(child).decode()],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PENSTOCK_SLOTS": str(slots), "PREFECT_API_URL": ""},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PENSTOCK_SLOTS": str(slots), "PREFECT_API_URL": "", **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -62,10 +65,14 @@ def killed_at(child: Child, slots: Path) -> None:
 def served(home: Path) -> list[list[tuple[str, str, float]]]:
     """Per query, every row that is served: (uri, chunk id, score to five decimals)."""
     with Reader.open(home) as reader:
-        every = reader.manifest.counts.get("chunks", 0)
-        found = reader.search(HashEncoder().encode_queries(QUERIES), k=every + 10)
-        assert all(len(hits) == every for hits in found)
-        return [sorted((hit.uri, hit.chunk_id, round(hit.score, 5)) for hit in hits) for hits in found]
+        return served_by(reader)
+
+
+def served_by(reader: Reader) -> list[list[tuple[str, str, float]]]:
+    every = reader.manifest.counts.get("chunks", 0)
+    found = reader.search(HashEncoder().encode_queries(QUERIES), k=every + 10)
+    assert all(len(hits) == every for hits in found)
+    return [sorted((hit.uri, hit.chunk_id, round(hit.score, 5)) for hit in hits) for hits in found]
 
 
 def sound(home: Path) -> None:

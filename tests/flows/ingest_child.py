@@ -31,6 +31,7 @@ class Child(msgspec.Struct):
 
     home: str
     targets: list[str]
+    config: str = ""
     die_at: str = ""
     times: int = 1
     batch_seconds: float = 0.0
@@ -66,7 +67,8 @@ def main(argument: str) -> int:
     if child.die_at:
         arm(dying(child.die_at, child.times))
     print("ready", file=sys.stderr, flush=True)
-    sys.argv = ["penstock", "ingest", *child.targets, "--home", child.home, "--json"]
+    config = ["--config", child.config] if child.config else []
+    sys.argv = ["penstock", "ingest", *child.targets, "--home", child.home, *config, "--json"]
     return cli.main()
 
 
