@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from penstock.index.errors import Unavailable
 from penstock.index.patience import BUDGET, PAUSES, Patience
 
 
-@given(st.lists(st.floats(0, 20), min_size=300, max_size=300))
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=20))
 def test_no_attempt_ends_much_after_the_budget(costs):
     """Whatever attempts cost, the last one began when one like its predecessor could still end in time."""
     now = 0.0
@@ -21,7 +23,7 @@ def test_no_attempt_ends_much_after_the_budget(costs):
 
     patience = Patience(lambda: now, sleep)
     before = 0.0
-    for cost in costs:
+    for cost in islice(cycle(costs), 300):
         assert now + before <= BUDGET + max(PAUSES)
         now += cost
         before = cost
