@@ -18,15 +18,14 @@ from typing import Any
 from penstock.index import audit, framed, manifest, markers, survey, verify
 from penstock.index.catalog import Catalog
 from penstock.index.commit import Writer
-from penstock.index.errors import IndexFault, Unavailable
+from penstock.index.errors import Unavailable
 from penstock.index.healing import Healed, Patient, heal_blob, heal_log, heal_markers
+from penstock.index.intake import Intake
 from penstock.index.losses import Mend
 from penstock.index.rename import rename_noreplace
 from penstock.index.rewind import rewind
 from penstock.index.scrub import Rate
 from penstock.index.store import LocalStore, Store
-from penstock.index.survey import Replica
-from penstock.index.types import Member
 
 Report = Callable[[str], None]
 
@@ -83,10 +82,10 @@ def repair(
     """
     at = Catalog(catalog) if isinstance(catalog, str) else catalog
     rate = Rate(rate_bytes, monotonic, sleep)
-    work = _Repair(at, dict(stores), workdir / "repair", token, report, reach, rate)
-    work.look()
+    found = Intake(at, stores, token, report)
+    work = _Repair(at, found, workdir / "repair", token, report, reach, rate)
     work.heal(report_progress)
-    if not work.done.refused:
+    if not found.refused:
         work.rewind(clock)
         with Writer.open(
             at, stores, workdir=workdir, clock=clock, token=token, report=report, reach=reach, **options
@@ -96,42 +95,24 @@ def repair(
 
 
 class _Repair:
-    """One run. `look`, `heal`, `settle`, in this order."""
+    """One run: `heal`, `rewind`, `settle`, in this order. `scratch` is a local folder for copies."""
 
     def __init__(
         self,
         catalog: Catalog,
-        stores: dict[str, Store],
+        found: Intake,
         scratch: Path,
         token: Callable[[], str],
         report: Report,
         reach: Callable[[str], None],
         rate: Rate,
     ) -> None:
-        self._catalog, self._stores, self._scratch = catalog, stores, scratch
+        self._catalog, self._scratch, self._homes = catalog, scratch, found.homes
         self._token, self._report, self._reach, self._rate = token, report, reach, rate
-        self._patients: dict[str, Patient] = {}
-        self._homes: dict[str, LocalStore] = {}
-        """Where an absent directory will be, once it is whole."""
-        self.done = Repaired()
-
-    def look(self) -> None:
-        """Find out what the index is, and who takes part."""
-        self._decided = survey.ask(self._catalog)
-        found = self._found()
-        of = survey.lineage(self._decided, found.values())
-        for name, replica in found.items():
-            self._refuse(name, survey.stranger(replica, of))
-        ours = {name: replica for name, replica in found.items() if name not in self.done.refused}
-        self._truth, forks = survey.known(self._decided, list(ours.values()))
-        for name, replica in ours.items():
-            self._refuse(name, forks.get(replica.store.name, ""))
-        ours = {name: replica for name, replica in ours.items() if name not in self.done.refused}
-        ours |= self._beside() if self._truth.head else {}
-        self._walked = verify.walk(self._truth, [replica.store for replica in ours.values()])
-        members = self._members(ours)
-        for name, replica in ours.items():
-            self._admit(name, replica, members.get(name))
+        self._decided, self._truth, self._walked = found.decided, found.truth, found.walked
+        self._patients = found.patients
+        healed = {name: patient.done for name, patient in found.patients.items()}
+        self.done = Repaired(replicas=healed, refused=found.refused, away=found.away)
 
     def heal(self, report_progress: verify.Progress) -> None:
         """Make every replica that takes part whole, as far as any of them has what is needed."""
@@ -209,60 +190,19 @@ class _Repair:
         self.done.given_up = version
         self._report(f"versions up to {version} are not kept any more: some of what they need is good on no replica")
 
-    def _found(self) -> dict[str, Replica]:
-        found = {}
-        for name, store in self._stores.items():
-            if isinstance(store, LocalStore) and not os.path.lexists(store.root):
-                self._homes[name] = store
-                continue
-            try:
-                found[name] = survey.look(store)
-            except Unavailable as error:
-                self.done.away[name] = str(error)
-                self._report(f"replica {name} is left out: {error}")
-            except IndexFault as error:
-                self._refuse(name, str(error))
-        return found
-
-    def _beside(self) -> dict[str, Replica]:
-        """For each absent directory an empty one beside it, that gets its name when it is whole."""
-        fresh = {}
-        for name, home in self._homes.items():
-            root = home.root.with_name(home.root.name + ".rebuilding")
-            fresh[name] = survey.look(LocalStore.create(root, token=self._token))
-        return fresh
-
     def _name(self, name: str, patient: Patient) -> None:
         home = self._homes.get(name)
         if home is None or not isinstance(patient.store, LocalStore):
             return
         if not rename_noreplace(patient.store.root, home.root):
             raise Unavailable(f"{home.root} appeared while it was made again at {patient.store.root}: run again")
+        folder = os.open(home.root.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         self._reach("repair.named")
         patient.replica = survey.look(home)
-
-    def _members(self, ours: Mapping[str, Replica]) -> dict[str, Member]:
-        known = survey.membership(self._decided, self._walked.newest)
-        if known is not None:
-            return {member.id: member for member in known.replicas}
-        return {it.marker.id: survey.member(it.marker) for it in ours.values() if it.marker is not None}
-
-    def _admit(self, name: str, replica: Replica, member: Member | None) -> None:
-        """Let it be healed, if it is that member, or was nobody yet."""
-        if member is None:
-            self._refuse(name, f"it is no member of this index: penstock replica add {name}")
-        elif replica.marker is not None and survey.member(replica.marker) != member:
-            other = replica.marker.id
-            why = f"it is replica {other}" if other != name else "it is an incarnation of it that was replaced"
-            self._refuse(name, f"{why}; configure the right place, or penstock replica replace {name}")
-        else:
-            self._patients[name] = Patient(replica, member)
-            self.done.replicas[name] = self._patients[name].done
-
-    def _refuse(self, name: str, why: str) -> None:
-        if why:
-            self.done.refused[name] = why
-            self._report(f"replica {name} ({self._stores[name].name}) is refused and untouched: {why}")
 
     def _disproved(self) -> bool:
         """Whether enough replicas have a log without damage: one of them has whatever was acknowledged."""

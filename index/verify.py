@@ -135,7 +135,11 @@ def _found(stores: Sequence[Store], decided: Decided | None, findings: list[Find
     of = survey.lineage(decided, found)
     ours = []
     for replica in found:
-        why = survey.stranger(replica, of)
+        try:
+            why = survey.stranger(replica, of)
+        except Unavailable as error:
+            findings.append(Finding(replica.store.name, str(error), RETURN, "unreachable"))
+            continue
         if why:
             findings.append(Finding(replica.store.name, why, "configure the right place", "foreign"))
         else:
@@ -220,8 +224,20 @@ def _check_blobs(
             copy = scrub.examine(replica.store, ref, rate)
             if copy is Copy.MISSING and _expired(replicas, version):
                 continue
+            if copy is Copy.UNREADABLE and (away := _away(replica.store)):
+                yield Finding(replica.store.name, away, RETURN, "unreachable")
+                break
             if copy is not Copy.WHOLE:
                 yield Finding(replica.store.name, f"blob {ref.name} {copy.value}", REPAIR, "blob")
+
+
+def _away(store: Store) -> str:
+    """Why the store does not answer any more; empty if it does, and only one file of it cannot be read."""
+    try:
+        store.size(markers.REPLICA)
+    except (IndexFault, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _expired(replicas: Sequence[Replica], version: int) -> bool:
