@@ -49,7 +49,7 @@ class Watched:
         self._cache, self._recent = cache, recent
         self._lock = threading.Lock()
         self._slow_until = self._suspect_until = float("-inf")
-        self.misses = self.stuck = 0
+        self.stuck = 0
 
     @property
     def suspicion(self) -> int:
@@ -122,7 +122,6 @@ class Watched:
                 self._suspect_until = now + SUSPECT_FOR
             errand.over = True
             if failed:
-                self.misses += 1
                 self._suspect_until = now + SUSPECT_FOR
             elif not errand.left:
                 self._suspect_until = now
@@ -135,7 +134,6 @@ class Watched:
             if not errand.over:
                 errand.left = True
                 self.stuck += 1
-            self.misses += 1
             self._suspect_until = self._clock() + SUSPECT_FOR
 
     def now(self) -> float:
@@ -173,7 +171,7 @@ class _WatchedSource:
     def __init__(self, source: ByteSource, store: Watched, patient: bool) -> None:
         self._source, self._store, self._patient = source, store, patient
         self.name = source.name
-        self._misses = store.misses
+        self._level = store.suspicion
 
     @property
     def path(self) -> Path | None:
@@ -183,8 +181,9 @@ class _WatchedSource:
         data = self.read_now(start, end)
         if data is not None:
             return data
-        if not self._patient and self._store.misses != self._misses and self._store.suspicion == 2:
-            raise Late(f"{self._store.name}: does not answer")
+        level = 0 if self._patient else self._store.suspicion
+        if level > self._level:  # since it was opened here: another store may be better now
+            raise Late(f"{self._store.name}: {'is slow' if level == 1 else 'does not answer'}")
         return self._store.ask(lambda: self._source.read(start, end), self._patient)
 
     def read_now(self, start: int, end: int) -> bytes | None:

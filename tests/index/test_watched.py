@@ -186,6 +186,16 @@ def test_a_slow_store_is_asked_after_the_others(tmp_path, small_blocks):
     assert stores[0].asked == 0
 
 
+def test_blobs_that_are_open_on_a_store_that_became_slow_leave_it(tmp_path, small_blocks):
+    """One slow read is enough: the others do not add up."""
+    stores, ref = make(tmp_path, 2, CONTENT)
+    watching = [watch(store, patience=5) for store in stores]
+    opened = [open_blob(watching, ref, report=lambda _: None) for _ in range(10)]
+    stores[0].illness, stores[0].asked = "slow", 0
+    assert {found.read(0, 1000) for found in opened} == {CONTENT}
+    assert stores[0].asked == 1
+
+
 def test_where_there_is_no_other_a_slow_store_is_waited_for(tmp_path, small_blocks):
     """Alone, or with others that have no good copy: late is not failed."""
     stores, ref = make(tmp_path, 2, CONTENT[:100])
