@@ -109,9 +109,10 @@ def said(db: sa.Connection, name: str, *, lock: bool = False) -> Said | None:
     """
     # All columns that there are: a catalog of format 1 has fewer.
     query = sa.select(sa.text("*")).select_from(META).where(META.c.id == 1)
-    row = db.execute(query.with_for_update() if lock else query).mappings().one_or_none()
-    if row is None:
+    one = db.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    if one is None:
         return None
+    row = dict(one)
     if isinstance(row["format"], int) and row["format"] > FORMAT:
         raise WrongIndex(f"catalog {name} has format {row['format']}, this penstock knows {FORMAT}: upgrade penstock")
     found = Meta(row["lineage"], row["epoch"], row["epoch_id"], row["membership"])
@@ -135,7 +136,7 @@ def versions(db: sa.Connection, name: str, *, after: int = -1, newest: bool = Fa
     query = sa.select(sa.text("*")).select_from(VERSIONS).where(VERSIONS.c.version > after)
     column = VERSIONS.c.version
     query = query.order_by(column.desc()).limit(1) if newest else query.order_by(column)
-    return [_ratified(row, name) for row in db.execute(query).mappings()]
+    return [_ratified(dict(row), name) for row in db.execute(query).mappings()]
 
 
 def version_values(new: Ratified) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def upgrade(db: sa.Connection, name: str) -> None:
         return
     for row in db.execute(sa.select(VERSIONS).where(VERSIONS.c.seal == "")).mappings().all():
         at = VERSIONS.c.version == row["version"]
-        db.execute(VERSIONS.update().where(at).values(seal=_seal(*_plain(_ratified(row, name, sealed=False)))))
+        db.execute(VERSIONS.update().where(at).values(seal=_seal(*_plain(_ratified(dict(row), name, sealed=False)))))
     db.execute(META.update().values(meta_values(now.meta, now.floor)))
 
 
