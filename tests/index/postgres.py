@@ -43,11 +43,11 @@ class Postgres:
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{root}'\n"
-                "max_connections = 60\nshared_buffers = 16MB\n"
+                "max_connections = 60\nshared_buffers = 16MB\nrecovery_init_sync_method = syncfs\n"
             )
 
     def start(self) -> None:
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "30", "-l", str(self._data / "log"), "start")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "120", "-l", str(self._data / "log"), "start")
 
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
@@ -76,7 +76,7 @@ class Postgres:
             check=True,
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
-            timeout=90,
+            timeout=150,
         )
 
 
