@@ -390,8 +390,13 @@ def embedder(load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], o
 # ── homes ────────────────────────────────────────────────────────────────────────────────────
 
 
+def configured(config: str | None) -> Path | None:
+    """The configuration of a deployment: as given, else `./penstock.toml` if it is there."""
+    return Path(config) if config else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
 def home_of(home: str | None, config: str | None) -> Path:
     """Where a deployment's home is: as given, else as configured, else `./.penstock`."""
-    path = Path(config) if config else Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
-    configured = Path(load(path).home) if path else None
-    return homes.find(Path(home) if home else None, configured)
+    path = configured(config)
+    said = Path(load(path).home) if path else None
+    return homes.find(Path(home) if home else None, said)

@@ -29,7 +29,7 @@ DOORS = {
     "transformers": {"embed/encoder.py"},
     "tokenizers": {"embed/tokenize.py"},
     "huggingface_hub": {"embed/models.py"},
-    "prefect": {"flows/ingest.py"},
+    "prefect": {"flows/ingest.py", "flows/maintain.py"},
     "pypdf": {"connectors/parsers/pdf.py"},
     "docx": {"connectors/parsers/docx.py"},
     "markdown_it": {"connectors/parsers/markdown.py"},
