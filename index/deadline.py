@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from penstock.index.errors import Unavailable
 
 _KEPT = 16
 """Idle threads that stay for the next work; making one costs more than most work."""
+_FOR_EVER = 1e6
 _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
@@ -68,6 +69,33 @@ def gather(
             if enough(value):
                 until = min(until, clock() + grace)
     return found
+
+
+def spread(work: Sequence[Callable[[], object]], threads: int = 16) -> None:
+    """Do each of `work`, on a few threads; return when all is done. Raises what one of them raised, after the others.
+
+    For work that ends by itself, such as requests to a far store that have deadlines of their own.
+    """
+    turns, lock = iter(work), threading.Lock()
+
+    def take_turns() -> None:
+        while True:
+            with lock:
+                turn = next(turns, None)
+            if turn is None:
+                return
+            turn()
+
+    done = gather(
+        dict.fromkeys(range(min(threads, len(work))), take_turns), _never, grace=0, limit=_FOR_EVER, clock=lambda: 0.0
+    )
+    for outcome in done.values():
+        if outcome is not None:
+            raise outcome
+
+
+def _never(_: object) -> bool:
+    return False
 
 
 class _Job(Generic[_T]):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
+from penstock.index.deadline import spread
 from penstock.index.places import Published
 from penstock.index.segment import Segment, VectorMemory
 from penstock.index.types import SegmentRef, SpaceRef
-
-_Key = tuple[str, str]
 
 
 class Served:
@@ -25,7 +25,7 @@ class Served:
         self._lock = threading.Lock()
         self._holders = 1
         self._spaces: dict[str, list[Segment]] = {}
-        self._shared: dict[_Key, _Shared] = {}
+        self._shared: dict[tuple[str, str], _Shared] = {}
         self._opening = threading.RLock()
 
     @classmethod
@@ -84,18 +84,39 @@ class Served:
 
     def _open(self, name: str, space: SpaceRef, before: Served | None) -> None:
         """Open what is new; a segment that was open before keeps its vectors, whatever died in it."""
-        opened = []
-        for ref in space.segments:
-            key = (ref.index.name, ref.rows.name)
-            shared = self._shared.get(key) or (before._shared.get(key) if before else None)
+        known = {_key(one.ref): one for one in before._spaces.get(name, ())} if before else {}
+        opened: dict[str, Segment] = {}
+
+        def open_one(ref: SegmentRef) -> None:
+            segment = self._held(ref, before)
+            newest = known.get(_key(ref), segment)
+            opened[ref.id] = newest if newest.ref == ref else newest.renewed(ref, self.published.stores)
+            _ = opened[ref.id].dead  # small, and nothing may be found that died
+
+        work = [partial(open_one, ref) for ref in space.segments]
+        if getattr(next(iter(self.published.stores), None), "remote", False):
+            spread(work)  # each waits for a server
+        else:
+            for each in work:
+                each()
+        self._spaces[name] = [opened[ref.id] for ref in space.segments]
+
+    def _held(self, ref: SegmentRef, before: Served | None) -> Segment:
+        """The open segment with these rows, held by this version: shared with the one before if it has it."""
+        key = _key(ref)
+        shared = self._shared.get(key)
+        if shared is None:
+            shared = before._shared.get(key) if before else None
             if shared is None:
                 shared = _Shared(Segment(ref, self.published.stores, self._report, self._memory))
-            elif key not in self._shared:
+            else:
                 shared.hold()
             self._shared[key] = shared
-            opened.append(_renewed(shared.segment, before, name, ref, self.published))
-            _ = opened[-1].dead  # small, and nothing may be found that died
-        self._spaces[name] = opened
+        return shared.segment
+
+
+def _key(ref: SegmentRef) -> tuple[str, str]:
+    return ref.index.name, ref.rows.name
 
 
 class _Shared:
@@ -116,10 +137,3 @@ class _Shared:
             last = self._holders == 0
         if last:
             self.segment.close()
-
-
-def _renewed(segment: Segment, before: Served | None, name: str, ref: SegmentRef, published: Published) -> Segment:
-    """`segment` as `ref` has it: the same rows, perhaps more of them dead."""
-    known: Sequence[Segment] = before._spaces.get(name, ()) if before else ()
-    newest = next((one for one in known if one.ref.index == ref.index and one.ref.rows == ref.rows), segment)
-    return newest if newest.ref == ref else newest.renewed(ref, published.stores)

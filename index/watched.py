@@ -45,6 +45,7 @@ class Watched:
         patience: float = PATIENCE,
     ) -> None:
         self.name, self.store = store.name, store
+        self.remote: bool = getattr(store, "remote", False)
         self._clock, self._patience = clock, patience
         self._cache, self._recent = cache, recent
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class Watched:
                 return FileSource(path, where)
             return RangeSource(self.store, key, content, where, self._cache, self._recent)
 
-        if self._cache is not None and getattr(self.store, "remote", False):
+        if self._cache is not None and self.remote:
             return _WatchedSource(opened(), self, patient)  # asks nobody yet: all of it may be in the cache
         return _WatchedSource(self.ask(opened, patient), self, patient)
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from penstock.index import deadline
-from penstock.index.deadline import Late, call, gather
+from penstock.index.deadline import Late, call, gather, spread
 
 
 def test_a_result_and_an_error_come_back():
@@ -72,6 +72,26 @@ def test_once_one_has_answered_the_others_have_little_time():
     assert gather({"hung": hangs.wait}, bool, grace=60, limit=0.1, clock=time.monotonic) == {}
     assert time.monotonic() - began < 5
     hangs.set()
+
+
+def test_spread_work_is_done_side_by_side_and_all_of_it():
+    """More work than threads is done; work that meets other work gets it; an error comes out when all is done."""
+    done, meet = [], threading.Barrier(4)
+
+    def work(n):
+        if n < 4:
+            meet.wait(5)
+        done.append(n)
+        if n == 7:
+            raise ZeroDivisionError
+
+    spread([lambda n=n: work(n) for n in range(7)], threads=4)
+    assert sorted(done) == list(range(7))
+    spread([])
+    meet.reset()
+    with pytest.raises(ZeroDivisionError):
+        spread([lambda n=n: work(n) for n in range(20)], threads=4)
+    assert sorted(done[7:]) == list(range(20))
 
 
 def test_a_child_has_threads_of_its_own():

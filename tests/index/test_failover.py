@@ -72,7 +72,7 @@ def files_of(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_byte_flipped_or_file_cut_in_one_replica_changes_no_answer(made, data):
     """Before the reader opens, or while it is open: the same answer, from the other copy."""
@@ -236,7 +236,7 @@ def test_a_version_never_goes_back_and_at_equal_version_the_higher_epoch_wins(wo
     assert seen(reader) == (4, 2)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_version_never_falls_whatever_can_be_seen(made, tmp_path_factory, data):
     """Records of several epochs on either replica, replicas hidden and shown again: (version, epoch) only grows."""

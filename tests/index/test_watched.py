@@ -85,7 +85,7 @@ def test_a_small_blob_is_one_request(tmp_path):
     assert store.asked == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_cache_never_serves_what_is_damaged(tmp_path_factory, data):
     """Whatever is done to the files of the cache, the bytes are right, and what was damaged is replaced."""
