@@ -63,41 +63,38 @@ class RawVectors:
 
     def take(self, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
         """The rows of these ordinals, in this order: float32 (n, dim)."""
-        out = np.empty((len(ordinals), self.dim), dtype=np.float32)
-        order = np.argsort(ordinals, kind="stable")
-        ascending = ordinals[order]
-        if len(ordinals) * _DENSE < self.count:
-            out[order] = self._picked(ascending)
-            return out
+        ascending, places = np.unique(ordinals, return_inverse=True)
+        out = np.empty((len(ascending), self.dim), dtype=np.float32)
         done = 0
         for part, rows in self.visit(ascending):
-            out[order[done : done + len(part)]] = rows
+            out[done : done + len(part)] = rows
             done += len(part)
-        return out
+        return out[places]
 
     def visit(self, ordinals: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield (ordinals, rows) for these ascending ordinals, a window at a time; windows without any are not read."""
+        """Yield (ordinals, rows) for these strictly ascending ordinals, about a window's worth at a time.
+
+        Where they lie dense, whole windows are read, and none that has none of them; else row by row.
+        """
+        if len(ordinals) * _DENSE < self.count:
+            for at in range(0, len(ordinals), self.window):
+                yield ordinals[at : at + self.window], self._picked(ordinals[at : at + self.window])
+            return
         numbers = ordinals // self.window
-        cuts = np.flatnonzero(np.diff(numbers)) + 1
-        for part in np.split(ordinals, cuts) if len(ordinals) else ():
+        for part in np.split(ordinals, np.flatnonzero(np.diff(numbers)) + 1):
             start = int(part[0]) // self.window * self.window
-            stop = min(start + self.window, self.count)
-            if len(part) == stop - start:
-                yield part, self.rows(start, stop)
-            elif len(part) * _DENSE >= stop - start:
-                yield part, self.rows(start, stop)[part - start]
-            else:
-                yield part, self._picked(part)
+            rows = self.rows(start, min(start + self.window, self.count))
+            yield part, rows if len(part) == len(rows) else rows[part - start]
 
     def reach(self, ordinals: NDArray[np.int64], rows: NDArray[np.float32]) -> float:
         """A bound on the norm of the rows of one `visit`; kept for those windows that were visited whole."""
-        number = int(ordinals[0]) // self.window
-        if number not in self._reach:
-            bound = norm_bound(rows)
-            if len(ordinals) < min(self.window, self.count - number * self.window):
-                return bound
-            self._reach[number] = bound
-        return self._reach[number]
+        first, last = int(ordinals[0]), int(ordinals[-1])
+        end = min(first + self.window, self.count)
+        if first % self.window or last != end - 1 or len(ordinals) != end - first:
+            return norm_bound(rows)
+        if first not in self._reach:
+            self._reach[first] = norm_bound(rows)
+        return self._reach[first]
 
     def all(self) -> NDArray[np.float32]:
         """Every row in memory, float32 (count, dim)."""
@@ -111,15 +108,12 @@ class RawVectors:
         self._blob.close()
 
     def _picked(self, ordinals: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows of ascending ordinals one by one, those that follow one another together."""
+        """Rows one by one, those that follow one another together."""
         out = np.empty((len(ordinals), self.dim), dtype=np.float32)
-        ends = [*(np.flatnonzero(np.diff(ordinals) > 1) + 1).tolist(), len(ordinals)]
-        wanted = ordinals.tolist()
         at = 0
-        for end in ends if wanted else ():
-            start, stop = wanted[at], wanted[end - 1] + 1
-            rows = self.rows(start, stop)
-            out[at:end] = rows if stop - start == end - at else rows[ordinals[at:end] - start]
+        for end in [*(np.flatnonzero(np.diff(ordinals) > 1) + 1).tolist(), len(ordinals)]:
+            first = int(ordinals[at])
+            out[at:end] = self.rows(first, first + end - at)
             at = end
         return out
 

@@ -24,8 +24,8 @@ from penstock.index.types import BlobRef, Row, SegmentRef
 
 __all__ = ["FLAT", "IVF", "Segment", "VectorMemory", "build", "dead_blob", "read_dead"]
 
-EXACT_BELOW = 2_000
-"""With fewer rows to choose from, an IVF segment is searched exactly: reading them costs no more than probing."""
+EXACT_BELOW = 1_000
+"""With fewer rows to choose from, an IVF segment is searched exactly."""
 _row = msgspec.json.Decoder(Row)
 _place = msgspec.json.Decoder(tuple[int, int])
 
