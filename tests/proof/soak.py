@@ -97,8 +97,8 @@ class Soak:
         """Let writers write, and die. One of them may be left stopped: it is returned."""
         names = ["a", "b", "c"][: self.dice.randint(2, 3)]
         children = {name: self._start(home, name) for name in names}
-        pace = 12.0 if self.servers else 1.5  # a writer on servers needs seconds to open
-        ends = time.monotonic() + self.dice.uniform(1.0, 4.0) * (4 if self.servers else 1)
+        pace = 30.0 if self.servers else 1.5  # a writer on servers needs seconds to open
+        ends = time.monotonic() + self.dice.uniform(1.0, 4.0) * (6 if self.servers else 1)
         while time.monotonic() < ends:
             time.sleep(self.dice.uniform(0.02, 0.25) * pace)
             name = self.dice.choice(names)
