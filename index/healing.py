@@ -44,6 +44,8 @@ class Patient:
     replica: Replica
     member: Member | None
     done: Healed = field(default_factory=Healed)
+    lacks: set[str] = field(default_factory=set)
+    """Names of blobs of which it has no whole copy, and got none."""
 
     @property
     def store(self) -> Store:
@@ -89,6 +91,8 @@ def heal_blob(
                     _replace(patients[name], ref, copy, source, rate, reach)
                     report(f"replica {name}: blob {ref.name} {copy.value}; put again, {ref.size} bytes")
     except Corrupt:
+        for name in bad:
+            patients[name].lacks.add(ref.name)
         return False
     return True
 
@@ -130,15 +134,18 @@ def _replace(patient: Patient, ref: BlobRef, copy: Copy, source: Path, rate: Rat
     reach("repair.put")
 
 
-def heal_log(patient: Patient, truth: Truth, floor: int, disproved: bool, reach: Reach) -> None:
-    """Put every record above `floor` that the replica lacks, oldest first. Its blobs lie there, or are good nowhere.
+def heal_log(patient: Patient, truth: Truth, span: range, disproved: bool, reach: Reach) -> None:
+    """Put every record of the versions in `span` that the replica lacks, oldest first: it has all that they need, or
+    nobody has.
 
     A damaged record of a version that nobody knows goes only if `disproved`: it cannot have been acknowledged.
     """
-    wanted = {log.key(version, it.epoch): it for version, it in truth.records.items() if version > floor}
+    wanted = {log.key(version, it.epoch): it for version, it in truth.records.items() if version in span}
     damaged = {key: at for key in patient.replica.damaged if (at := log.parse(key))}
     have = {log.key(*at) for at in patient.replica.records}
     for key in sorted((wanted.keys() - have) | damaged.keys()):
+        if key in damaged and span.stop <= damaged[key][0] <= truth.head:
+            continue
         if key in damaged and key not in wanted and damaged[key][0] > truth.head and not disproved:
             raise Corrupt(
                 f"{patient.store.name}: {key} is damaged and no other replica has it: bring another replica back"

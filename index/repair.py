@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.index import audit, framed, manifest, markers, survey, verify
+from penstock.index import audit, epochs, framed, manifest, markers, survey, verify
 from penstock.index.catalog import Catalog
 from penstock.index.commit import Writer
-from penstock.index.errors import Unavailable
+from penstock.index.crew import Crew, Sequential
+from penstock.index.errors import Corrupt, Unavailable
 from penstock.index.healing import Healed, Patient, heal_blob, heal_log, heal_markers
 from penstock.index.intake import Intake
+from penstock.index.locks import Locks
 from penstock.index.losses import Mend
 from penstock.index.rename import rename_noreplace
 from penstock.index.rewind import rewind
@@ -86,12 +88,50 @@ def repair(
     work = _Repair(at, found, workdir / "repair", token, report, reach, rate)
     work.heal(report_progress)
     if not found.refused:
+        if found.decided is not None and found.decided.damaged:
+            _make_catalog_again(at, stores, workdir, token, report, reach, **options)
         work.rewind(clock)
         with Writer.open(
             at, stores, workdir=workdir, clock=clock, token=token, report=report, reach=reach, **options
         ) as writer:
             work.settle(writer)
     return work.done
+
+
+def _make_catalog_again(
+    catalog: Catalog,
+    stores: Mapping[str, Store],
+    workdir: Path,
+    token: Callable[[], str],
+    report: Report,
+    reach: Callable[[str], None],
+    *,
+    write_quorum: int,
+    crew: Crew | None = None,
+    locks: Locks | None = None,
+    **_: Any,
+) -> None:
+    """Replace a catalog of which any row is damaged: opening looks only at those that it needs."""
+    try:
+        known = catalog.meta()
+    except Corrupt:
+        known = None
+    held = (locks or catalog.locks(workdir / "locks")).take("recover")
+    try:
+        epochs.begin(
+            catalog,
+            stores,
+            write_quorum,
+            known,
+            why="was damaged",
+            crew=crew or Sequential(),
+            token=token,
+            report=report,
+            reach=reach,
+        )
+    finally:
+        if held is not None:
+            held.release()
 
 
 class _Repair:
@@ -123,14 +163,24 @@ class _Repair:
             if not heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._report):
                 self.done.unsaved.append(ref.name)
         self._reach("repair.blobs")
-        disproved = self._disproved()
+        disproved, all_answered = self._disproved(), self._all_answered()
+        floor = max([self._truth.floor, *(patient.replica.floor for patient in self._patients.values())])
         for name, patient in sorted(self._patients.items()):
             with patient.trying():
-                floor = max(self._truth.floor, *(p.replica.floor for p in self._patients.values()))
-                heal_log(patient, self._truth, floor, disproved, self._reach)
+                lacks = set() if all_answered else patient.lacks
+                end = min((self._walked.oldest[blob] for blob in lacks), default=self._truth.head + 1)
+                heal_log(patient, self._truth, range(floor + 1, end), disproved, self._reach)
+                if end <= self._truth.head:
+                    raise Unavailable(f"what version {end} needs is on no replica that answered: bring the others back")
                 heal_markers(patient, self._truth, self._token, self._reach)
                 self._name(name, patient)
             self._tell(name, patient)
+
+    def _all_answered(self) -> bool:
+        """Whether every member of the index was read to the end: only then is anything good nowhere."""
+        members = survey.membership(self._decided, self._walked.newest)
+        well = {name for name, patient in self._patients.items() if patient.well}
+        return not self.done.away and members is not None and {member.id for member in members.replicas} <= well
 
     def rewind(self, clock: Callable[[], float]) -> None:
         """Where the head's manifest is good nowhere, commit the newest version before it again, as the next one."""

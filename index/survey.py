@@ -45,13 +45,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What the catalog says; `fault` is why it says nothing."""
+    """What the catalog says; `fault` is why it says nothing, `damaged` whether that is because of its bytes."""
 
     name: str
     meta: Meta | None = None
     floor: int = 0
     records: dict[int, LogRecord] = field(default_factory=dict)
     fault: str = ""
+    damaged: bool = False
 
     @property
     def head(self) -> int:
@@ -112,7 +113,7 @@ def ask(catalog: Catalog | str | None) -> Decided | None:
     except WrongIndex:
         raise
     except IndexFault as error:
-        return Decided(asked.name, fault=str(error))
+        return Decided(asked.name, fault=str(error), damaged=isinstance(error, Corrupt))
 
 
 def lineage(decided: Decided | None, found: Iterable[Replica]) -> str:

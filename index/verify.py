@@ -79,6 +79,8 @@ class Walked:
     newest: Manifest | None = None
     """The head, or the newest version before it whose manifest is good."""
     needed: dict[str, tuple[BlobRef, int]] = field(default_factory=dict)
+    oldest: dict[str, int] = field(default_factory=dict)
+    """The oldest version that names each blob."""
     broken: dict[int, str] = field(default_factory=dict)
     """Versions whose manifest is good on no replica, and why."""
     findings: list[Finding] = field(default_factory=list)
@@ -96,6 +98,7 @@ def walk(truth: Truth, stores: Sequence[Store]) -> Walked:
                 walked.broken[record.version] = str(error)
                 made = None
             for ref in survey.needed(record, made):
+                walked.oldest.setdefault(ref.name, record.version)
                 walked.needed.pop(ref.name, None)
                 walked.needed[ref.name] = ref, record.version
             walked.head = made if record.version == truth.head else None

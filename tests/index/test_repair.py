@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from penstock.index import blob, collect, compact, manifest, quantizer
 from penstock.index.catalog import Catalog
+from penstock.index.errors import Unavailable
 from penstock.index.repair import Repaired, repair
 from penstock.index.store import Store
 from penstock.index.types import BlobRef, Manifest
@@ -189,6 +192,119 @@ def test_a_lost_catalog_and_a_damaged_replica_are_mended_together(world: World) 
     (world.root / "catalog.db").unlink()
     damage(world.folder("0") / "replica.json", "flip", 0.5)
     shutil.rmtree(world.folder("1") / "log")
+    assert mended(world).whole
+    assert world.findings() == [] and answers(world) == EXPECTED
+
+
+@pytest.mark.parametrize("how", ["behind", "garbage", "gone", "one row"])
+def test_whatever_became_of_the_catalog_it_is_made_again(tmp_path: Path, how: str) -> None:
+    """From the replicas, of which one is damaged too."""
+    world = World(tmp_path)
+    with world.create() as writer:
+        writer.commit(delta(0, {"s/a": "one two"}))
+    old = (tmp_path / "catalog.db").read_bytes()
+    with world.open() as writer:
+        writer.commit(delta(1, {"s/b": "three"}))
+        writer.commit(delta(2, {"s/a": "uno"}))
+    match how:
+        case "behind":
+            (tmp_path / "catalog.db").write_bytes(old)
+        case "garbage":
+            (tmp_path / "catalog.db").write_bytes(b"x" * len(old))
+        case "gone":
+            (tmp_path / "catalog.db").unlink()
+        case "one row":
+            with closing(sqlite3.connect(tmp_path / "catalog.db")) as db, db:
+                db.execute("UPDATE versions SET size = size + 1 WHERE version = 1")
+    damage(files(world, "1")[0], "flip", 0.5)
+    assert any(line.startswith("catalog") for line in world.findings())
+    assert mended(world).whole
+    assert world.findings() == [] and answers(world) == {"s/a": ["uno"], "s/b": ["three"]}
+
+
+def test_an_index_without_any_version_is_mended_too(tmp_path: Path) -> None:
+    """Its membership is in the catalog alone."""
+    world = World(tmp_path)
+    world.create().close()
+    (world.folder("0") / "replica.json").unlink()
+    damage(world.folder("1") / "epochs" / "00000001", "flip", 0.5)
+    assert mended(world).whole and world.findings() == []
+    with world.open() as writer:
+        writer.commit(delta(0, {"s/a": "one"}))
+
+
+def test_the_only_replica_loses_what_it_lost_and_no_more(tmp_path: Path) -> None:
+    """With nobody to copy from, repair still says which documents, and the next ingest embeds those."""
+    world = make(tmp_path, 1, 1)
+    with world.open() as writer:
+        destroy(world, parts(writer.head())["rows1"])
+    done = mended(world)
+    assert done.documents == ["s/a", "s/d"] and world.findings() == []
+    assert answers(world) == {"s/b": ["three"], "s/e": ["six"]}
+
+
+def test_old_versions_that_none_has_whole_do_not_keep_an_absent_replica_from_being_made_again(world: World) -> None:
+    """It gets all there is, and those versions are given up."""
+    with world.open() as writer:
+        head = manifest.closure(writer.head()).keys()
+        first = Catalog(world.catalog).since(0)[0].ref
+        old = [ref for name, ref in manifest.closure(writer.replicas.manifest(first)).items() if name not in head]
+    destroy(world, old[0])
+    shutil.rmtree(world.folder("1"))
+    done = mended(world)
+    assert done.whole and done.given_up == 1
+    assert world.findings() == [] and answers(world) == EXPECTED
+
+
+class Dying:
+    """A store that answers so many times and then never again."""
+
+    def __init__(self, store: Store, calls: int) -> None:
+        self._store, self._left = store, calls
+        self.name = store.name
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        if not hasattr(self._store, name):
+            raise AttributeError(name)
+
+        def call(*arguments: object) -> object:
+            self._left -= 1
+            if self._left < 0:
+                raise Unavailable(f"{self.name}: gone")
+            return getattr(self._store, name)(*arguments)
+
+        return call
+
+
+@pytest.mark.parametrize("calls", [0, 3, 8, 20, 40])
+def test_a_store_that_goes_away_in_the_middle_is_said_and_the_rest_is_mended(tmp_path: Path, calls: int) -> None:
+    """Verify has a line for it, not a thousand; repair mends the others and can be run again."""
+    world = make(tmp_path, 3, 2)
+    damage(next(path for path in files(world, "0") if path.parent.parent.name == "blobs"), "flip", 0.5)
+    world.wrap = lambda name, store: Dying(store, calls) if name == "2" else store  # type: ignore[assignment,return-value]
+    assert len(world.findings()) < 4
+    done = mended(world)
+    assert done.replicas["0"].blobs == 1 and ("2" in done.away or calls == 40)
+    world.wrap = lambda _, store: store
+    assert mended(world).whole
+    assert world.findings() == [] and answers(world) == EXPECTED
+
+
+def test_a_replica_publishes_nothing_whose_blobs_it_could_not_get(tmp_path: Path) -> None:
+    """The only one that has them answers no more: a record without them would count as a copy, and be none."""
+    world = make(tmp_path / "home", 3, 2)
+    with world.open() as writer:
+        ref = parts(writer.head())["index1"]
+    for replica in ("0", "1"):
+        (world.folder(replica) / blob.key(ref)).unlink()
+    shutil.rmtree(world.folder("1") / "log")
+    shutil.move(world.folder("2"), tmp_path / "away")
+    world.folder("2").write_text("not mounted")
+    with pytest.raises(Unavailable):
+        mended(world)
+    assert {path.name[:12] for path in (world.folder("1") / "log").iterdir()} == {"000000000001"}
+    world.folder("2").unlink()
+    shutil.move(tmp_path / "away", world.folder("2"))
     assert mended(world).whole
     assert world.findings() == [] and answers(world) == EXPECTED
 
