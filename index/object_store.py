@@ -85,17 +85,13 @@ class ObjectStore:
             return self._put(key, body)
 
     def get(self, key: str) -> bytes:
-        checked(key)
-
-        def small() -> bytes | int:
-            found = obstore.get(self._reader, key)
-            size = int(found.meta["size"])
-            return self._whole(bytes(found.bytes()), size, key) if size <= _PIECE else size
-
-        found = self._repeated("read", key, small)
-        if isinstance(found, bytes):
-            return found
-        return self._whole(self.get_range(key, 0, found), found, key)
+        first, size = self._part(checked(key), 0, _PIECE)
+        if len(first) == size:
+            return first
+        whole = first + self.get_range(key, len(first), size)
+        if len(whole) != size:
+            raise Unavailable(f"{self.name}/{key}: changed while it was read; run again")
+        return whole
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         checked(key)
@@ -107,7 +103,7 @@ class ObjectStore:
             return b""
         pieces = []
         for at in range(start, end, _PIECE):
-            pieces.append(self._piece(key, at, min(end, at + _PIECE)))
+            pieces.append(self._part(key, at, min(end, at + _PIECE))[0])
             if len(pieces[-1]) < _PIECE:
                 break
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -190,33 +186,31 @@ class ObjectStore:
         if theirs != mark and (theirs or not doubtful):
             return False
         same = size == len(body) and all(
-            self._piece(key, at, at + _PIECE) == bytes(body[at : at + _PIECE]) for at in range(0, size, _PIECE)
+            self._part(key, at, at + _PIECE)[0] == bytes(body[at : at + _PIECE]) for at in range(0, size, _PIECE)
         )
         if theirs and not same:
             raise Unavailable(f"{self.name}/{key}: holds other bytes than were sent; delete it and run again")
         return same  # a server that keeps no metadata, and a reply that was lost: the bytes decide
 
-    def _piece(self, key: str, start: int, end: int) -> bytes:
-        """Bytes [start, end), fewer at the value's end."""
+    def _part(self, key: str, start: int, end: int) -> tuple[bytes, int]:
+        """Bytes [start, end), fewer at the value's end, and the whole value's size if there are any.
 
-        def piece() -> bytes:
+        A part's answer says of how many bytes it is a part, so one that was shortened on its way is seen.
+        """
+
+        def part() -> tuple[bytes, int]:
             try:
                 found = obstore.get(self._reader, key, options={"range": (start, end)})
             except BaseError as fault:
                 if object_faults.past_the_end(fault):
-                    return b""
+                    return b"", 0
                 raise
-            wanted = min(end, int(found.meta["size"])) - start
-            if tuple(found.range) != (start, start + wanted):
-                raise Unavailable(f"{self.name}/{key}: answers with another range than was asked for")
-            return self._whole(bytes(found.bytes()), wanted, key)
+            data, size = bytes(found.bytes()), int(found.meta["size"])
+            if tuple(found.range) != (start, min(end, size)) or len(data) != min(end, size) - start:
+                raise Unavailable(f"{self.name}/{key}: answers with other bytes than were asked for; run again")
+            return data, size
 
-        return self._repeated("read", key, piece)
-
-    def _whole(self, data: bytes, size: int, key: str) -> bytes:
-        if len(data) != size:
-            raise Unavailable(f"{self.name}/{key}: the answer was cut short; run again")
-        return data
+        return self._repeated("read", key, part)
 
     def _pages(self, prefix: str) -> Iterator[Sequence[str]]:
         """Yield the names below the prefix, many at a time; a stream that breaks is begun again after the last."""

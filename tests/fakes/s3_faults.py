@@ -31,6 +31,7 @@ Kind = Literal[
     "ignore_conditions",  # If-None-Match and If-Match are lost on the way
     "ignore_metadata",  # so are x-amz-meta-*
     "alter_body",  # the server gets other bytes than were sent, as many
+    "shorten",  # half of the answer's body is all that comes, and Content-Length says so
     "truncate",  # the connection is closed in the middle of the answer's body
 ]
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
@@ -178,6 +179,8 @@ class _Relay(BaseHTTPRequestHandler):
             return self._cut()
         if said := faults.get("status_after"):
             return self._say(said)
+        if "shorten" in faults:
+            answer = answer[: len(answer) // 2]
         return self._answer(status, headers, answer, cut="truncate" in faults)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _relay

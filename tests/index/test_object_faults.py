@@ -181,6 +181,19 @@ def test_a_body_that_is_cut_short_is_never_the_value(impatient, store, direct, p
             read()
 
 
+def test_a_body_that_was_shortened_on_its_way_is_never_the_value(impatient, store, direct, proxy):
+    """Half a body under a Content-Length that agrees: what a part says of the whole gives it away."""
+    direct.put_if_absent("small", b"0123456789")
+    for read in (lambda: store.get("small"), lambda: store.get_range("small", 2, 8)):
+        proxy.faults.add(Fault("shorten", method="GET"))
+        assert read() in (b"0123456789", b"234567")
+        assert proxy.faults.struck["shorten"] >= 1
+    proxy.faults.add(Fault("shorten", method="GET", times=None))
+    for read in (lambda: store.get("small"), lambda: store.get_range("small", 2, 8)):
+        with pytest.raises(Unavailable):
+            read()
+
+
 def test_a_listing_that_breaks_goes_on_where_it_was(store, direct, proxy):
     """More than a server's page: the second page is cut short, and every key is listed once, in order."""
     keys = [f"log/{number:04d}" for number in range(1005)]
