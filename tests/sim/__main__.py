@@ -22,7 +22,7 @@ def main() -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of strings is part of the schedule.
         os.environ["PYTHONHASHSEED"], os.environ["OMP_NUM_THREADS"] = "0", "1"
-        os.execv(sys.executable, [sys.executable, "-m", "tests.sim", *sys.argv[1:]])  # noqa: S606 (ourselves)
+        os.execv(sys.executable, [sys.executable, "-m", "tests.sim", *sys.argv[1:]])
     if options.schedules == 1:
         outcome = one(options.seed, options.steps, options.profile, options.verbose)
         _tell(outcome)
@@ -83,7 +83,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the first schedule")
     parser.add_argument("--steps", type=int, default=STEPS, help="switch points of a schedule, before all is mended")
-    parser.add_argument("--profile", help="budget, calm or beyond; by default each seed has its own")
+    parser.add_argument(
+        "--profile",
+        choices=("budget", "calm", "beyond"),
+        help="by default each seed has its own",
+    )
     parser.add_argument("--schedules", type=int, default=1, help="how many seeds, at most")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no schedule after so long")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Actor = Callable[["SimWorld", Process], None]
 ACTORS: dict[str, tuple[float, Actor]] = {}
-WORDS = "ash bay cedar elm fir gum hazel ivy".split()
+WORDS = ["ash", "bay", "cedar", "elm", "fir", "gum", "hazel", "ivy"]
 
 
 def actor(weight: float) -> Callable[[Actor], Actor]:

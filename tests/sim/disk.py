@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,15 @@ class Disk:
     """Earlier states of the whole disk, oldest first: what an operator may put back by mistake."""
 
     def keep(self, key: str, data: bytes) -> bool:
-        if key in self.values:
-            return False
-        self.values[key] = data
-        return True
+        with _keeping:
+            if key in self.values:
+                return False
+            self.values[key] = data
+            return True
+
+
+_keeping = threading.Lock()
+"""For the suite of all stores, which races threads; a schedule has only one."""
 
 
 class SimStore:

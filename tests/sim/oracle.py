@@ -102,10 +102,11 @@ class Oracle:
         ref = self._decided_for(version, intent)
         if ref is None:
             return  # it changed nothing: somebody had committed the same before
-        holders = {name for name, disk in self.disks.items() if holds(disk, version, ref, self)}
+        holders = {name for name, disk in self.disks.items() if not missing(disk, version, ref, self)}
         quorum = self.manifest(ref.name).membership.write_quorum
         if self.strict and version > self.floor() and len(holders | self.damaged()) < quorum:
-            raise Violation(f"version {version} was acknowledged and is whole on {sorted(holders)} only")
+            why = {name: missing(disk, version, ref, self) for name, disk in self.disks.items()}
+            raise Violation(f"version {version} was acknowledged and is whole on {sorted(holders)} only: {why}")
         if not self.strict:
             return
         chain = self.ancestry(ref.name)
@@ -153,10 +154,10 @@ def _differ(found: list[tuple[str, str, str, int]], docs: model.Docs) -> str:
     return f"has {sorted(set(found) - set(want))}, lacks {sorted(set(want) - set(found))}"
 
 
-def holds(disk: Disk, version: int, ref: BlobRef, oracle: Oracle) -> bool:
-    """Whether this disk publishes the version with this manifest, and has every byte of it."""
+def missing(disk: Disk, version: int, ref: BlobRef, oracle: Oracle) -> str:
+    """What this disk lacks of a version that it should publish with this manifest; empty if nothing."""
     if markers.REPLICA not in disk.values:
-        return False
+        return "no marker"
     published = False
     for key in disk.values:
         if (log.parse(key) or (0, 0))[0] == version:
@@ -164,11 +165,8 @@ def holds(disk: Disk, version: int, ref: BlobRef, oracle: Oracle) -> bool:
                 published |= log.decode(disk.values[key], key).manifest == ref
             except IndexFault:
                 continue
-    return published and whole(disk, ref.name, oracle)
-
-
-def whole(disk: Disk, name: str, oracle: Oracle) -> bool:
-    """Whether this disk has the manifest and all that it needs, byte for byte."""
-    needed = [name, *manifests.closure(oracle.manifest(name))]
+    if not published:
+        return "no record"
+    needed = [ref.name, *manifests.closure(oracle.manifest(ref.name))]
     keys = [f"blobs/{blob[:2]}/{blob}" for blob in needed]
-    return all(disk.values.get(key) == oracle.ever[key] for key in keys)
+    return ", ".join(key for key in keys if disk.values.get(key) != oracle.ever[key])

@@ -99,7 +99,11 @@ class SimWorld:
 
     def options(self, process: Process) -> dict[str, Any]:
         """What a writer takes besides its catalog and stores."""
-        crew: Crew = SimCrew(process, self.sim, self.damage.both) if self.threads else Sequential()
+        crew: Crew = (
+            SimCrew(process, self.sim, lambda: self.damage.both() or not self.weather.stormy)
+            if self.threads
+            else Sequential()
+        )
         return {
             "write_quorum": self.write_quorum,
             "workdir": self.root / "work",
@@ -162,7 +166,7 @@ class SimWorld:
             self._land_late(rng.choice(list(self.disks.values())))
         if rng.random() < 0.002 and (sleepers := [p for p in self.sim.processes if p.paused and not p.dead]):
             rng.choice(sleepers).paused = False
-        if rng.random() < self._damaging:
+        if self.oracle.acknowledgements and rng.random() < self._damaging:
             self.damage.harm_replica() if rng.random() < 0.7 else self.damage.harm_catalog()
         if self.damage.harmed and rng.random() < 0.002:
             self.damage.heal(rng.choice(sorted(self.damage.harmed)))
