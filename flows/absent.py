@@ -1,4 +1,4 @@
-"""A replica that nobody can ask: it is leaving, and its place is gone or was never said here."""
+"""A replica that nobody can ask: it did not answer a moment ago, or its place is gone or was never said here."""
 
 from __future__ import annotations
 

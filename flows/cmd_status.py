@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.flows import health, place, render, report, verdict
+from penstock.flows.absent import Absent
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened, same_place
 from penstock.flows.exits import COMPLETE, UNAVAILABLE, UsageError
@@ -28,8 +29,10 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     home, layout = ctx.required(), ctx.layout()
     replicas, looked, manifest = [], health.Health(), None
     if ctx.begun():
-        stores = wiring.stores(ctx.settings, home)
+        stores: dict[str, Store] = dict(wiring.stores(ctx.settings, home))
         seen = report.replicas(stores)
+        # Who did not answer once is not asked again: each time would cost the same time-out.
+        stores |= {one.id: Absent(one.path) for one in seen if not one.reachable and place.is_url(one.path)}
         manifest = _manifest(ctx, console)
         looked = health.look(stores, manifest, layout.write_quorum, layout.catalog)
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
