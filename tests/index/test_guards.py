@@ -138,6 +138,20 @@ def test_an_epochs_marker_under_another_name_is_damage(tmp_path: Path) -> None:
         markers.highest(store)
 
 
+def test_a_catalog_older_than_an_epoch_that_was_noted_is_made_again(tmp_path: Path) -> None:
+    """Nothing was published since, so only the marker tells; whoever went on with it could never publish."""
+    world = World(tmp_path)
+    world.create().close()
+    old = (tmp_path / "catalog.db").read_bytes()
+    (tmp_path / "catalog.db").unlink()
+    world.open().close()
+    (tmp_path / "catalog.db").write_bytes(old)
+    with world.open() as writer:
+        assert writer.meta.epoch == 3
+        assert writer.commit(delta(0, {"s/a": "one"})).version == 1
+    assert world.findings() == []
+
+
 BIG = (1 << 20) + 5000
 
 

@@ -59,7 +59,7 @@ ALL: tuple[Mutant, ...] = (
        {"            markers.put(store, markers.epoch_key(meta.epoch), epoch_marker(meta))\n": ""}, "guards.py"),
     _m("fence-behind-epoch", "fence", "a catalog older than an epoch that a replica has seen decides nothing",
        "admission", {"if seen is not None and markers.supersedes(seen, self._meta.epoch, self._meta.epoch_id):":
-                     "if False:"}, "recover.py"),
+                     "if False:"}, "guards.py"),
     _m("fence-behind-log", "fence", "a catalog that does not know what a replica published decides nothing",
        "admission", {"        if at is None or (record(at, self._meta.lineage) != newest and newest.epoch >= at.epoch):":
                      "        if False:"}, "recover.py"),
