@@ -237,7 +237,7 @@ import numpy
 from penstock.index import Reader, Hit
 with Reader.open({str(world.root)!r}) as reader:
     assert isinstance(reader.search(numpy.ones((1, {DIM}), numpy.float32))[0][0], Hit)
-heavy = 'torch transformers prefect sqlalchemy tokenizers pydantic httpx'.split()
+heavy = 'torch transformers prefect sqlalchemy tokenizers pydantic httpx obstore psycopg pyarrow'.split()
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
