@@ -517,7 +517,7 @@ def test_a_repair_killed_anywhere_goes_on_when_it_is_run_again(
 ) -> None:
     """At every point of what it does; whatever was marked before it died stays marked."""
     rng = random.Random(3)
-    for stop in itertools.count(rng.randrange(1, 4), 3):
+    for stop in itertools.count(rng.randrange(1, 5), 5):
         world = copied(made, tmp_path / "home")
         harm(world, rng)
         finished = killed(world, stop)
