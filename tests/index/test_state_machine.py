@@ -203,6 +203,9 @@ class Index(RuleBasedStateMachine):
         self.world.write_quorum = writer.head().membership.write_quorum
         self.rest()
         self.adopt(None, self.docs)
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = self.open_reader()  # one that is told where the replicas are now
 
     @rule()
     def refresh(self) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penstock.index import membership
 from penstock.index.collect import Retention, collect
 from penstock.index.commit import Delta, Writer
 from penstock.index.compact import Policy, compact
-from penstock.index.errors import Conflict, Fenced, IndexFault, Unavailable, Unknown
+from penstock.index.errors import Conflict, Fenced, IndexFault, Unavailable, Unknown, WrongIndex
 from penstock.index.repair import Repaired, repair
 from penstock.index.verify import verify
 from tests.index.world import delta
@@ -60,13 +61,16 @@ def writer(world: SimWorld, process: Process) -> None:
         with_index.close()
 
 
-def open_writer(world: SimWorld, process: Process) -> Writer | None:
+def open_writer(world: SimWorld, process: Process, **options: object) -> Writer | None:
     """A writer, unless the index cannot be opened in a few tries."""
     process.note = KEEP
     for _ in range(3):
         try:
             make = Writer.create if process.rng.random() < world.creating() else Writer.open
-            return make(world.catalog_of(process), world.stores(process), **world.options(process))
+            return make(world.catalog_of(process), world.stores(process), **world.options(process), **options)
+        except WrongIndex as fault:
+            world.say(process, fault)
+            world.try_another(process)
         except IndexFault as fault:
             world.say(process, fault)
             world.sim.sleep(5.0, "before trying again")
@@ -188,6 +192,40 @@ def collector(world: SimWorld, process: Process) -> None:
     keep = Retention(versions=process.rng.randint(1, 5), seconds=process.rng.choice((0.0, 5.0, 60.0)))
     try:
         collect(opened, keep, now=world.sim.now)
+    except IndexFault as fault:
+        world.say(process, fault)
+    opened.close()
+
+
+@actor(0.5)
+def operator(world: SimWorld, process: Process) -> None:
+    """Adds, removes or replaces a replica, or changes the quorum; writes down the new configuration first."""
+    site, rng = world.site_of(process), process.rng
+    name = rng.choice(sorted(site.disks))
+    leaving = frozenset({name}) if rng.random() < 0.5 else frozenset[str]()
+    opened = open_writer(world, process, leaving=leaving)
+    if opened is None:
+        return
+    site = world.site_of(process)
+    process.note = intent = Intent()
+    change = rng.choice(("add", "remove", "replace", "replace"))
+    try:
+        match change:
+            case "add" if len(site.disks) < 5:
+                name = f"n{len(world.disks)}"
+                disk = world.new_disk(name).name
+                world.write_down({**site.disks, name: disk}, None)
+                version = membership.add(opened, name, world.store(process, disk))
+            case "remove" if len(site.disks) > 2 and name in site.disks:
+                world.write_down({n: d for n, d in site.disks.items() if n != name}, None)
+                version = membership.remove(opened, name)
+            case "replace" if name in site.disks:
+                disk = world.new_disk(name).name
+                world.write_down({**site.disks, name: disk}, site.write_quorum)
+                version = membership.replace(opened, name, world.store(process, disk))
+            case _:
+                return
+        world.oracle.acknowledged(version, intent)
     except IndexFault as fault:
         world.say(process, fault)
     opened.close()

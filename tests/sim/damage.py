@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from penstock.index import log, markers
@@ -21,14 +21,14 @@ CATALOG_KINDS = ("catalog.delete", "catalog.rollback", "catalog.garbage", "catal
 
 @dataclass
 class Damage:
-    """Harms replicas and the catalog. `most` replicas at a time, until they are as they were; None: no limit."""
+    """Harms replicas and the catalog. `limit()` replicas at a time, until they are as they were; None: all."""
 
     seed: int
     scheduler: Scheduler
     disks: Mapping[str, Disk]
     catalog: CatalogFile
     oracle: Oracle
-    most: int | None
+    limit: Callable[[], int | None]
     harmed: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """What each damaged replica held when it was damaged."""
     catalog_harmed: bool = False
@@ -50,7 +50,8 @@ class Damage:
         self.look()
         name = self.rng.choice(sorted(self.disks))
         disk = self.disks[name]
-        within = self.most is None or name in self.harmed or len(self.harmed) < self.most
+        most = self.limit()
+        within = most is None or (most > 0 and name in self.harmed) or len(self.harmed) < most
         if not (self.kinds and within and disk.values):
             return
         kind = self.rng.choice(self.kinds)

@@ -47,6 +47,8 @@ class Process:
     dead: bool = False
     paused: bool = False
     skew: float = 0.0
+    site: object = None
+    """The configuration that it was started with (see world)."""
     note: object = None
     """What it is doing, for whoever finds the tokens that it drew meanwhile (see oracle)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from penstock.index.crew import Crew, Sequential
-from penstock.index.errors import IndexFault
+from penstock.index.errors import IndexFault, WrongIndex
+from penstock.index.repair import Repaired
 from penstock.index.store import Store
 from penstock.index.verify import verify
 from tests.sim import actors
@@ -31,6 +32,14 @@ SHAPES = ((2, 2), (2, 2), (3, 2), (3, 2), (3, 2), (1, 1), (3, 3), (5, 3))
 """Replicas and write quorum."""
 PROFILES = ("budget", "calm", "beyond")
 """Damage within what is promised; none; and more than any promise, where only silence and wrong answers are bugs."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What an operator has written down: where each replica is (the name of its disk), and the write quorum."""
+
+    disks: Mapping[str, str]
+    write_quorum: int
 
 
 @dataclass(frozen=True)
@@ -54,15 +63,16 @@ class SimWorld:
         self.root, self.seed, self.profile = root, seed, profile
         self.rng = random.Random(f"world {seed} {profile}")
         self.sim = Scheduler(seed, steps, lambda task: self.weather.decide(task), verbose)
-        replicas, self.write_quorum = self.rng.choice(SHAPES)
+        replicas, quorum = self.rng.choice(SHAPES)
         self.disks = {name: Disk(name) for name in "abcde"[:replicas]}
+        self.sites = [Site({name: name for name in self.disks}, quorum)]
+        """Every configuration that was tried, the newest last."""
         self.file = CatalogFile(root / "catalog.db")
         self.locks = LockTable(lies=self.rng.random() < 0.5)
         self.ever: dict[str, bytes] = {}
         self.oracle = Oracle(self.disks, self.ever, lambda: self.damage.replicas(), strict=profile != "beyond")
-        most = None if profile == "beyond" else self.write_quorum - 1
-        self.damage = Damage(seed, self.sim, self.disks, self.file, self.oracle, most)
-        self.weather = Weather(seed, self.sim, self.disks, self.file, self.damage.both, self._events)
+        self.damage = Damage(seed, self.sim, self.disks, self.file, self.oracle, self._most_damaged)
+        self.weather = Weather(seed, self.sim, self.disks, self.file, self.calm, self._events)
         self.threads = self.rng.random() < 0.5
         self.population = self.rng.randint(1, 4)
         self._numbers = itertools.count(1)
@@ -91,21 +101,53 @@ class SimWorld:
             tuple(sim.failures),
         )
 
+    def site_of(self, process: Process) -> Site:
+        """The configuration that this process was started with: the newest, or now and then an old one."""
+        if process.site is None:
+            stale = not self.calm() and not self.damage.catalog_harmed and process.rng.random() < 0.1
+            process.site = process.rng.choice(self.sites[-3:]) if stale else self.sites[-1]
+        assert isinstance(process.site, Site)
+        return process.site
+
+    def try_another(self, process: Process) -> None:
+        """The index refused the configuration: take one that may be the right one."""
+        process.site = process.rng.choice(self.sites[-3:])
+
+    def store(self, process: Process, disk: str) -> SimStore:
+        return SimStore(self.disks[disk], process, self.sim, self.ever)
+
     def stores(self, process: Process) -> dict[str, Store]:
-        return {name: SimStore(disk, process, self.sim, self.ever) for name, disk in self.disks.items()}
+        return {name: self.store(process, disk) for name, disk in self.site_of(process).disks.items()}
+
+    def write_down(self, disks: Mapping[str, str], write_quorum: int | None) -> None:
+        """The configuration that is about to be the index's. None: as membership chooses the quorum."""
+        if write_quorum is None:
+            most, before = len(disks) // 2 + 1, self.sites[-1].write_quorum
+            write_quorum = max(most, min(before, len(disks)))
+        self.sites.append(Site(disks, write_quorum))
+
+    def new_disk(self, name: str) -> Disk:
+        """An empty one."""
+        disk = Disk(f"{name}{len(self.disks)}")
+        self.disks[disk.name] = disk
+        return disk
+
+    def calm(self) -> bool:
+        """Whether the promises allow no replica to be away: the catalog and a replica are harmed, or all is over."""
+        return self.damage.both() or not self.weather.stormy
+
+    def _most_damaged(self) -> int | None:
+        """How many replicas may be harmed: one less than have every commit, whichever configuration is the true one."""
+        return None if self.profile == "beyond" else min(site.write_quorum for site in self.sites[-2:]) - 1
 
     def catalog_of(self, process: Process) -> SimCatalog:
         return SimCatalog(f"sqlite:///{self.file.path}", process, self.sim, self.locks)
 
     def options(self, process: Process) -> dict[str, Any]:
         """What a writer takes besides its catalog and stores."""
-        crew: Crew = (
-            SimCrew(process, self.sim, lambda: self.damage.both() or not self.weather.stormy)
-            if self.threads
-            else Sequential()
-        )
+        crew: Crew = SimCrew(process, self.sim, self.calm) if self.threads else Sequential()
         return {
-            "write_quorum": self.write_quorum,
+            "write_quorum": self.site_of(process).write_quorum,
             "workdir": self.root / "work",
             "clock": lambda: self.sim.now + process.skew,
             "token": lambda: self.token(process),
@@ -219,7 +261,7 @@ class SimWorld:
     def _final(self, process: Process, done: list[str]) -> None:
         """Repair, open, commit, read, verify: all of it must work, and nothing may be lost."""
         process.note = KEEP
-        fixed = actors.mended(self, process)
+        fixed = self._repaired(process)
         if fixed.refused or fixed.away or fixed.unsaved or fixed.lost or fixed.documents or fixed.given_up:
             raise Violation(f"repair could not save everything: {fixed}")
         writer = actors.open_writer(self, process)
@@ -240,6 +282,19 @@ class SimWorld:
         if found:
             raise Violation("verify finds: " + "; ".join(f"{f.where}: {f.what}" for f in found[:5]))
         done.append("whole")
+
+    def _repaired(self, process: Process) -> Repaired:
+        """Repair, under whichever of the last configurations is the index's own."""
+        for site in reversed(self.sites[-4:]):
+            process.site = site
+            try:
+                fixed = actors.mended(self, process)
+            except WrongIndex as fault:
+                self.say(process, fault)
+                continue
+            if not fixed.refused or site == self.sites[0]:
+                return fixed
+        raise Violation("the index refuses every configuration that it ever had")
 
 
 def run(root: Path, seed: int, steps: int, profile: str, *, verbose: bool = False) -> Outcome:
