@@ -18,7 +18,7 @@ from typing import TypeVar
 import xxhash
 
 from penstock.index.bytesource import BLOCK, ByteSource, MemorySource, open_source
-from penstock.index.deadline import Late
+from penstock.index.deadline import Late, Slow
 from penstock.index.errors import Corrupt, NoSpace, Unavailable
 from penstock.index.store import Store
 from penstock.index.types import BlobRef
@@ -175,7 +175,8 @@ class Blob:
     def _pass_over(self, turns: _Turns, fault: Corrupt | Unavailable, missing: bool = False) -> None:
         damaged = isinstance(fault, Corrupt)
         turns.failed(self._at, damaged=damaged and not missing, late=isinstance(fault, Late))
-        self._report(f"{fault}; reading another copy{', run penstock verify' if damaged else ''}")
+        if not isinstance(fault, Slow):
+            self._report(f"{fault}; reading another copy{', run penstock verify' if damaged else ''}")
         self._source.close()
         self._source, self._good = _NOTHING, {}
 

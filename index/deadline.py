@@ -25,6 +25,10 @@ class Late(Unavailable):
     """There is no answer yet. Unknown, not failed: the work may still be going on."""
 
 
+class Slow(Late):
+    """There would be an answer, after a while: ask another first. Nothing is wrong, so nobody need be told."""
+
+
 def call(work: Callable[[], _T], seconds: float) -> _T:
     """Return what `work` returns, or raise what it raises; `Late` if it has done neither within `seconds`."""
     done = threading.Lock()

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from penstock.index.blockcache import BlockCache, RecentBlocks
 from penstock.index.bytesource import ByteSource, FileSource, RangeSource
-from penstock.index.deadline import Late, call
+from penstock.index.deadline import Late, Slow, call
 from penstock.index.errors import Unavailable
 from penstock.index.store import Store
 
@@ -184,7 +184,9 @@ class _WatchedSource:
             return data
         level = 0 if self._patient else self._store.suspicion
         if level > self._level:  # since it was opened here: another store may be better now
-            raise Late(f"{self._store.name}: {'is slow' if level == 1 else 'does not answer'}")
+            raise (Slow if level == 1 else Late)(
+                f"{self._store.name}: {'is slow' if level == 1 else 'does not answer'}"
+            )
         return self._store.ask(lambda: self._source.read(start, end), self._patient)
 
     def read_now(self, start: int, end: int) -> bytes | None:

@@ -98,8 +98,9 @@ def test_any_byte_flipped_or_file_cut_in_one_replica_changes_no_answer(made, dat
 
 @pytest.mark.parametrize("illness", ILLNESSES)
 @pytest.mark.parametrize("when", ["before opening", "while open"])
-def test_an_ill_replica_delays_nobody_for_long(world, illness, when):
+def test_an_ill_replica_delays_nobody_for_long(world, monkeypatch, illness, when):
     """Hung, slow, failing, without files, with wrong bytes: right answers, and far less than two seconds each."""
+    monkeypatch.setattr("penstock.index.places.GRACE", 0.4)
     expected = answers(Reader.open(world.root, report=refuse))
     stores = [Unwell(local(world.folder(name))) for name in "01"]
     stores[0].illness = illness if when == "before opening" else ""

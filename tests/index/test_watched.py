@@ -54,7 +54,7 @@ def refuse(line):
 
 
 def watch(store, clock=time.monotonic, **more):
-    return Watched(store, clock=clock, patience=more.pop("patience", 0.1), **more)
+    return Watched(store, clock=clock, patience=more.pop("patience", 0.4), **more)
 
 
 CONTENT = bytes(n % 251 for n in range(1000))
@@ -135,7 +135,7 @@ def test_an_ill_store_is_passed_over_within_its_deadline(tmp_path, small_blocks,
     found = open_blob(watching, ref, report=lines.append)
     stores[0].illness = illness
     assert found.read(0, 1000) == CONTENT
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     assert len(lines) == 1
     assert lines[0].startswith(stores[0].name)
     stores[0].cured.set()
@@ -169,7 +169,7 @@ def test_blobs_that_are_open_on_a_hung_store_wait_for_it_once_together(tmp_path,
     stores[0].illness, stores[0].asked = "hung", 0
     began = time.monotonic()
     assert {found.read(0, 1000) for found in opened} == {CONTENT}
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert stores[0].asked == 1
     stores[0].cured.set()
 
@@ -187,13 +187,17 @@ def test_a_slow_store_is_asked_after_the_others(tmp_path, small_blocks):
 
 
 def test_blobs_that_are_open_on_a_store_that_became_slow_leave_it(tmp_path, small_blocks):
-    """One slow read is enough: the others do not add up."""
+    """One slow read is enough: the others do not add up. Nothing is wrong, and nothing is said."""
     stores, ref = make(tmp_path, 2, CONTENT)
     watching = [watch(store, patience=5) for store in stores]
-    opened = [open_blob(watching, ref, report=lambda _: None) for _ in range(10)]
+    opened = [open_blob(watching, ref, report=refuse) for _ in range(10)]
     stores[0].illness, stores[0].asked = "slow", 0
     assert {found.read(0, 1000) for found in opened} == {CONTENT}
     assert stores[0].asked == 1
+
+
+def hasty(stores):
+    return [watch(store, patience=0.1) for store in stores]
 
 
 def test_where_there_is_no_other_a_slow_store_is_waited_for(tmp_path, small_blocks):
@@ -203,10 +207,10 @@ def test_where_there_is_no_other_a_slow_store_is_waited_for(tmp_path, small_bloc
         store.illness = "slow"
     assert open_blob([watch(stores[0])], ref, report=refuse).read(0, 100) == CONTENT[:100]
     lines = []
-    assert open_blob([watch(store) for store in stores], ref, report=lines.append).read(0, 100) == CONTENT[:100]
+    assert open_blob(hasty(stores), ref, report=lines.append).read(0, 100) == CONTENT[:100]
     assert len(lines) == 2
     stores[1].illness = "flipped"
-    assert open_blob([watch(store) for store in stores], ref, report=lines.append).read(0, 100) == CONTENT[:100]
+    assert open_blob(hasty(stores), ref, report=lines.append).read(0, 100) == CONTENT[:100]
 
 
 def test_a_store_that_hangs_takes_only_a_few_threads(tmp_path, small_blocks):
