@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from penstock.index import collect, compact, quantizer
 from penstock.index.reader import Reader
 from penstock.index.types import FORMAT
 from tests.index.golden.make import K, delta, document, vector
@@ -67,8 +68,8 @@ def test_it_is_extended(home: Home) -> None:
     with home.world.open() as writer:
         changed = document("papers", "epsilon", "douze treize"), document("wiki", "zeta", "newest")
         assert writer.commit(delta(start, *changed, gone=("wiki/delta",))).version == start + 1
-    found = home.hits("douze", "newest", "nine", "twelve", "eleven")
-    assert [found[query][0][2] for query in ("douze", "newest", "nine")] == ["douze", "newest", "nine"]
+    found = home.hits("douze", "newest", "one", "twelve", "eleven")
+    assert [found[query][0][2] for query in ("douze", "newest", "one")] == ["douze", "newest", "one"]
     texts = {hit[2] for hits in found.values() for hit in hits}
     assert not texts & {"twelve", "ten", "eleven"}, "what was replaced or deleted is not served"
     with Reader.open(home.world.root) as reader:
@@ -76,6 +77,22 @@ def test_it_is_extended(home: Home) -> None:
         uris = {state.uri for state in reader.states()}
     assert uris == set(home.expected["states"]) - {"wiki/delta"} | {"wiki/zeta"}
     assert home.world.findings() == []
+
+
+def test_it_is_compacted_and_collected(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of every format are merged, to either kind; old versions go; the answers stay."""
+    for least in (20, 10**9):
+        monkeypatch.setattr(quantizer, "IVF_FROM", least)
+        with home.world.open() as writer:
+            head = writer.head().version
+            many = document("papers", "more", " ".join(f"{least}.{n}" for n in range(30)))
+            writer.commit(delta(head, many, document("papers", "epsilon", "twelve")))
+            assert compact.compact(writer, compact.Policy(), full=True).segments_after == 1
+            collect.collect(writer, collect.Retention(versions=1, seconds=0), now=10.0**9)
+        assert home.world.findings() == []
+        found = home.hits(*home.expected["hits"])
+        for query, hits in home.expected["hits"].items():
+            assert hits[0][2] != query or found[query][0] == hits[0]
 
 
 def test_a_lost_replica_of_it_is_made_again(home: Home) -> None:

@@ -103,6 +103,8 @@ ALL: tuple[Mutant, ...] = (
        {"    if (record.version, record.epoch) != (version, epoch):": "    if False:"}, "log.py"),
     _m("sum-marker-name", "checksum", "an epoch's marker against its own name", "markers",
        {"    if epoch_key(found.epoch) != known[-1]:": "    if False:"}, "guards.py"),
+    _m("sum-catalog", "checksum", "what the catalog wrote in a row", "catalog_schema",
+       {'    if row["seal"] != _seal(*values):': "    if False:"}, "catalog.py"),
     # ---- read-backs
     _m("back-put", "read-back", "sha256 of a blob after it was put", "copying",
        {"    try:\n        check_stored(store, ref)\n": "    try:\n        pass\n"}, "replicas.py"),

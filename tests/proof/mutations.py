@@ -31,6 +31,9 @@ def outcome(mutant: Mutant, seconds: float = 300.0) -> dict[str, Any]:
     """How the mutant fared, and the test that noticed it."""
     started = time.monotonic()
     tests = [test for test in mutant.tests if (ROOT / test.split("::")[0]).exists()]
+    if not tests:
+        return {"name": mutant.name, "kind": mutant.kind, "guard": mutant.guard, "fate": BROKEN, "by": "no such test",
+                "seconds": 0.0}  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
     try:
         ran = subprocess.run(

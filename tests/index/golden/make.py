@@ -3,9 +3,8 @@
 
     tests/index/golden/make.py tests/index/golden/v2
 
-Writes `home/` (catalog and two replicas) and `expected.json` (what this code answers about it). Uses only what a
-caller of `Writer` and `Reader` has used since format 1, so that it also runs against an older checkout:
-PYTHONPATH=SCRATCH, where SCRATCH/penstock/{index,…} are links into that checkout and SCRATCH/tests to its tests.
+Writes `home/` (catalog and two replicas) and `expected.json` (what this code answers about it). Format 1's was made
+by the code of format 1, with this script as it was then.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ import msgspec
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
+from penstock.index import collect, compact, quantizer
 from penstock.index.commit import Delta, Writer
+from penstock.index.crew import Sequential
 from penstock.index.reader import Reader
 from penstock.index.store import LocalStore
 from penstock.index.types import FORMAT, DocState, DocText, Row, SourceState
@@ -31,6 +32,7 @@ DIM = 16
 IDENTITY = {"weights": "golden", "pooling": "mean"}
 SOURCES = {"papers": SourceState("papers", "files", "/papers", cursor="c1"), "wiki": SourceState("wiki", "http", "w")}
 K = 5
+MANY = 150
 
 
 def vector(text: str) -> np.ndarray:
@@ -89,10 +91,17 @@ def write(home: Path) -> None:
     stores = {name: LocalStore(home / "replicas" / name, token=token) for name in ("0", "1")}
     with Writer.create(
         f"sqlite:///{home / 'catalog.db'}", stores, write_quorum=2, workdir=home / "work",
-        clock=lambda: 1000.0 + next(ticks), token=token, report=lambda line: sys.exit(line),
+        clock=lambda: 1000.0 + next(ticks), token=token, report=lambda line: sys.exit(line), crew=Sequential(),
     ) as writer:  # fmt: skip
-        for version, (documents, gone) in enumerate(history()):
-            writer.commit(delta(version, *documents, gone=gone))
+        for documents, gone in history():
+            writer.commit(delta(writer.head().version, *documents, gone=gone))
+        writer.commit(delta(writer.head().version, document("wiki", "many", " ".join(f"word{n}" for n in range(MANY)))))
+        compact.compact(writer, compact.Policy(), full=True)
+        collect.collect(writer, collect.Retention(versions=2, seconds=0), now=2000.0)
+        late = document("wiki", "gamma", "six again"), document("wiki", "eta", "after it was merged")
+        writer.commit(delta(writer.head().version, *late))
+        kinds = [ref.kind for ref in writer.head().spaces["default"].segments]
+        assert kinds == ["ivf", "flat"], f"the golden home must have segments of both kinds, not {kinds}"
     shutil.rmtree(home / "work")
     for folder in home.glob("replicas/*/tmp"):
         shutil.rmtree(folder)
@@ -116,6 +125,7 @@ def expected(home: Path) -> dict[str, object]:
 
 
 def main(folder: Path) -> None:
+    quantizer.IVF_FROM = 100  # a home that is small enough to be kept
     folder.mkdir(parents=True)
     write(folder / "home")
     (folder / "expected.json").write_text(json.dumps(expected(folder / "home"), indent=1, sort_keys=True) + "\n")
