@@ -7,6 +7,7 @@ when it is whole. What is there without its marker, or went back in time, is for
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 
@@ -123,6 +124,12 @@ class Admission:
         self._reach("replica.named")
         if self._head is not None:
             self._report(f"replica {member.id} was absent and has been made again at {store.name}")
+
+
+def first_incarnation(lineage: str, name: str) -> str:
+    """The incarnation of a member that the index was made with. It follows from the lineage, so that it can be told
+    without a catalog while no version says it yet."""
+    return hashlib.sha256(f"{lineage}/{name}".encode()).hexdigest()[:16]
 
 
 def vet(store: Store) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from penstock.index import log, markers
-from penstock.index.admission import check_member, epoch_marker
+from penstock.index.admission import check_member, epoch_marker, first_incarnation
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.crew import Crew
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
@@ -62,7 +62,7 @@ def begin(
     """
     enough = len(stores) - write_quorum + 1
     told, faults = _histories(stores, crew, enough)
-    lineage, membership = _members(told, stores, write_quorum, known, token, report)
+    lineage, membership = _members(told, stores, write_quorum, known, report)
     told = _those_of(told, lineage, membership, stores)
     _require(told, membership, enough, faults, why)
     epoch = max([0 if known is None else known.epoch, *(history.epoch for history in told.values())]) + 1
@@ -123,7 +123,6 @@ def _members(
     stores: Mapping[str, Store],
     write_quorum: int,
     known: Meta | None,
-    token: Callable[[], str],
     report: Report,
 ) -> tuple[str, Membership]:
     """Whose index this is, and who its replicas are: what the newest version says."""
@@ -145,7 +144,7 @@ def _members(
     if known is not None:
         return lineage, msgspec.json.decode(known.membership, type=Membership)
     has = {name: history.marker.incarnation for name, history in told.items()}
-    members = tuple(Member(name, has.get(name) or token()) for name in sorted(stores))
+    members = tuple(Member(name, has.get(name) or first_incarnation(lineage, name)) for name in sorted(stores))
     return lineage, Membership(members, write_quorum)
 
 

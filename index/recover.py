@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.index import epochs, log, markers
-from penstock.index.admission import Admission, CatalogBehind
+from penstock.index.admission import Admission, CatalogBehind, first_incarnation
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.crew import Crew
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
@@ -64,9 +64,10 @@ def make(site: Site) -> None:
     check_quorum(len(site.stores), site.write_quorum)
     if site.catalog.meta() is not None or holds_index(site.stores):
         return
-    members = tuple(Member(name, site.token()) for name in sorted(site.stores))
+    lineage = site.token()
+    members = tuple(Member(name, first_incarnation(lineage, name)) for name in sorted(site.stores))
     membership = msgspec.json.encode(Membership(members, site.write_quorum)).decode()
-    site.catalog.create(Meta(site.token(), 1, site.token(), membership))
+    site.catalog.create(Meta(lineage, 1, site.token(), membership))
     site.reach("create.catalog")
 
 
@@ -120,6 +121,8 @@ def _meta(site: Site) -> Meta | None:
         meta = site.catalog.meta()
         if meta is not None:
             site.catalog.migrate()
+            site.catalog.snapshot()  # every row is what was written
+            site.catalog.progress()
             return meta
     except Corrupt as damage:
         why = f"was damaged ({damage})"
