@@ -25,15 +25,21 @@ def encode(struct: msgspec.Struct) -> bytes:
 
 
 def decode(data: bytes, kind: type[_T], where: str) -> _T:
-    """The struct in `data`. Raises `Corrupt`, or `WrongIndex` for a format that is newer than this penstock."""
+    """The struct in `data`. Raises `Corrupt`, or `WrongIndex` for a format that is newer than this penstock.
+
+    Exactly what `encode` made of it: a whole file of another kind, put in this one's place, is damage too.
+    """
     body, _, rest = data.partition(b"\n")
     if rest != _digest(body):
         raise Corrupt(f"{where} is damaged: its digest does not match; run penstock verify")
     check_format(body, where, FORMAT)
     try:
-        return msgspec.json.decode(body, type=kind)
+        found = msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"{where} is damaged: {error}; run penstock verify") from error
+    if encode(found) != data:
+        raise Corrupt(f"{where} holds another kind of file; run penstock verify")
+    return found
 
 
 def check_format(body: bytes, where: str, known: int) -> None:

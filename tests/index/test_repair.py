@@ -136,6 +136,21 @@ def needed_still(world: World, path: Path) -> bool:
     return path.name != "00000001" or not list(path.parent.glob("00000002"))
 
 
+def test_a_whole_file_in_another_ones_place_is_damage_too(world: World) -> None:
+    """A log record has all that an epoch's marker has, and more; a blob of the same size is still another blob."""
+    folder = world.folder("1")
+    shutil.copy(next((folder / "log").iterdir()), folder / "epochs" / "00000001")
+    blobs = [path for path in files(world, "1") if path.parent.parent.name == "blobs"]
+    pairs = [(a, b) for a in blobs for b in blobs if a < b and a.stat().st_size == b.stat().st_size]
+    for a, b in pairs[:1]:
+        whole = a.read_bytes()
+        a.write_bytes(b.read_bytes())
+        b.write_bytes(whole)
+    assert world.findings()
+    assert mended(world).whole
+    assert world.findings() == [] and answers(world) == EXPECTED
+
+
 def test_every_blob_damaged_on_one_of_two_replicas_is_healed_from_the_other(world: World) -> None:
     """Different blobs on each: both are healed, although neither was whole."""
     names = sorted(path.name for path in files(world, "0") if path.parent.parent.name == "blobs")
