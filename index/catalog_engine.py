@@ -111,20 +111,21 @@ class ServerSession:
     """A connection to a server on which each statement stands alone (`locks.Session`)."""
 
     def __init__(self, engine: Engine, connection: Any) -> None:
-        self._engine, self._connection = engine, connection
-        self._connection.driver_connection.autocommit = True
+        self._engine, self._driver = engine, connection.driver_connection
+        # Ours alone from here on: no pool resets it when it is closed.
+        connection.detach()
+        self._driver.autocommit = True
 
     def scalar(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """The first value of the answer. Raises `Unavailable`."""
-        driver = self._connection.driver_connection
         try:
-            return driver.execute(statement, values).fetchone()[0]
+            return self._driver.execute(statement, values).fetchone()[0]
         except self._engine._engine.dialect.loaded_dbapi.Error as error:
             raise self._engine.named(error) from error
 
     def close(self) -> None:
         """Let go. May be repeated; never raises."""
-        self._connection.driver_connection.close()
+        self._driver.close()
 
 
 def _parsed(url: str) -> sa.URL:
