@@ -40,7 +40,7 @@ class History:
 
     @property
     def keys(self) -> frozenset[tuple[int, int]]:
-        return self.records.keys() | self.damaged
+        return frozenset(self.records) | self.damaged
 
 
 def begin(
