@@ -37,7 +37,7 @@ def ingest(arguments: argparse.Namespace, console: Console) -> int:
 def plan(arguments: argparse.Namespace, console: Console) -> int:
     """Say what `ingest` would do."""
     ctx = context(arguments)
-    homes.require(ctx.home)
+    ctx.required()
     return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console, _again(arguments))
 
 
@@ -83,7 +83,8 @@ def observer(console: Console) -> Observer:
 def _targets(arguments: argparse.Namespace, ctx: Context) -> tuple[str, ...]:
     """Refuse what cannot be meant before anything is made or imported; names are for the run to resolve."""
     targets: tuple[str, ...] = tuple(arguments.targets)
-    if not targets and not ctx.settings.sources and not (ctx.home / homes.MARK).exists():
+    made = (ctx.home / homes.MARK).exists() or ctx.layout().remote
+    if not targets and not ctx.settings.sources and not made:
         raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
     if arguments.name and (len(targets) != 1 or not Path(targets[0]).is_dir()):
         raise UsageError("--as names the source of one folder; give exactly one folder with it")

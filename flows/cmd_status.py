@@ -38,7 +38,7 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
         if shared := same_failure_domain(stores):
             looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
-    catalog = place.shown(layout.catalog)
+    catalog = str(layout.catalog_file or place.shown(layout.catalog))
     found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))

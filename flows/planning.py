@@ -190,11 +190,11 @@ class Planner:
     def _leftovers(self, planned: Planned, sources: Container[str]) -> Iterator[Shard]:
         """What runs on this machine left, then what runs on others did, of these sources; locked for us."""
         for shard in leftovers(self._home.spool):
-            elsewhere = planned.mirror is not None and not planned.mirror.keep(shard)
-            if elsewhere or shard.marker.source not in sources:
+            meant = shard.marker.source in sources
+            if meant and (planned.mirror is None or planned.mirror.keep(shard)):
+                yield shard
+            else:  # of another source, or another machine works on it
                 shard.release()
-                continue
-            yield shard
         if planned.mirror is not None:
             yield from planned.mirror.abandoned(self._home.spool, lambda marker: marker.source in sources)
 

@@ -101,6 +101,9 @@ def test_an_ingest_whose_machine_is_gone_goes_on_on_another(
 
     third = cluster.machine("third")
     capsys.readouterr()
+    assert cli.main(["--config", str(third), "plan", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert (planned["listed"], planned["deferred"]) == (150, 0)
     assert cli.main(["--config", str(third), "status", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["healthy"] and shown["documents"] == account["indexed"] + account["unchanged"]
