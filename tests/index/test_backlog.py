@@ -23,7 +23,7 @@ def test_a_replica_that_missed_commits_lacks_their_bytes(tmp_path: Path) -> None
         away = False
         found = backlog.measure(world.stores(), {}, print)
     assert found["0"] == found["1"] == backlog.Backlog(2, 0)
-    has = {key for key in world.stores()["2"].list("blobs/")}
+    has = set(world.stores()["2"].list("blobs/"))
     lacks = [key for key in world.stores()["0"].list("blobs/") if key not in has]
     size = sum(world.stores()["0"].size(key) or 0 for key in lacks)
     assert found["2"] == backlog.Backlog(1, size) and size > 0

@@ -78,7 +78,7 @@ def test_a_replica_that_went_back_in_time_takes_no_part(world: World) -> None:
         if not path.name.startswith("000000000001"):
             path.unlink()
     before = contents(world.folder("1"))
-    with pytest.raises(Unavailable, match="went back in time.*penstock repair"):
+    with pytest.raises(Unavailable, match=r"went back in time.*penstock repair"):
         world.open()
     assert contents(world.folder("1")) == before
 
@@ -118,7 +118,7 @@ def test_a_directory_without_its_marker_takes_no_part(world: World, spoil: Calla
     """An unmounted disk, or an emptied one: nobody can tell, so nothing is written to it and a person decides."""
     spoil(world.folder("1"))
     before = contents(world.folder("1"))
-    with pytest.raises(Unavailable, match="without its marker.*is the disk mounted.*penstock repair"):
+    with pytest.raises(Unavailable, match=r"without its marker.*is the disk mounted.*penstock repair"):
         world.open()
     assert contents(world.folder("1")) == before
 
@@ -253,7 +253,7 @@ def test_creating_what_is_there_opens_it(world: World) -> None:
 def test_another_membership_is_refused(world: World) -> None:
     """Which replicas there are, and how many must answer, is part of the index."""
     world.ids = ["0", "1", "2"]
-    with pytest.raises(WrongIndex, match="has replicas 0, 1, the configuration 0, 1, 2.*penstock replica add 2"):
+    with pytest.raises(WrongIndex, match=r"has replicas 0, 1, the configuration 0, 1, 2.*penstock replica add 2"):
         world.open()
     world.ids, world.write_quorum = ["0", "1"], 1
     with pytest.raises(ValueError, match="more than half"):
