@@ -12,7 +12,6 @@ import pytest
 from penstock.index import framed, markers
 from penstock.index.catalog import Catalog
 from penstock.index.errors import Conflict, Corrupt, Fenced, Unavailable, WrongIndex
-from penstock.index.store import Store
 from tests.fakes.stores import Away, OnlyBlobs
 from tests.index.world import World, delta, served
 
