@@ -59,7 +59,7 @@ def killed_at(child: Child, slots: Path) -> None:
     """Run the child until it dies by its own hand."""
     with running(child, slots) as process:
         code, answer, err = ended(process)
-    assert code == -signal.SIGKILL, (child.die_at, answer, err)
+    assert code == -signal.SIGKILL, (child.die_at, code, answer, err)
 
 
 def served(home: Path) -> list[list[tuple[str, str, float]]]:
