@@ -253,3 +253,53 @@ def test_nothing_goes_from_a_replica_that_did_not_note_what_expired(tmp_path: Pa
         done = collect.collect(writer, Retention(versions=1, seconds=0), now=10**9)
         assert done.replicas["0"].records == 2
         assert list(world.stores()["2"].list("")) == before
+
+
+class Listing:
+    """A store that lets something happen before it lists blobs."""
+
+    def __init__(self, store: Store, before: Callable[[], None]) -> None:
+        self._store, self._before, self.name = store, before, store.name
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def list(self, prefix: str) -> object:
+        if prefix == collect.BLOBS:
+            self._before()
+        return self._store.list(prefix)
+
+
+def test_what_is_put_while_a_collector_looks_stays(tmp_path: Path) -> None:
+    """Whatever it lists had its transaction noted before: the catalog is asked afterwards."""
+    world = World(tmp_path)
+    with world.create() as writer:
+        writer.commit(delta(0, {"s/a": "one"}))
+    put, go_on = threading.Event(), threading.Event()
+
+    def reach(point: str) -> None:
+        if point == "blobs.put":
+            put.set()
+            go_on.wait(20)
+
+    def write() -> None:
+        with world.open(reach) as other:
+            other.commit(delta(1, {"s/b": "two"}))
+
+    def begin() -> None:
+        if not thread.is_alive() and not put.is_set():
+            thread.start()
+            assert put.wait(20)
+
+    thread = threading.Thread(target=write)
+    plain = world.stores()
+    options = world._arguments()
+    with Writer.open(world.catalog, plain, **options) as writer:
+        writer.replicas.stores = {name: Listing(store, begin) for name, store in plain.items()}  # type: ignore[misc]
+        collect.collect(writer, Retention(), now=10**9)
+        mine = {txn for txn, _ in Catalog(world.catalog).open_transactions()}
+    for store in plain.values():
+        assert any(key.rsplit(".", 1)[1] in mine for key in store.list(collect.BLOBS))
+    go_on.set()
+    thread.join()
+    assert world.findings() == []

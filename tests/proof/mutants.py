@@ -152,8 +152,8 @@ ALL: tuple[Mutant, ...] = (
        {"name not in needed": "True"}, "collect.py"),
     _m("collect-order", "collector", "replicas are listed before the catalog is asked", "collect",
        {"    listed = [key for key in store.list(BLOBS) if key.count(\"/\") == 2]\n    snapshot = _snapshot(writer)\n":
-        "    snapshot = _snapshot(writer)\n    writer.site.reach('between')\n"
-        "    listed = [key for key in store.list(BLOBS) if key.count(\"/\") == 2]\n"}, "collect.py"),
+        "    snapshot = _snapshot(writer)\n"
+        "    listed = [key for key in store.list(BLOBS) if key.count(\"/\") == 2]\n"}, "guards.py"),
     _m("collect-note", "collector", "what expired is noted on a quorum before anything goes", "collect",
        {"        _note(writer, floor)\n": ""}, "collect.py"),
     _m("collect-noted-here", "collector", "nothing goes from a replica that has not noted it", "collect",
