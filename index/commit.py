@@ -24,7 +24,7 @@ from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.crew import Crew, Threads
 from penstock.index.delta import Committed as Committed
 from penstock.index.delta import Delta as Delta
-from penstock.index.errors import Conflict, IndexFault, NoSpace, Unavailable, Unknown
+from penstock.index.errors import Conflict, Fenced, IndexFault, NoSpace, Unavailable, Unknown
 from penstock.index.locks import Locks
 from penstock.index.recover import Site
 from penstock.index.replicas import Reach, Replicas, Report
@@ -70,6 +70,8 @@ class Writer:
         self.site, self.meta, self.replicas = site, meta, replicas
         self._catalog, self._clock, self._reach, self._report = site.catalog, clock, site.reach, site.report
         self._empty = manifests.empty(meta.lineage, meta.epoch, membership)
+        self.memberships = (membership,)
+        """Whom `replicas` was formed for: a head that says otherwise was not made for these quorums."""
         self._owner = site.token()
         self._alive = site.locks.take(f"writer.{self._owner}")
         self._folder = site.workdir / "writers" / self._owner
@@ -162,9 +164,11 @@ class Writer:
         with self._one, self._transaction() as (txn, folder):
             for _ in range(ATTEMPTS):
                 decided = self._catalog.head()
+                attempt = self._attempt(decided, txn, folder)
+                if attempt.head.membership not in self.memberships:
+                    raise Fenced("the replicas of the index were changed meanwhile: open the index anew")
                 if decided is not None and not self.replicas.published(decided):
                     self.replicas.publish(self._catalog.since, decided)
-                attempt = self._attempt(decided, txn, folder)
                 manifest = change(attempt)
                 if manifest is None:
                     return attempt.head.version

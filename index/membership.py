@@ -81,7 +81,10 @@ def _change(writer: Writer, stores: Mapping[str, Store], new: Mapping[str, Store
     quorums = [Quorum(frozenset(stores), write_quorum), Quorum(staying, min(old.write_quorum, len(staying)))]
     writer.site.reach("member.copied")
     writer.replicas.reform(stores, [quorum for quorum in quorums if quorum.ids], admitted=frozenset(new))
-    return writer.advance(change)
+    writer.memberships = (old, membership)
+    version = writer.advance(change)
+    writer.memberships = (membership,)
+    return version
 
 
 def _prepared(writer: Writer, name: str, store: Store) -> Member:

@@ -7,6 +7,7 @@ out; transactions of dead writers are aborted; and every replica is brought to t
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from penstock.index.crew import Crew
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.locks import Locks
 from penstock.index.replicas import Quorum, Reach, Replicas, Report, check_quorum, read_manifest
-from penstock.index.store import Store
+from penstock.index.store import LocalStore, Store
 from penstock.index.types import Member, Membership
 
 Token = Callable[[], str]
@@ -102,16 +103,24 @@ def opened(site: Site) -> tuple[Meta, Membership, Replicas]:
 
 
 def holds_index(stores: Mapping[str, Store]) -> bool:
-    """Whether any store that answers holds a replica: making a new index beside it would orphan it."""
-    found = False
+    """Whether any store holds a replica: making a new index beside it would orphan it.
+
+    Raises `Unavailable` where none does and one of them cannot be looked at; a local directory that is absent can.
+    """
+    silent: Unavailable | None = None
     for store in stores.values():
-        try:
-            found = found or markers.replica(store) is not None or bool(log.entries(store))
-        except Unavailable:
+        if isinstance(store, LocalStore) and not os.path.lexists(store.root):
             continue
+        try:
+            if markers.replica(store) is not None or log.entries(store):
+                return True
+        except Unavailable as fault:
+            silent = fault
         except Corrupt:
-            found = True
-    return found
+            return True
+    if silent is not None:
+        raise Unavailable(f"whether there is an index already cannot be told: {silent}")
+    return False
 
 
 def _meta(site: Site) -> Meta | None:

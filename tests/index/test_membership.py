@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.index import membership
-from penstock.index.errors import WrongIndex
+from penstock.index.errors import Fenced, WrongIndex
 from penstock.index.store import LocalStore
 from tests.index.world import World, delta, served
 
@@ -142,4 +142,17 @@ def test_the_quorum_changes_by_a_commit_and_stays_a_majority(world: World) -> No
             membership.set_quorum(writer, 1)
     world.ids, world.write_quorum = ["0", "1", "2"], 3
     world.open().close()
+    assert world.findings() == []
+
+
+def test_a_writer_that_was_open_while_the_replicas_changed_stops(world: World) -> None:
+    """Its quorum is not that of the new set: nothing of it is acknowledged any more."""
+    with world.open() as old:
+        with world.open() as writer:
+            membership.add(writer, "2", place(world, "2"))
+        with pytest.raises(Fenced, match="replicas of the index were changed"):
+            old.commit(delta(2, {"s/c": "four"}))
+    world.ids = ["0", "1", "2"]
+    with world.open() as writer:
+        assert writer.head().version == 3
     assert world.findings() == []

@@ -288,3 +288,16 @@ def test_what_is_served_survives_each_single_loss(world: World) -> None:
             found = served(writer.head(), world.stores())
     assert len(found) == 6
     assert world.findings() == []
+
+
+def test_nothing_is_founded_while_a_replica_cannot_be_looked_at(world: World) -> None:
+    """The catalog is gone and no store answers: there may be an index, so none is made."""
+    (world.root / "catalog.db").unlink()
+    world.wrap = lambda _, s: Away(s)
+    for opening in (world.create, world.open):
+        with pytest.raises(Unavailable):
+            opening()
+    world.wrap = lambda _, s: s
+    with world.open() as writer:
+        assert writer.head().version == 4
+    assert world.findings() == []
