@@ -52,6 +52,12 @@ class Patient:
         return self.replica.store
 
     @property
+    def shown(self) -> bool:
+        """Whether what was found there was this replica, and not the empty folder of a disk that is not mounted."""
+        found = self.replica
+        return found.marker is not None or markers.REPLICA in found.damaged or bool(found.records)
+
+    @property
     def well(self) -> bool:
         """Whether it answers, and takes what is put."""
         return not self.done.fault

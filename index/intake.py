@@ -81,7 +81,9 @@ class Intake:
 
     def _admit(self, name: str, replica: Replica, member: Member | None) -> None:
         """Let it be healed, if it is that member, or was nobody yet."""
-        if member is None:
+        if member is None and replica.marker is None:
+            self._refuse(name, "it has no marker, and no replica that answered says whose it is (is the disk mounted?)")
+        elif member is None:
             self._refuse(name, f"it is no member of this index: penstock replica add {name}")
         elif replica.marker is not None and survey.member(replica.marker) != member:
             other = replica.marker.id

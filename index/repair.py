@@ -74,18 +74,20 @@ def repair(
     monotonic: Callable[[], float] | None = None,
     sleep: Callable[[float], object] | None = None,
     reach: Callable[[str], None] = lambda _: None,
+    lost: frozenset[str] = frozenset(),
     **options: Any,
 ) -> Repaired:
     """Make every replica whole, and the index consistent. A second run changes nothing.
 
     At most `rate_bytes` a second are read (`monotonic` and `sleep` in seconds). `options` are those of `Writer.open`
-    (`write_quorum`, `crew`, `locks`). Raises what that does, when the replicas at hand are not enough:
-    what was healed until then stays healed.
+    (`write_quorum`, `crew`, `locks`). A place without any sign of its replica (an empty folder: is the disk mounted?)
+    is filled from the others, but nothing is given up because of it unless its id is in `lost`. Raises what opening
+    does, when the replicas at hand are not enough: what was healed until then stays healed.
     """
     at = Catalog(catalog) if isinstance(catalog, str) else catalog
     rate = Rate(rate_bytes, monotonic, sleep)
     found = Intake(at, stores, token, report)
-    work = _Repair(at, found, workdir / "repair", token, report, reach, rate)
+    work = _Repair(at, found, lost, workdir / "repair", token, report, reach, rate)
     work.heal(report_progress)
     if not found.refused:
         if found.decided is not None and found.decided.damaged:
@@ -141,6 +143,7 @@ class _Repair:
         self,
         catalog: Catalog,
         found: Intake,
+        lost: frozenset[str],
         scratch: Path,
         token: Callable[[], str],
         report: Report,
@@ -150,7 +153,7 @@ class _Repair:
         self._catalog, self._scratch, self._homes = catalog, scratch, found.homes
         self._token, self._report, self._reach, self._rate = token, report, reach, rate
         self._decided, self._truth, self._walked = found.decided, found.truth, found.walked
-        self._patients = found.patients
+        self._patients, self._lost, self._certain = found.patients, lost, False
         healed = {name: patient.done for name, patient in found.patients.items()}
         self.done = Repaired(replicas=healed, refused=found.refused, away=found.away)
 
@@ -164,6 +167,7 @@ class _Repair:
                 self.done.unsaved.append(ref.name)
         self._reach("repair.blobs")
         disproved, all_answered = self._disproved(), self._all_answered()
+        self._certain = all_answered
         floor = max([self._truth.floor, *(patient.replica.floor for patient in self._patients.values())])
         for name, patient in sorted(self._patients.items()):
             with patient.trying():
@@ -177,15 +181,22 @@ class _Repair:
             self._tell(name, patient)
 
     def _all_answered(self) -> bool:
-        """Whether every member of the index was read to the end: only then is anything good nowhere."""
+        """Whether every member showed itself and was read to the end: only then is anything good nowhere."""
         members = survey.membership(self._decided, self._walked.newest)
-        well = {name for name, patient in self._patients.items() if patient.well}
+        patients = self._patients.items()
+        well = {name for name, patient in patients if patient.well and (patient.shown or name in self._lost)}
         return not self.done.away and members is not None and {member.id for member in members.replicas} <= well
 
     def rewind(self, clock: Callable[[], float]) -> None:
         """Where the head's manifest is good nowhere, commit the newest version before it again, as the next one."""
         lost = self._truth.head in self._walked.broken
-        if not lost or not self.done.whole or self._decided is None or self._decided.head != self._truth.head:
+        if (
+            not lost
+            or not self._certain
+            or not self.done.whole
+            or self._decided is None
+            or self._decided.head != self._truth.head
+        ):
             return
         if self._walked.newest is None or self._decided.meta is None:
             return
@@ -205,7 +216,7 @@ class _Repair:
         gone = frozenset(self.done.unsaved)
         self.done.version = head.version
         damaged = bool(gone & manifest.closure(head).keys())
-        if (damaged or gone) and not self.done.whole:
+        if gone and not (self._certain and self.done.whole):
             self._report(
                 f"{len(gone)} blobs are good on no replica that answered; nothing is given up while one is away"
             )

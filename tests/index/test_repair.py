@@ -70,8 +70,8 @@ def copied(made: Path, to: Path) -> World:
     return World(to)
 
 
-def mended(world: World, reach: Callable[[str], None] = lambda _: None) -> Repaired:
-    arguments = {**world._arguments(), "reach": reach}
+def mended(world: World, reach: Callable[[str], None] = lambda _: None, lost: frozenset[str] = frozenset()) -> Repaired:
+    arguments = {**world._arguments(), "reach": reach, "lost": lost}
     return repair(world.catalog, world.stores(), report_progress=lambda *_: None, **arguments)  # type: ignore[arg-type]
 
 
@@ -266,8 +266,23 @@ def test_old_versions_that_none_has_whole_do_not_keep_an_absent_replica_from_bei
         old = [ref for name, ref in manifest.closure(writer.replicas.manifest(first)).items() if name not in head]
     destroy(world, old[0])
     shutil.rmtree(world.folder("1"))
-    done = mended(world)
+    with pytest.raises(Unavailable):
+        mended(world)
+    done = mended(world, lost=frozenset({"1"}))
     assert done.whole and done.given_up == 1
+    assert world.findings() == [] and answers(world) == EXPECTED
+
+
+def test_an_empty_folder_in_the_place_of_the_only_replica_gives_nothing_up(tmp_path: Path) -> None:
+    """Its disk may not be mounted: what was acknowledged stays decided, and is there when the disk is back."""
+    world = make(tmp_path / "home", 1, 1)
+    world.folder("0").rename(tmp_path / "disk")
+    world.folder("0").mkdir()
+    for _ in range(2):
+        assert "mounted" in mended(world).refused["0"]
+    assert files(world) == []
+    world.folder("0").rmdir()
+    (tmp_path / "disk").rename(world.folder("0"))
     assert world.findings() == [] and answers(world) == EXPECTED
 
 
@@ -536,7 +551,7 @@ def test_a_repair_killed_anywhere_goes_on_when_it_is_run_again(
         world = copied(made, tmp_path / "home")
         harm(world, rng)
         finished = killed(world, stop)
-        done = mended(world)
+        done = mended(world, lost=frozenset({"1"}))
         assert done.whole and world.findings() == []
         left = answers(world)
         assert left == {uri: EXPECTED[uri] for uri in left} and len(left) >= 2
@@ -555,7 +570,7 @@ def killed(world: World, stop: int) -> bool:
             raise Killed(point)
 
     try:
-        mended(world, reach)
+        mended(world, reach, frozenset({"1"}))
     except Killed:
         return False
     return True
