@@ -199,7 +199,7 @@ def collector(world: SimWorld, process: Process) -> None:
 
 @actor(0.5)
 def operator(world: SimWorld, process: Process) -> None:
-    """Adds, removes or replaces a replica, or changes the quorum; writes down the new configuration first."""
+    """Adds, removes or replaces a replica, as an operator does who knows both configurations."""
     site, rng = world.site_of(process), process.rng
     name = rng.choice(sorted(site.disks))
     leaving = frozenset({name}) if rng.random() < 0.5 else frozenset[str]()
@@ -214,17 +214,18 @@ def operator(world: SimWorld, process: Process) -> None:
             case "add" if len(site.disks) < 5:
                 name = f"n{len(world.disks)}"
                 disk = world.new_disk(name).name
-                world.write_down({**site.disks, name: disk}, None)
+                new = world.write_down({**site.disks, name: disk}, None)
                 version = membership.add(opened, name, world.store(process, disk))
             case "remove" if len(site.disks) > 2 and name in site.disks:
-                world.write_down({n: d for n, d in site.disks.items() if n != name}, None)
+                new = world.write_down({n: d for n, d in site.disks.items() if n != name}, None)
                 version = membership.remove(opened, name)
             case "replace" if name in site.disks:
                 disk = world.new_disk(name).name
-                world.write_down({**site.disks, name: disk}, site.write_quorum)
+                new = world.write_down({**site.disks, name: disk}, site.write_quorum)
                 version = membership.replace(opened, name, world.store(process, disk))
             case _:
                 return
+        world.put_in_use(new)
         world.oracle.acknowledged(version, intent)
     except IndexFault as fault:
         world.say(process, fault)

@@ -57,10 +57,11 @@ class Damage:
         kind = self.rng.choice(self.kinds)
         before = dict(disk.values)
         getattr(self, f"_{kind}")(disk)
-        if disk.values != before:
+        after = dict(disk.values)
+        if after != before:
             self.harmed[name] = before | self.harmed.get(name, {})
             self.scheduler.count(kind)
-            self.scheduler.say(f"DAMAGE {kind} {disk.name}: {_changed(before, disk.values)}")
+            self.scheduler.say(f"DAMAGE {kind} {disk.name}: {_changed(before, after)}")
 
     def harm_catalog(self) -> None:
         if not (self.catalog_kinds and self.catalog.exists()):
@@ -98,22 +99,24 @@ class Damage:
         return all(now.get(key) == before[key] for key in self._needed(before))
 
     def _needed(self, held: Mapping[str, bytes]) -> set[str]:
-        """Which of these keys the history, as far as it was acknowledged, rests on."""
-        chain = self.oracle.ancestry(self.oracle.acked[max(self.oracle.acked)]) if self.oracle.acked else {}
-        blobs = set()
-        floor = self.oracle.floor()
-        for name in (name for version, name in chain.items() if version > floor):
-            blobs |= {name, *manifests.closure(self.oracle.manifest(name))}
-        keys = {f"blobs/{blob[:2]}/{blob}" for blob in blobs} | {markers.REPLICA}
+        """Which of these keys the history rests on: what was acknowledged, and what was decided after that."""
+        acked, floor = self.oracle.acked, self.oracle.floor()
+        newest = max(acked, default=0)
+        names = set(self.oracle.ancestry(acked[newest]).values()) if acked else set[str]()
         epochs = sorted(key for key in held if key.startswith(markers.EPOCHS))
-        keys |= set(epochs[-1:])
+        keys = {markers.REPLICA, *epochs[-1:]}
         for key in held:
-            if log.parse(key):
-                try:
-                    if log.decode(held[key], key).manifest.name in blobs:
-                        keys.add(key)
-                except IndexFault:
-                    continue
+            at = log.parse(key)
+            if at is None or at[0] <= floor:
+                continue
+            try:
+                record = log.decode(held[key], key)
+            except IndexFault:
+                continue
+            name = record.manifest.name
+            if name in names or record.version > newest:
+                blobs = {name, *manifests.closure(self.oracle.manifest(name))}
+                keys |= {key} | {f"blobs/{blob[:2]}/{blob}" for blob in blobs}
         return keys & held.keys()
 
     def _catalog_right(self) -> bool:
@@ -147,10 +150,10 @@ class Damage:
 
     def _rollback(self, disk: Disk) -> None:
         if disk.copies:
-            disk.values = dict(self.rng.choice(disk.copies))
+            disk.become(self.rng.choice(disk.copies))
 
     def _empty(self, disk: Disk) -> None:
-        disk.values = {}
+        disk.become({})
 
     def _key(self, disk: Disk) -> str:
         """Any key; the few small files that say what a replica is as often as the many blobs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class Disk:
     """What a replica holds. Outages are times at which they end; `late` are puts that will land some day."""
 
     name: str
-    values: dict[str, bytes] = field(default_factory=dict)
+    values: MutableMapping[str, bytes] = field(default_factory=dict)
     down_until: float = 0.0
     full_until: float = 0.0
     cut_off: set[str] = field(default_factory=set)
@@ -25,6 +25,11 @@ class Disk:
     late: list[tuple[str, bytes]] = field(default_factory=list)
     copies: list[dict[str, bytes]] = field(default_factory=list)
     """Earlier states of the whole disk, oldest first: what an operator may put back by mistake."""
+
+    def become(self, values: Mapping[str, bytes]) -> None:
+        """Hold exactly this. Nothing at all is a disk, or a directory, that is gone."""
+        self.values.clear()
+        self.values.update(values)
 
     def keep(self, key: str, data: bytes) -> bool:
         with _keeping:

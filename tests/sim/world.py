@@ -5,26 +5,24 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from penstock.index.crew import Crew, Sequential
-from penstock.index.errors import IndexFault, WrongIndex
-from penstock.index.repair import Repaired
+from penstock.index.errors import IndexFault
 from penstock.index.store import Store
-from penstock.index.verify import verify
 from tests.sim import actors
 from tests.sim.catalog import CatalogFile, SimCatalog
 from tests.sim.crew import SimCrew
 from tests.sim.damage import Damage
 from tests.sim.disk import Disk, SimStore
+from tests.sim.ending import mend_and_look
+from tests.sim.folder import Folder, SimLocal
 from tests.sim.locks import LockTable
 from tests.sim.oracle import KEEP, Intent, Oracle
-from tests.sim.reading import open_reader, without_threads
+from tests.sim.reading import without_threads
 from tests.sim.scheduler import Process, Scheduler, Task, Violation
 from tests.sim.weather import Weather
 
@@ -64,9 +62,12 @@ class SimWorld:
         self.rng = random.Random(f"world {seed} {profile}")
         self.sim = Scheduler(seed, steps, lambda task: self.weather.decide(task), verbose)
         replicas, quorum = self.rng.choice(SHAPES)
-        self.disks = {name: Disk(name) for name in "abcde"[:replicas]}
+        self.local = self.rng.random() < 0.3
+        self.disks: dict[str, Disk] = {}
+        for name in "abcde"[:replicas]:
+            self._make_disk(name)
         self.sites = [Site({name: name for name in self.disks}, quorum)]
-        """Every configuration that was tried, the newest last."""
+        """Every configuration that was tried; the one that is in use last."""
         self.file = CatalogFile(root / "catalog.db")
         self.locks = LockTable(lies=self.rng.random() < 0.5)
         self.ever: dict[str, bytes] = {}
@@ -83,7 +84,7 @@ class SimWorld:
         try:
             with without_threads(lambda: self.sim.now):
                 self._run()
-                self._mend_and_look()
+                mend_and_look(self)
         except (Violation, AssertionError, IndexFault) as broken:
             self.sim.failures.append(f"at the end: {type(broken).__name__}: {broken}")
         finally:
@@ -104,7 +105,12 @@ class SimWorld:
     def site_of(self, process: Process) -> Site:
         """The configuration that this process was started with: the newest, or now and then an old one."""
         if process.site is None:
-            stale = not self.calm() and not self.damage.catalog_harmed and process.rng.random() < 0.1
+            stale = (
+                process.role != "repairer"
+                and not self.calm()
+                and not self.damage.catalog_harmed
+                and process.rng.random() < 0.1
+            )
             process.site = process.rng.choice(self.sites[-3:]) if stale else self.sites[-1]
         assert isinstance(process.site, Site)
         return process.site
@@ -113,24 +119,38 @@ class SimWorld:
         """The index refused the configuration: take one that may be the right one."""
         process.site = process.rng.choice(self.sites[-3:])
 
-    def store(self, process: Process, disk: str) -> SimStore:
-        return SimStore(self.disks[disk], process, self.sim, self.ever)
+    def store(self, process: Process, disk: str) -> Store:
+        kind = SimLocal if self.local else SimStore
+        return kind(self.disks[disk], process, self.sim, self.ever)
 
     def stores(self, process: Process) -> dict[str, Store]:
         return {name: self.store(process, disk) for name, disk in self.site_of(process).disks.items()}
 
-    def write_down(self, disks: Mapping[str, str], write_quorum: int | None) -> None:
-        """The configuration that is about to be the index's. None: as membership chooses the quorum."""
+    def write_down(self, disks: Mapping[str, str], write_quorum: int | None) -> Site:
+        """A configuration that may become the index's. None: as membership chooses the quorum."""
         if write_quorum is None:
             most, before = len(disks) // 2 + 1, self.sites[-1].write_quorum
             write_quorum = max(most, min(before, len(disks)))
-        self.sites.append(Site(disks, write_quorum))
+        site = Site(disks, write_quorum)
+        self.sites.insert(-1, site)
+        return site
+
+    def put_in_use(self, site: Site) -> None:
+        """This configuration is the index's now."""
+        self.sites.remove(site)
+        self.sites.append(site)
 
     def new_disk(self, name: str) -> Disk:
         """An empty one."""
-        disk = Disk(f"{name}{len(self.disks)}")
-        self.disks[disk.name] = disk
-        return disk
+        return self._make_disk(f"{name}{len(self.disks)}")
+
+    def _make_disk(self, name: str) -> Disk:
+        self.disks[name] = Disk(name)
+        if self.local:
+            folder = self.root / "replicas" / name
+            folder.mkdir(parents=True)
+            self.disks[name].values = Folder(folder)
+        return self.disks[name]
 
     def calm(self) -> bool:
         """Whether the promises allow no replica to be away: the catalog and a replica are harmed, or all is over."""
@@ -224,78 +244,6 @@ class SimWorld:
                 self.ever.setdefault(key, value)
             disk.keep(key, value)
 
-    def _mend_and_look(self) -> None:
-        """Everything comes back but those who are paused; the index must be whole. Then they wake up."""
-        self.weather.clear()
-        if self.rng.random() < 0.5:
-            for process in self.sim.alive():
-                if not process.paused:
-                    self.sim.crash(process)
-        self._until_idle()
-        self._look("when all was mended")
-        for process in self.sim.processes:
-            process.paused = False
-        self._until_idle()
-        self._look("when the last had woken up")
-
-    def _until_idle(self, most: int = 10_000) -> None:
-        """Let everybody come to an end; who does not is ended."""
-        for _ in range(most):
-            if self.sim.failures or not self.sim.step():
-                return
-        for process in self.sim.alive():
-            if not process.paused:
-                self.sim.crash(process)
-
-    def _look(self, when: str) -> None:
-        if self.profile == "beyond" or self.sim.failures:
-            return
-        done: list[str] = []
-        process = Process(f"final{len(self.sim.processes)}", "final", random.Random(f"final {self.seed}"))
-        self.sim.spawn(process, lambda: self._final(process, done))
-        self._until_idle(50_000)
-        if not done and not self.sim.failures:
-            self.sim.failures.append("the last process did not come to an end")
-        self.sim.failures[:] = [f"{when}: {failure}" for failure in self.sim.failures]
-
-    def _final(self, process: Process, done: list[str]) -> None:
-        """Repair, open, commit, read, verify: all of it must work, and nothing may be lost."""
-        process.note = KEEP
-        fixed = self._repaired(process)
-        if fixed.refused or fixed.away or fixed.unsaved or fixed.lost or fixed.documents or fixed.given_up:
-            raise Violation(f"repair could not save everything: {fixed}")
-        writer = actors.open_writer(self, process)
-        if writer is None:
-            raise Violation("the index cannot be opened although nothing is wrong any more")
-        head = writer.head()
-        self.oracle.check_kept(self.oracle.name_of(head))
-        change = actors.random_delta(process, head.version)
-        version = actors.commit(self, process, writer, change, self.oracle.name_of(head))
-        self.oracle.check_kept(self.oracle.name_of(writer.head()))
-        writer.close()
-        reader = open_reader(self, process)
-        if reader.version < version:
-            raise Violation(f"a new reader serves version {reader.version}, {version} is acknowledged")
-        self.oracle.check_reader(reader, np.random.default_rng(self.seed))
-        reader.close()
-        found = verify(self.stores(process), self.catalog_of(process), report_progress=lambda *_: None)
-        if found:
-            raise Violation("verify finds: " + "; ".join(f"{f.where}: {f.what}" for f in found[:5]))
-        done.append("whole")
-
-    def _repaired(self, process: Process) -> Repaired:
-        """Repair, under whichever of the last configurations is the index's own."""
-        for site in reversed(self.sites[-4:]):
-            process.site = site
-            try:
-                fixed = actors.mended(self, process)
-            except WrongIndex as fault:
-                self.say(process, fault)
-                continue
-            if not fixed.refused or site == self.sites[0]:
-                return fixed
-        raise Violation("the index refuses every configuration that it ever had")
-
 
 def run(root: Path, seed: int, steps: int, profile: str, *, verbose: bool = False) -> Outcome:
     """Run one schedule in a folder of its own."""
@@ -304,6 +252,3 @@ def run(root: Path, seed: int, steps: int, profile: str, *, verbose: bool = Fals
         return SimWorld(root, seed, steps, profile, verbose=verbose).live()
     finally:
         shutil.rmtree(root, ignore_errors=True)
-
-
-Report = Callable[[str], None]
