@@ -100,6 +100,8 @@ def hurt(kind: str, home: Path, past: Past, dice: random.Random) -> str:
     return f"{kind} {replica.name}" if kind.startswith("replica") else kind
 
 
-HOME = ("replica deleted", "replica emptied", "replica rolled back", "catalog deleted", "catalog rolled back")
-"""What may happen to a part of a home as a whole. A SQLite file with random bytes inside is not among them: its pages
-carry no checksums, so what it says then is only as good as what the replicas can contradict."""
+HOME = (
+    "replica deleted", "replica emptied", "replica rolled back", "catalog deleted", "catalog rolled back",
+    "catalog damaged",
+)  # fmt: skip
+"""What may happen to a part of a home as a whole."""

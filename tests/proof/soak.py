@@ -38,6 +38,7 @@ from tests.proof.servers import Servers
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = 80
 """A home that has more versions is left for a new one: each check walks all of them."""
+MENDED_BY_OPENING = ("nothing", "replica deleted", "catalog deleted", "catalog rolled back")
 QUIET = ("nothing", "nothing", "nothing")
 
 
@@ -97,7 +98,8 @@ class Soak:
         """Let writers write, and die. One of them may be left stopped: it is returned."""
         names = ["a", "b", "c"][: self.dice.randint(2, 3)]
         children = {name: self._start(home, name) for name in names}
-        pace = 30.0 if self.servers else 1.5  # a writer on servers needs seconds to open
+        # Writers live for as long as a few openings take: on a busy machine, and on servers, that is long.
+        pace = 30.0 if self.servers else min(12.0, max(1.5, 80 * statistics.median(self.opening[-5:] or [0.0])))
         ends = time.monotonic() + self.dice.uniform(1.0, 4.0) * (6 if self.servers else 1)
         while time.monotonic() < ends:
             time.sleep(self.dice.uniform(0.02, 0.25) * pace)
@@ -149,7 +151,7 @@ class Soak:
         """Damage the home, or not, and do what a person would: open it, and repair it unless it mends by itself."""
         kind = self.dice.choice((*QUIET, *damage_kinds.FILE, *damage_kinds.HOME))
         at = Home(home)
-        if self.servers and kind == "catalog rolled back":
+        if self.servers and kind in ("catalog rolled back", "catalog damaged"):
             kind = "nothing"  # a database server's own business
         if self.servers and kind == "catalog deleted":
             self.servers.lose_catalog(at.spec)
@@ -159,7 +161,7 @@ class Soak:
         self.counts[f"damage: {kind}"] += 1
         if alone:
             self._served(home, "before it is mended")
-        if not self.servers and kind in ("nothing", "replica deleted", "catalog deleted", "catalog rolled back"):
+        if not self.servers and kind in MENDED_BY_OPENING:
             started = time.monotonic()
             at.open().close()
             self.opening.append(time.monotonic() - started)
