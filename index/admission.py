@@ -86,8 +86,16 @@ class Admission:
         at = decided[0] if decided and decided[0].version == newest.version else None
         if at is None and newest.version <= self._catalog.floor():
             return
-        if at is None or (record(at, self._meta.lineage) != newest and newest.epoch >= at.epoch):
+        if at is not None and (record(at, self._meta.lineage) == newest or newest.epoch < at.epoch):
+            return
+        if newest.epoch == self._meta.epoch:
             raise CatalogBehind(f"catalog {self._catalog.name} does not know version {newest.version} of {store.name}")
+        # An older epoch's: this one began with what enough replicas had, so nobody was ever told of it.
+        if at is not None:
+            raise Unavailable(
+                f"{store.name} published another version {newest.version} than the index has, in an epoch that is "
+                "over; `penstock repair` says more"
+            )
 
     def _check_not_gone_back(self, name: str, store: Store) -> None:
         newest = log.entries(store)[-1:]

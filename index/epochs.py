@@ -8,7 +8,8 @@ there when the logs were read, or it sees the marker and stops. All of it may be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -199,13 +200,14 @@ def _adopt(
 ) -> tuple[list[Ratified], int]:
     """The chain of versions that the replicas published, oldest first, and the version before the first of them."""
     floor = max(history.floor for history in told.values())
-    records = {key: record for history in told.values() for key, record in history.records.items()}
-    _check_damage(told, records, membership, enough, floor)
-    candidates = sorted((key for key in records if key[0] > floor), reverse=True)
+    held = [record for history in told.values() for record in history.records.values()]
+    records = set(held)
+    _check_damage(told, {(record.version, record.epoch) for record in records}, membership, enough, floor)
+    candidates = sorted({(r.version, r.epoch) for r in records if r.version > floor}, reverse=True)
     chain: list[Ratified] = []
     manifest: Manifest | None = None
     while candidates and manifest is None:
-        newest = records[candidates[0]]
+        newest = _one_of([r for r in held if (r.version, r.epoch) == candidates[0]], told, membership, enough)
         try:
             manifest = read_manifest(stores, newest.manifest, report)
             chain = [ratified(newest)]
@@ -233,20 +235,40 @@ def _adopt(
     return chain, (chain[0].version - 1 if chain else floor)
 
 
-def _before(records: Mapping[tuple[int, int], log.LogRecord], version: int, parent: str) -> log.LogRecord | None:
-    """The record of the version before: of several epochs' the one that `parent` names."""
-    return next((r for r in records.values() if r.version == version - 1 and r.manifest.name == parent), None)
+def _one_of(
+    held: list[log.LogRecord], told: Mapping[str, History], membership: Membership, enough: int
+) -> log.LogRecord:
+    """The record that counts, of those that witnesses hold under one name: of two, one was never acknowledged.
+
+    A catalog that was put back under a running writer may decide a version twice in one epoch; only one of the two can
+    lie on W replicas. Raises `Unavailable` where too many did not answer to tell which.
+    """
+    holders = Counter(held)
+    silent = len(membership.replicas) - len(told)
+    write_quorum = len(membership.replicas) - enough + 1
+    possible = [record for record, count in holders.items() if count + silent >= write_quorum]
+    if len(holders) > 1 and len(possible) > 1:
+        raise Unavailable(
+            f"the replicas hold two versions {held[0].version}, and too few answer to tell which of them was "
+            "acknowledged; bring another replica back and run again"
+        )
+    return possible[0] if len(possible) == 1 else max(holders, key=lambda record: (holders[record], record.txn))
+
+
+def _before(records: Iterable[log.LogRecord], version: int, parent: str) -> log.LogRecord | None:
+    """The record of the version before: of several the one that `parent` names."""
+    return next((r for r in records if r.version == version - 1 and r.manifest.name == parent), None)
 
 
 def _check_damage(
     told: Mapping[str, History],
-    records: Mapping[tuple[int, int], log.LogRecord],
+    records: set[tuple[int, int]],
     membership: Membership,
     enough: int,
     floor: int,
 ) -> None:
     """Raise `Corrupt` unless damaged records leave enough whole witnesses, or every one is whole elsewhere."""
-    lost = {key for history in told.values() for key in history.damaged if key[0] > floor} - records.keys()
+    lost = {key for history in told.values() for key in history.damaged if key[0] > floor} - records
     whole = sum(not history.damaged for history in told.values())
     if whole >= enough and not lost:
         return
