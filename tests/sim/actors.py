@@ -151,7 +151,7 @@ def verifier(world: SimWorld, process: Process) -> None:
 @actor(0.5)
 def repairer(world: SimWorld, process: Process) -> None:
     """Makes replicas whole, whoever writes meanwhile."""
-    process.note = Intent()
+    process.note = Intent(mends=True)
     try:
         mended(world, process)
     except IndexFault as fault:

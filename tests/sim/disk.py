@@ -52,7 +52,9 @@ class SimStore:
 
     def put_if_absent(self, key: str, data: bytes | Path) -> bool:
         value = data.read_bytes() if isinstance(data, Path) else bytes(data)
-        fate = self._point("put", checked(key))
+        if checked(key).startswith("tmp/"):
+            raise ValueError(f"keys below tmp/ belong to the store: {key!r}")
+        fate = self._point("put", key)
         if fate == "nospace":
             raise NoSpace(f"{self.name}: the disk is full; make room and run again")
         if fate == "late":
@@ -69,6 +71,8 @@ class SimStore:
         return self._value(key)
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
+        if start < 0:
+            raise ValueError(f"not a range: [{start}, {end})")
         self._reply(self._point("range", checked(key)))
         return self._value(key)[start : max(start, end)]
 

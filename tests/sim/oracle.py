@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ class Intent:
 
     delta: Delta | None = None
     base: str = ""
+    mends: bool = False
+    """A repair: beyond the budget it may give up what cannot be saved."""
 
 
 KEEP = Intent()
@@ -43,15 +46,18 @@ class Oracle:
     acknowledgements: int = 0
     strict: bool = True
     """Whether damage stays within what the promises allow."""
-    _docs: dict[str, model.Docs] = field(default_factory=dict)
+    _docs: dict[str, model.Docs | None] = field(default_factory=dict)
 
     def manifest(self, name: str) -> Manifest:
         """A manifest by its blob's name, as it was written."""
         data = self.ever[f"blobs/{name[:2]}/{name}"]
         return manifests.decode(data[: len(data) - blob.trailer_size(len(data))])
 
-    def docs(self, name: str) -> model.Docs:
-        """What the version with this manifest holds: its parent's, changed as its writer meant to."""
+    def docs(self, name: str) -> model.Docs | None:
+        """What the version with this manifest holds: its parent's, changed as its writer meant to.
+
+        None where a repair had to give something up, and what became of it is not known here.
+        """
         line, known = [], name
         while known and known not in self._docs:
             line.append(known)
@@ -62,9 +68,12 @@ class Oracle:
             if made.txn not in self.intents:
                 raise Violation(f"version {made.version} was made by nobody (transaction {made.txn})")
             intent = self.intents[made.txn]
+            base = self.docs(intent.base) if intent.base else {}
             after = before
-            if intent.delta is not None:
-                after, _ = model.apply(intent.delta, self.docs(intent.base) if intent.base else {}, before)
+            if before is None or base is None or (intent.mends and not self.strict):
+                after = None
+            elif intent.delta is not None:
+                after, _ = model.apply(intent.delta, base, before)
             self._docs[at] = after
         return self._docs[name] if name else {}
 
@@ -133,6 +142,9 @@ class Oracle:
         """What a reader answers is what its version holds, by brute force."""
         name = self.name_of(reader.manifest)
         docs = self.docs(name)
+        if docs is None:
+            _check_whole(reader)
+            return
         if model.said(reader.states()) != model.states(docs):
             raise Violation(f"states of version {reader.version}: {_differ(model.said(reader.states()), docs)}")
         query = rng.standard_normal((1, DIM)).astype(np.float32)
@@ -147,6 +159,13 @@ class Oracle:
         for version, acked in sorted(self.acked.items()):
             if chain.get(version) != acked:
                 raise Violation(f"LOST: acknowledged version {version} is not in the history of version {max(chain)}")
+
+
+def _check_whole(reader: Reader) -> None:
+    """Each document has all of its chunks, and nothing else is found."""
+    found = Counter(hit.uri for hit in reader.search(np.ones((1, DIM), np.float32), 10_000)[0])
+    if found != {state.uri: state.chunks for state in reader.states() if state.chunks}:
+        raise Violation(f"version {reader.version}: documents are served in parts: {dict(found)}")
 
 
 def _differ(found: list[tuple[str, str, str, int]], docs: model.Docs) -> str:
