@@ -34,6 +34,13 @@ def _add_health(commands: Commands, everywhere: Parser) -> None:
         "  penstock repair\n"
         "  penstock repair --rate 50",
     )  # fmt: skip
+    repair.add_argument(
+        "--lost",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a replica whose content is gone for good: do not wait for it to give up what is good nowhere",
+    )
     for one in (verify, repair):
         one.add_argument("--rate", type=_rate, metavar="MB", help="read at most so many megabytes a second")
     compact = command(

@@ -36,7 +36,7 @@ def repair(arguments: argparse.Namespace, console: Console) -> int:
 
     ctx, home = _begun(arguments)
     console.sign("looking at every byte on every replica …")
-    done = upkeep.repair(ctx.settings, home, console.say, paced(console), arguments.rate)
+    done = upkeep.repair(ctx.settings, home, console.say, paced(console), arguments.rate, frozenset(arguments.lost))
     left = not done.whole or bool(done.documents or done.lost)
     payload = {"ok": not left, "changed": bool(done), "whole": done.whole, **msgspec.to_builtins(done)}
     console.answer(payload, render.repaired(done, same_place(arguments)))

@@ -220,7 +220,7 @@ def _healed(done: Repaired) -> str:
         return "Not whole yet: not every replica could be repaired."
     if done.documents or done.lost:
         return f"Whole again, without what was good nowhere; version {done.version} says so."
-    return "Whole again." if done else "Nothing was wrong."
+    return "Whole again." if done else "Nothing was wrong with the replicas."
 
 
 def _after_repair(done: Repaired) -> str:

@@ -36,9 +36,17 @@ def verify(settings: Settings, home: Home, progress: Progress, rate_mb: float | 
 
 
 def repair(
-    settings: Settings, home: Home, report: Report, progress: Progress, rate_mb: float | None = None
+    settings: Settings,
+    home: Home,
+    report: Report,
+    progress: Progress,
+    rate_mb: float | None = None,
+    lost: frozenset[str] = frozenset(),
 ) -> Repaired:
-    """Make the replicas whole again, from one another; mark what could not be saved, to be embedded again."""
+    """Make the replicas whole again, from one another; mark what could not be saved, to be embedded again.
+
+    `lost`: ids of replicas whose content is known to be gone; the others' is not waited for because of them.
+    """
     from penstock.index.crew import Threads
     from penstock.index.repair import repair as heal
 
@@ -51,6 +59,7 @@ def repair(
         report=report,
         report_progress=progress,
         rate_bytes=_rate(settings, rate_mb),
+        lost=lost,
         monotonic=time.monotonic,
         sleep=wiring.sleep,
         write_quorum=found.write_quorum,

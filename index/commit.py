@@ -8,7 +8,6 @@ committed again, and a delta that had landed already changes nothing.
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 import threading
 import time
@@ -24,7 +23,7 @@ from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.crew import Crew, Threads
 from penstock.index.delta import Committed as Committed
 from penstock.index.delta import Delta as Delta
-from penstock.index.errors import Conflict, Fenced, IndexFault, NoSpace, Unavailable, Unknown
+from penstock.index.errors import Conflict, Fenced, IndexFault, Unavailable, Unknown, of_local_disk
 from penstock.index.locks import Locks
 from penstock.index.recover import Site
 from penstock.index.replicas import Reach, Replicas, Report
@@ -132,7 +131,7 @@ class Writer:
             writer._begin_epoch()
             return writer
         except OSError as error:
-            raise _said(error, workdir) from error
+            raise of_local_disk(error, workdir) from error
 
     def head(self) -> Manifest:
         """The newest decided version; version 0 (empty, never stored) before the first commit."""
@@ -210,7 +209,7 @@ class Writer:
             folder.mkdir(parents=True)
             yield txn, folder
         except OSError as error:
-            raise _said(error, folder) from error
+            raise of_local_disk(error, folder) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(IndexFault):
@@ -321,11 +320,3 @@ def _seal(manifest: Manifest, folder: Path, files: Files) -> BlobRef:
     ref = blob.seal(part, manifest.txn)
     files[ref.name] = ref, part.rename(folder / ref.name)
     return ref
-
-
-def _said(error: OSError, where: Path) -> IndexFault:
-    """A fault of the local disk, in one line that says what to do."""
-    at = error.filename or where
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"{at}: the disk is full; nothing is damaged: make room and run again")
-    return Unavailable(f"{at}: {error.strerror or error}; mend that and run again")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 
 class IndexFault(Exception):
     """Base of what the index raises. The message is one line for the operator: what, where, what to do."""
@@ -33,3 +36,11 @@ class NoSpace(Unavailable):
 
 class WrongIndex(IndexFault):
     """This is not what the caller thinks: another lineage, another membership, a newer format, no index at all."""
+
+
+def of_local_disk(error: OSError, where: Path) -> IndexFault:
+    """A fault of the local disk, in one line that says what to do."""
+    at = error.filename or where
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"{at}: the disk is full; nothing is damaged: make room and run again")
+    return Unavailable(f"{at}: {error.strerror or error}; mend that and run again")

@@ -19,7 +19,7 @@ from penstock.index import audit, epochs, framed, manifest, markers, survey, ver
 from penstock.index.catalog import Catalog
 from penstock.index.commit import Writer
 from penstock.index.crew import Crew, Sequential
-from penstock.index.errors import Corrupt, Unavailable
+from penstock.index.errors import Corrupt, Unavailable, of_local_disk
 from penstock.index.healing import Healed, Patient, heal_blob, heal_log, heal_markers
 from penstock.index.intake import Intake
 from penstock.index.locks import Locks
@@ -88,15 +88,18 @@ def repair(
     rate = Rate(rate_bytes, monotonic, sleep)
     found = Intake(at, stores, token, report)
     work = _Repair(at, found, lost, workdir / "repair", token, report, reach, rate)
-    work.heal(report_progress)
-    if not found.refused:
-        if found.decided is not None and found.decided.damaged:
-            _make_catalog_again(at, stores, workdir, token, report, reach, **options)
-        work.rewind(clock)
-        with Writer.open(
-            at, stores, workdir=workdir, clock=clock, token=token, report=report, reach=reach, **options
-        ) as writer:
-            work.settle(writer)
+    try:
+        work.heal(report_progress)
+        if not found.refused:
+            if found.decided is not None and found.decided.damaged:
+                _make_catalog_again(at, stores, workdir, token, report, reach, **options)
+            work.rewind(clock)
+            with Writer.open(
+                at, stores, workdir=workdir, clock=clock, token=token, report=report, reach=reach, **options
+            ) as writer:
+                work.settle(writer)
+    except OSError as error:
+        raise of_local_disk(error, workdir) from error
     return work.done
 
 
