@@ -97,8 +97,11 @@ def test_a_product_without_its_safeguards_is_caught(
     sabotage: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The simulation finds a writer that does not wait, does not compare, or does not stop."""
-    sabotage(monkeypatch)
-    assert _first_broken(tmp_path) is not None
+    with monkeypatch.context() as patch:
+        sabotage(patch)
+        broken = _first_broken(tmp_path)
+    assert broken is not None
+    assert run(tmp_path / "as it is", broken.seed, 1500, "budget").violations == ()
 
 
 def test_a_simulated_fault_is_a_named_error() -> None:
