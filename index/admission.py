@@ -61,7 +61,7 @@ class Admission:
             self._begin(member, store)
             return
         check_member(found, self._meta.lineage, member, store)
-        self._check_catalog_knows(store)
+        check_catalog_knows(self._catalog, self._meta, store)
         self._check_not_gone_back(name, store)
         self._note_epoch(store)
 
@@ -74,28 +74,6 @@ class Admission:
                 "mounted?); if what was there is lost, `penstock repair` fills it again"
             )
         mark(self._meta, member, store, self._reach)
-
-    def _check_catalog_knows(self, store: Store) -> None:
-        seen, newest = markers.highest(store), log.newest(store, store.name)
-        if seen is not None and markers.supersedes(seen, self._meta.epoch, self._meta.epoch_id):
-            raise CatalogBehind(f"{store.name} has seen epoch {seen.epoch}, the catalog is in {self._meta.epoch}")
-        if newest is None or newest.version <= self._floor:
-            return
-        # Asked after the log was read: what a live writer published meanwhile was decided before.
-        decided = self._catalog.since(newest.version - 1)
-        at = decided[0] if decided and decided[0].version == newest.version else None
-        if at is None and newest.version <= self._catalog.floor():
-            return
-        if at is not None and (record(at, self._meta.lineage) == newest or newest.epoch < at.epoch):
-            return
-        if newest.epoch == self._meta.epoch:
-            raise CatalogBehind(f"catalog {self._catalog.name} does not know version {newest.version} of {store.name}")
-        # An older epoch's: this one began with what enough replicas had, so nobody was ever told of it.
-        if at is not None:
-            raise Unavailable(
-                f"{store.name} published another version {newest.version} than the index has, in an epoch that is "
-                "over; `penstock repair` says more"
-            )
 
     def _check_not_gone_back(self, name: str, store: Store) -> None:
         newest = log.entries(store)[-1:]
@@ -132,6 +110,35 @@ class Admission:
         self._reach("replica.named")
         if self._head is not None:
             self._report(f"replica {member.id} was absent and has been made again at {store.name}")
+
+
+def check_catalog_knows(catalog: Catalog, meta: Meta, store: Store) -> None:
+    """Raise `CatalogBehind` if this replica of the lineage shows that the catalog is lost or went back.
+
+    `Unavailable` for a replica that published, in an epoch that is over, what that epoch did not leave to this one.
+    """
+    seen, newest = markers.highest(store), log.newest(store, store.name)
+    if seen is not None and markers.supersedes(seen, meta.epoch, meta.epoch_id):
+        raise CatalogBehind(f"{store.name} has seen epoch {seen.epoch}, the catalog is in {meta.epoch}")
+    # All asked after the replica: what a live writer published, or let expire, meanwhile was decided before.
+    if markers.floor(store) > catalog.floor():
+        raise CatalogBehind(f"catalog {catalog.name} does not know what has expired on {store.name}")
+    if newest is None or newest.version <= catalog.floor():
+        return
+    decided = catalog.since(newest.version - 1)
+    at = decided[0] if decided and decided[0].version == newest.version else None
+    if at is None and newest.version <= catalog.floor():
+        return
+    if at is not None and (record(at, meta.lineage) == newest or newest.epoch < at.epoch):
+        return
+    if newest.epoch == meta.epoch:
+        raise CatalogBehind(f"catalog {catalog.name} does not know version {newest.version} of {store.name}")
+    # An older epoch's: this one began with what enough replicas had, so nobody was ever told of it.
+    if at is not None:
+        raise Unavailable(
+            f"{store.name} published another version {newest.version} than the index has, in an epoch that is over; "
+            "`penstock repair` says more"
+        )
 
 
 def first_incarnation(lineage: str, name: str) -> str:

@@ -104,7 +104,15 @@ class Engine:
         self._looked = True
 
 
-_DAMAGE = ("not a database", "malformed", "no such table", "no such column", "decode to UTF-8", "unsupported file")
+_DAMAGE = (
+    "not a database",
+    "malformed",
+    "no such table",
+    "no such column",
+    "decode to UTF-8",
+    "codec can't decode",
+    "unsupported file",
+)
 
 
 class ServerSession:

@@ -61,9 +61,10 @@ def begin(
     Raises `Unavailable` when fewer than N-W+1 replicas can bear witness, `Corrupt` when a version that may have been
     acknowledged cannot be read anywhere, `WrongIndex` when the replicas are not those of one index.
     """
-    enough = len(stores) - write_quorum + 1
-    told, faults = _histories(stores, crew, enough)
+    told, faults = _histories(stores, crew, len(stores) - write_quorum + 1)
     lineage, membership = _members(told, stores, write_quorum, known, report)
+    # The quorum that counts is the index's, not the configuration's.
+    enough = len(membership.replicas) - membership.write_quorum + 1
     told = _those_of(told, lineage, membership, stores)
     _require(told, membership, enough, faults, why)
     epoch = max([0 if known is None else known.epoch, *(history.epoch for history in told.values())]) + 1

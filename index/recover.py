@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from penstock.index import epochs, log, markers
-from penstock.index.admission import Admission, CatalogBehind, first_incarnation
+from penstock.index.admission import Admission, CatalogBehind, check_catalog_knows, first_incarnation
 from penstock.index.catalog import Catalog, Meta, Ratified
 from penstock.index.crew import Crew
-from penstock.index.errors import Corrupt, Unavailable, WrongIndex
+from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.locks import Locks
 from penstock.index.replicas import Quorum, Reach, Replicas, Report, check_quorum, read_manifest
 from penstock.index.store import LocalStore, Store
@@ -86,9 +86,17 @@ def opened(site: Site) -> tuple[Meta, Membership, Replicas]:
             if meta is None:
                 continue
             head = site.catalog.head()
-            membership = _membership(site, meta, head)
-            check_membership(membership, site.stores, site.write_quorum)
-            replicas = _admitted(site, meta, head, membership)
+            try:
+                membership = _membership(site, meta, head)
+                check_membership(membership, site.stores, site.write_quorum)
+                replicas = _admitted(site, meta, head, membership)
+            except WrongIndex:
+                behind = _behind(site, meta)
+                if behind is None:
+                    raise
+                # Who the replicas are is not for a catalog to say that does not know the newest version.
+                _begin_epoch(site, meta, f"was behind the replicas ({behind})")
+                continue
             if replicas is None:
                 continue
             _abort_dead(site)
@@ -180,6 +188,20 @@ def check_membership(membership: Membership, stores: Mapping[str, Store], write_
             f"the index has write_quorum {membership.write_quorum}, the configuration {write_quorum}: put it back in "
             f"[index] write_quorum, or change the index: penstock replica quorum {write_quorum}"
         )
+
+
+def _behind(site: Site, meta: Meta) -> CatalogBehind | None:
+    """What shows that the catalog is behind, on any replica of this lineage that answers; None if nothing does."""
+    for store in site.stores.values():
+        try:
+            marker = markers.replica(store)
+            if marker is not None and marker.lineage == meta.lineage:
+                check_catalog_knows(site.catalog, meta, store)
+        except CatalogBehind as behind:
+            return behind
+        except IndexFault:
+            continue
+    return None
 
 
 def _admitted(site: Site, meta: Meta, head: Ratified | None, membership: Membership) -> Replicas | None:

@@ -142,6 +142,9 @@ class Replicas:
 
         def bring(name: str, store: Store) -> None:
             self.catch_up(name, store, decided, upto)
+            expired = markers.floor(store)
+            if expired >= upto.version:
+                raise Fenced(f"on {store.name} the versions up to {expired} have expired: the catalog went back")
             seen = markers.highest(store)
             if seen is not None and markers.supersedes(seen, *self._epoch):
                 raise Fenced(f"{store.name} has seen epoch {seen.epoch}, this writer is in {self._epoch[0]}")
@@ -175,6 +178,8 @@ class Replicas:
             whole = set(needed)
             publish_one(store, version, self.lineage)
             self._at[name] = version
+        if self._at.get(name) != upto:
+            raise Unavailable(f"the catalog does not know version {upto.version} any more: open the index anew")
 
     def _known(self, name: str, store: Store, upto: Ratified) -> Ratified | None:
         """What we published here last, if its record is still there: then its closure need not be looked at."""
