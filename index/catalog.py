@@ -180,6 +180,7 @@ class Catalog:
         if seen is not None:
             try:
                 self._replace(meta, versions, floor)
+                self.snapshot()  # damage that a page's own checks do not see would come back at the next look
                 return
             except Corrupt:
                 catalog_file.set_aside(self.path, seen, meta.epoch_id)
