@@ -8,7 +8,7 @@ seeded noise: see bench/vectors.py. A tenth of the embeddings is kept out of the
 as the vectors are. `--embeddings` keeps the embeddings in a file, and uses them from there the next time.
 
 For each size a home is made with one replica, and the vectors with their rows are committed to it, 16,384 at a time.
-What was committed is merged into one flat segment, and the home is compacted (`penstock.index.compact`, with the
+What was committed is merged into one flat segment, and the home is compacted (`penstock.index.care.compact`, with the
 training of the quantizer), which makes one IVF segment of it; where there are too few vectors for that, an IVF one is
 made beside the home. Then fresh processes with one thread each measure:
 
@@ -102,8 +102,8 @@ class Built:
     """A home below `scratch`, compacted, and merged segments beside it. `refs`: those as JSON; `sizes`: bytes."""
 
     def __init__(self, scratch: Path) -> None:
-        from penstock.index.commit import Writer
-        from penstock.index.store import LocalStore
+        from penstock.index.commits.commit import Writer
+        from penstock.index.stores.store import LocalStore
 
         self._work = scratch / "merging"
         self._work.mkdir()
@@ -123,7 +123,8 @@ class Built:
 
     def make(self, blocks: Iterator[NDArray[np.float32]], size: int) -> dict[str, Any]:
         """Commit, merge, compact; return how many seconds each took."""
-        from penstock.index import compact, quantizer
+        from penstock.index.care import compact
+        from penstock.index.segments import quantizer
 
         timed: dict[str, Any] = {"commits": 0}
         self._timed(timed, "commit_s", lambda: self._commit(blocks, timed))
@@ -144,7 +145,7 @@ class Built:
         return timed
 
     def _commit(self, blocks: Iterator[NDArray[np.float32]], timed: dict[str, Any]) -> None:
-        from penstock.index.commit import Delta
+        from penstock.index.commits.commit import Delta
         from penstock.index.types import DocState, Row
 
         first = 0
@@ -166,8 +167,8 @@ class Built:
         return head.spaces[head.live].segments
 
     def _train(self, refs: Sequence[Any], size: int) -> Any:
-        from penstock.index import quantizer
-        from penstock.index.segment import Segment
+        from penstock.index.segments import quantizer
+        from penstock.index.segments.segment import Segment
 
         opened = [Segment(ref, [self._store], print) for ref in refs]
         trained, path = quantizer.train(
@@ -177,7 +178,7 @@ class Built:
         return trained
 
     def _merge(self, kind: str, refs: Sequence[Any], trained: Any) -> None:
-        from penstock.index.merge import merge
+        from penstock.index.segments.merge import merge
 
         merged = merge(refs, [self._store], self._work, "bench", kind, quantizer=trained, report=print)
         assert merged is not None
@@ -187,7 +188,7 @@ class Built:
     def _note(self, kind: str, refs: Sequence[Any]) -> None:
         import msgspec
 
-        from penstock.index.manifest import blobs_of
+        from penstock.index.commits.manifest import blobs_of
 
         self.refs[kind] = [msgspec.to_builtins(ref) for ref in refs]
         self.sizes[kind] = sum(blob.size for ref in refs for blob in blobs_of(ref))
@@ -221,7 +222,7 @@ def _measure(ask: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     import faiss
 
-    from penstock.index.reader import Reader
+    from penstock.index.reading.reader import Reader
 
     faiss.omp_set_num_threads(1)
     imported = time.perf_counter()
@@ -255,9 +256,9 @@ def _by_segments(scratch: Path, ask: dict[str, Any]) -> Callable[[NDArray[np.flo
     """Search the segments that are asked for, without a reader."""
     import msgspec
 
-    from penstock.index import search
-    from penstock.index.segment import Segment, VectorMemory
-    from penstock.index.store import LocalStore
+    from penstock.index.segments import search
+    from penstock.index.segments.segment import Segment, VectorMemory
+    from penstock.index.stores.store import LocalStore
     from penstock.index.types import SegmentRef
 
     store = LocalStore(scratch / "home" / "replicas" / "0", token=lambda: "none")

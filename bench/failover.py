@@ -22,8 +22,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from penstock.index import Reader, blob
-from penstock.index.store import LocalStore
+from penstock.index import Reader
+from penstock.index.blobs import blob
+from penstock.index.stores.store import LocalStore
 from tests.fakes.unwell import ILLNESSES, Unwell
 from tests.index.world import DIM, World, delta
 

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.index.commit import Delta, Writer
-from penstock.index.reader import Reader
-from penstock.index.repair import repair
-from penstock.index.store import LocalStore
+from penstock.index.care.repair import repair
+from penstock.index.care.verify import verify
+from penstock.index.commits.commit import Delta, Writer
+from penstock.index.reading.reader import Reader
+from penstock.index.stores.store import LocalStore
 from penstock.index.types import DocState, Row, SourceState
-from penstock.index.verify import verify
 
 DIM, PER_DOCUMENT, K = 384, 8, 10
 TEXT = "Water is brought to the turbine at exactly the pace that the turbine can take. " * 10

@@ -16,7 +16,7 @@ from penstock.flows.exits import COMPLETE, INCOMPLETE, UNAVAILABLE, UsageError
 def analyze_store(arguments: argparse.Namespace, console: Console) -> int:
     """Exit code 1 if a promise is broken, 3 if the store does not answer."""
     from penstock.flows import wiring
-    from penstock.index.analyze import analyze
+    from penstock.index.stores.analyze import analyze
 
     try:
         where = place.store(arguments.url, Path.cwd())

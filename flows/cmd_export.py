@@ -16,7 +16,7 @@ from penstock.flows.exits import COMPLETE, UsageError
 def export(arguments: argparse.Namespace, console: Console) -> int:
     """Write the live rows and their vectors to a folder that is absent or empty."""
     from penstock.flows import wiring
-    from penstock.index.export import export as write
+    from penstock.index.care.export import export as write
 
     ctx = context(arguments)
     home = ctx.required()

@@ -23,8 +23,8 @@ from penstock.flows.layout import Layout, majority
 from penstock.flows.settings import SettingsError, check_quorum
 
 if TYPE_CHECKING:
-    from penstock.index.commit import Writer
-    from penstock.index.store import Store
+    from penstock.index.commits.commit import Writer
+    from penstock.index.stores.store import Store
     from penstock.index.types import Member
 
 from penstock.index.types import Membership
@@ -60,7 +60,7 @@ def list_(arguments: argparse.Namespace, console: Console) -> int:
 
 def add(arguments: argparse.Namespace, console: Console) -> int:
     """Copy everything to a new replica, then commit that it is one."""
-    from penstock.index import membership
+    from penstock.index.commits import membership
 
     ctx = context(arguments)
     layout = _layout(ctx)
@@ -84,7 +84,7 @@ def add(arguments: argparse.Namespace, console: Console) -> int:
 
 def remove(arguments: argparse.Namespace, console: Console) -> int:
     """Commit that a replica is none any more. What lies there is left as it is."""
-    from penstock.index import membership
+    from penstock.index.commits import membership
 
     ctx = context(arguments)
     layout = _layout(ctx)
@@ -108,7 +108,7 @@ def remove(arguments: argparse.Namespace, console: Console) -> int:
 
 def replace(arguments: argparse.Namespace, console: Console) -> int:
     """Copy everything to another place, then commit that the replica is there."""
-    from penstock.index import membership
+    from penstock.index.commits import membership
 
     ctx = context(arguments)
     layout = _layout(ctx)
@@ -129,7 +129,7 @@ def replace(arguments: argparse.Namespace, console: Console) -> int:
 
 def quorum(arguments: argparse.Namespace, console: Console) -> int:
     """Commit how many replicas must have a commit before it is acknowledged."""
-    from penstock.index import membership
+    from penstock.index.commits import membership
 
     ctx = context(arguments)
     layout = _layout(ctx)
@@ -189,7 +189,7 @@ def _carry_out(plan: _Plan, arguments: argparse.Namespace, console: Console, ctx
 
 def _leaving(member: Member, where: str | None) -> Store:
     """The store of a replica that goes, if it is there and still is that replica; else nobody."""
-    from penstock.index import markers
+    from penstock.index.commits import markers
     from penstock.index.errors import IndexFault
 
     if where is not None and (place.is_url(where) or Path(where).is_dir()):

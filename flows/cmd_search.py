@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from penstock.embed.types import Encoder
     from penstock.flows.settings import Settings
-    from penstock.index.facets import Filter
-    from penstock.index.reader import Reader
+    from penstock.index.reading.reader import Reader
+    from penstock.index.segments.facets import Filter
     from penstock.index.types import Hit, SpaceRef
 
 BATCH = 64
@@ -51,7 +51,7 @@ def search(arguments: argparse.Namespace, console: Console) -> int:
 
 def narrowed(where: Sequence[str], labels: Sequence[str], source: str | None) -> Filter | None:
     """The filter that the options ask for, None for none. One key given twice: either value. Raises `UsageError`."""
-    from penstock.index.facets import Filter
+    from penstock.index.segments.facets import Filter
 
     metadata: dict[str, tuple[str, ...]] = {}
     for word in where:

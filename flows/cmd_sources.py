@@ -16,11 +16,11 @@ from penstock.flows import render, report
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened
 from penstock.flows.exits import COMPLETE, UsageError
-from penstock.index.delta import Delta
+from penstock.index.commits.delta import Delta
 from penstock.index.types import DocState, Manifest, SourceState
 
 if TYPE_CHECKING:
-    from penstock.index.commit import Writer
+    from penstock.index.commits.commit import Writer
 
 
 def list_(arguments: argparse.Namespace, console: Console) -> int:

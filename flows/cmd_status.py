@@ -17,13 +17,13 @@ from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
 
 if TYPE_CHECKING:
-    from penstock.index.store import Store
+    from penstock.index.stores.store import Store
 
 
 def status(arguments: argparse.Namespace, console: Console) -> int:
     """One verdict, the next command, the figures. Exit code 3 if nothing can be read, else 0."""
     from penstock.flows import wiring
-    from penstock.index.stores import same_failure_domain
+    from penstock.index.stores.stores import same_failure_domain
 
     ctx = context(arguments)
     home, layout = ctx.required(), ctx.layout()
@@ -61,7 +61,7 @@ def failures(arguments: argparse.Namespace, console: Console) -> int:
 
 def _lacks(stores: Mapping[str, Store], looked: health.Health, console: Console) -> dict[str, int]:
     """Bytes that each replica lacks of the newest version."""
-    from penstock.index.backlog import measure
+    from penstock.index.commits.backlog import measure
 
     try:
         return {name: found.bytes for name, found in measure(stores, looked.progress, console.say).items()}

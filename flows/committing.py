@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from penstock.flows.spool import Shard
-from penstock.index.commit import Delta, Writer
+from penstock.index.commits.commit import Delta, Writer
 from penstock.index.types import DocState, Row, SourceState
 
 

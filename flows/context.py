@@ -17,7 +17,7 @@ from penstock.flows.settings import DEFAULT_FILE, Settings, load
 
 if TYPE_CHECKING:
     from penstock.flows.home import Home
-    from penstock.index.reader import Reader
+    from penstock.index.reading.reader import Reader
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ def opened(ctx: Context, console: Console, but: str = "") -> Reader | None:
     Raises `NoHome`; `Unavailable` if there should be an index and no replica can be read; what `Reader` raises.
     """
     from penstock.flows import wiring
-    from penstock.index import log
+    from penstock.index.commits import log
     from penstock.index.errors import Unavailable, WrongIndex
 
     home, found = ctx.required(), ctx.layout()

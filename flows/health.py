@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.flows.exits import outcome
-from penstock.index import blob, log, markers
+from penstock.index.blobs import blob
+from penstock.index.commits import log, markers
 from penstock.index.errors import Corrupt, IndexFault
 from penstock.index.types import Manifest, Member, Membership
 
 if TYPE_CHECKING:
-    from penstock.index.catalog import Catalog, Meta
-    from penstock.index.log import LogRecord
-    from penstock.index.markers import Marker
-    from penstock.index.store import Store
+    from penstock.index.catalog.catalog import Catalog, Meta
+    from penstock.index.commits.log import LogRecord
+    from penstock.index.commits.markers import Marker
+    from penstock.index.stores.store import Store
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ def look(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: i
     membership = manifest.membership if manifest and manifest.version else None
     said = _Said()
     try:
-        from penstock.index.catalog import Catalog
+        from penstock.index.catalog.catalog import Catalog
 
         said = _ask(Catalog(catalog_url), published, list(stores.values()))
     except ModuleNotFoundError as error:

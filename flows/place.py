@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from penstock.index import object_place
 from penstock.index.errors import WrongIndex
+from penstock.index.stores import object_place
 
 CATALOGS = ("postgresql", "sqlite")
 IDS = "a replica's id is made of up to 32 letters, digits, - and _"

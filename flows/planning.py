@@ -24,7 +24,7 @@ from penstock.flows.settings import Settings
 from penstock.flows.spool import Shard, leftovers
 from penstock.flows.spool_mirror import Mirror
 from penstock.flows.targets import Target, resolve
-from penstock.index.commit import Writer
+from penstock.index.commits.commit import Writer
 from penstock.index.types import FORMAT, DocState, Manifest, Membership, SourceState
 
 POLL_SECONDS = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.flows.accounting import Unbalanced
-from penstock.index.state import StateView
+from penstock.index.commits.state import StateView
 from penstock.index.types import DocState
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penstock.flows.accounting import Accounting
     from penstock.flows.report import SourceStatus, Status
-    from penstock.index.analyze import Analysis
-    from penstock.index.collect import Collected
-    from penstock.index.compact import Compacted
-    from penstock.index.export import Exported
-    from penstock.index.repair import Repaired
+    from penstock.index.care.collect import Collected
+    from penstock.index.care.compact import Compacted
+    from penstock.index.care.export import Exported
+    from penstock.index.care.repair import Repaired
+    from penstock.index.stores.analyze import Analysis
     from penstock.index.types import DocState, Finding, Hit
 
 WIDTH = 100

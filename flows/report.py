@@ -15,7 +15,7 @@ from penstock.flows.health import Health
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
-    from penstock.index.store import Store
+    from penstock.index.stores.store import Store
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Status(msgspec.Struct, frozen=True):
 
 def replica(name: str, store: Store) -> ReplicaStatus:
     """Look at one replica; whatever fails is what is wrong with it."""
-    from penstock.index import log
+    from penstock.index.commits import log
     from penstock.index.errors import IndexFault
 
     path = store.name
@@ -95,10 +95,10 @@ def replicas(stores: Mapping[str, Store]) -> list[ReplicaStatus]:
 
 def _bytes(store: Store) -> int:
     """Bytes on disk; of a store elsewhere, what its newest version needs."""
-    from penstock.index import log
-    from penstock.index import manifest as manifests
+    from penstock.index.commits import log
+    from penstock.index.commits import manifest as manifests
     from penstock.index.errors import IndexFault
-    from penstock.index.places import read_manifest
+    from penstock.index.reading.places import read_manifest
 
     root: Path | None = getattr(store, "root", None)
     if root is not None:

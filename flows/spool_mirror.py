@@ -21,8 +21,8 @@ from penstock.flows.spool import FILES, MARKER, VECTORS, Marker, Shard, arriving
 from penstock.index.errors import IndexFault
 
 if TYPE_CHECKING:
-    from penstock.index.locks import Held, Locks
-    from penstock.index.store import Store
+    from penstock.index.catalog.locks import Held, Locks
+    from penstock.index.stores.store import Store
 
 T = TypeVar("T")
 

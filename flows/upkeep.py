@@ -12,9 +12,9 @@ from penstock.flows.settings import Settings
 from penstock.index.types import Finding
 
 if TYPE_CHECKING:
-    from penstock.index.collect import Collected
-    from penstock.index.compact import Compacted
-    from penstock.index.repair import Repaired
+    from penstock.index.care.collect import Collected
+    from penstock.index.care.compact import Compacted
+    from penstock.index.care.repair import Repaired
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, of how much."""
@@ -23,7 +23,7 @@ Report = Callable[[str], None]
 
 def verify(settings: Settings, home: Home, progress: Progress, rate_mb: float | None = None) -> list[Finding]:
     """Everything that is wrong with the index, on any replica. Changes nothing."""
-    from penstock.index.verify import verify as walk
+    from penstock.index.care.verify import verify as walk
 
     return walk(
         wiring.stores(settings, home),
@@ -47,8 +47,8 @@ def repair(
 
     `lost`: ids of replicas whose content is known to be gone; the others' is not waited for because of them.
     """
-    from penstock.index.crew import Threads
-    from penstock.index.repair import repair as heal
+    from penstock.index.care.repair import repair as heal
+    from penstock.index.commits.crew import Threads
 
     found = wiring.layout(settings, home)
     return heal(
@@ -70,8 +70,8 @@ def repair(
 
 def compact(settings: Settings, home: Home, report: Report, progress: Progress, full: bool = False) -> Compacted:
     """Merge segments until nothing is left to merge."""
-    from penstock.index.compact import Policy
-    from penstock.index.compact import compact as merge
+    from penstock.index.care.compact import Policy
+    from penstock.index.care.compact import compact as merge
 
     with wiring.open_writer(settings, home, report) as writer:
         return merge(writer, Policy(), full=full, report_progress=progress)
@@ -79,8 +79,8 @@ def compact(settings: Settings, home: Home, report: Report, progress: Progress, 
 
 def collect(settings: Settings, home: Home, report: Report, progress: Progress, dry_run: bool = False) -> Collected:
     """Let old versions expire as `[keep]` says, and delete what nobody needs any more."""
-    from penstock.index.collect import Retention
-    from penstock.index.collect import collect as sweep
+    from penstock.index.care.collect import Retention
+    from penstock.index.care.collect import collect as sweep
 
     keep = Retention(settings.keep.versions, settings.keep.hours * 3600.0)
     with wiring.open_writer(settings, home, report) as writer:

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from penstock.flows.embedding import Embedder
     from penstock.flows.spool import Shard
     from penstock.flows.spool_mirror import Mirror
-    from penstock.index.commit import Writer
-    from penstock.index.locks import Locks
-    from penstock.index.reader import Reader
-    from penstock.index.store import Store
+    from penstock.index.catalog.locks import Locks
+    from penstock.index.commits.commit import Writer
+    from penstock.index.reading.reader import Reader
+    from penstock.index.stores.store import Store
 
 clock = time.time
 sleep = time.sleep
@@ -64,14 +64,14 @@ def stores(settings: Settings, home: Home) -> dict[str, Store]:
 
 def store(place: str) -> Store:
     """The store at an absolute path or a URL; credentials come from the environment."""
-    from penstock.index.stores import open_store
+    from penstock.index.stores.stores import open_store
 
     return open_store(place, token=token)
 
 
 def made_store(place: str) -> Store:
     """As `store`; a folder is made if it is not there."""
-    from penstock.index.store import LocalStore
+    from penstock.index.stores.store import LocalStore
 
     return store(place) if places.is_url(place) else LocalStore.create(Path(place), token=token)
 
@@ -95,8 +95,8 @@ def writer(
     new: bool = False,
 ) -> Writer:
     """The index with these replicas, ready to be written; those that are `leaving` need not answer."""
-    from penstock.index.commit import Writer
-    from penstock.index.crew import Threads
+    from penstock.index.commits.commit import Writer
+    from penstock.index.commits.crew import Threads
 
     return (Writer.create if new else Writer.open)(
         catalog,
@@ -113,7 +113,7 @@ def writer(
 
 def open_reader(settings: Settings, home: Home, report: Callable[[str], None], but: str = "") -> Reader:
     """The newest published version. Needs the replicas and nothing else; does not look at the one called `but`."""
-    from penstock.index.reader import Reader
+    from penstock.index.reading.reader import Reader
 
     replicas = {name: store for name, store in stores(settings, home).items() if name != but}
     return Reader.open(
@@ -135,7 +135,7 @@ def open_reader_if_any(settings: Settings, home: Home, report: Callable[[str], N
 
 def locks(settings: Settings, home: Home) -> Locks:
     """Who works on what: over all machines where the catalog is a server, else over the processes of this one."""
-    from penstock.index.catalog import Catalog
+    from penstock.index.catalog.catalog import Catalog
 
     return Catalog(layout(settings, home).catalog).locks(home.spool / "locks")
 
@@ -157,7 +157,7 @@ def decided(settings: Settings, home: Home) -> bool:
     if found.catalog_file is not None:
         return found.catalog_file.exists()
     try:
-        from penstock.index.catalog import Catalog
+        from penstock.index.catalog.catalog import Catalog
 
         return Catalog(found.catalog).meta() is not None
     except (IndexFault, ModuleNotFoundError):
@@ -169,7 +169,7 @@ def _is_new(found: Layout, replicas: Mapping[str, Store]) -> bool:
 
     An empty folder is something: it may be a disk that is not mounted.
     """
-    from penstock.index import log, markers
+    from penstock.index.commits import log, markers
 
     file = found.catalog_file
     if (file is not None and file.exists()) or any(os.path.lexists(path) for path in found.folders.values()):
@@ -178,7 +178,7 @@ def _is_new(found: Layout, replicas: Mapping[str, Store]) -> bool:
         if name not in found.folders and (markers.replica(replica) is not None or log.entries(replica)):
             return False
     if file is None:
-        from penstock.index.catalog import Catalog
+        from penstock.index.catalog.catalog import Catalog
 
         return Catalog(found.catalog).meta() is None
     return True

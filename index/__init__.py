@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penstock.index.reader import Reader as Reader
+    from penstock.index.reading.reader import Reader as Reader
     from penstock.index.types import Hit as Hit
 
 __all__ = ["Hit", "Reader"]
 
-_HOMES = {"Hit": "penstock.index.types", "Reader": "penstock.index.reader"}
+_HOMES = {"Hit": "penstock.index.types", "Reader": "penstock.index.reading.reader"}
 
 
 def __getattr__(name: str) -> object:

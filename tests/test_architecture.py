@@ -14,16 +14,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("connectors", "embed", "index", "flows")
 
 DOORS = {
-    "faiss": {"index/faiss_door.py"},
+    "faiss": {"index/segments/faiss_door.py"},
     "sqlalchemy": {
-        "index/catalog.py",
-        "index/catalog_engine.py",
-        "index/catalog_file.py",
-        "index/catalog_schema.py",
+        "index/catalog/catalog.py",
+        "index/catalog/catalog_engine.py",
+        "index/catalog/catalog_file.py",
+        "index/catalog/catalog_schema.py",
     },
-    "zstandard": {"index/table.py"},
-    "obstore": {"index/object_store.py"},
-    "pyarrow": {"index/export.py"},
+    "zstandard": {"index/blobs/table.py"},
+    "obstore": {"index/stores/object_store.py"},
+    "pyarrow": {"index/care/export.py"},
     "torch": {"embed/encoder.py"},
     "sentence_transformers": {"embed/encoder.py"},
     "transformers": {"embed/encoder.py"},

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from penstock.index import rename
+from penstock.index.stores import rename
 from tests.fakes.platter import File, Folder, Platter
 
 FATES = ("least", "names", "most", "any", "any", "any")

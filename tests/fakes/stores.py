@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from penstock.index.errors import Unavailable
-from penstock.index.store import Store
+from penstock.index.stores.store import Store
 
 
 class Away:

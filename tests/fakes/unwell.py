@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from penstock.index.errors import Unavailable
-from penstock.index.store import Store
+from penstock.index.stores.store import Store
 
 ILLNESSES = ("hung", "slow", "failing", "missing", "flipped", "cut")
 

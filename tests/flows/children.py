@@ -19,7 +19,7 @@ import msgspec
 from penstock.flows import home as homes
 from penstock.flows import upkeep
 from penstock.flows.settings import load
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 from tests.fakes.encoder import HashEncoder
 from tests.flows.ingest_child import Child
 

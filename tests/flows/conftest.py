@@ -10,7 +10,7 @@ import pytest
 from penstock.flows import launch, prefect_api, wiring
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.progress import Quiet
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 from tests.fakes.encoder import HashEncoder
 
 

@@ -19,7 +19,7 @@ import xxhash
 
 from penstock.embed.types import Encoded
 from penstock.flows import cli, embedding, spool, wiring
-from penstock.index.commit import Writer
+from penstock.index.commits.commit import Writer
 from tests.fakes.encoder import HashEncoder
 
 FLOW_POINTS = ("shard.closed", "vectors.appended", "shard.committed", "shard.unmarked")

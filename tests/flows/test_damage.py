@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from penstock.flows import cli
-from penstock.index import blob
-from penstock.index.reader import Reader
+from penstock.index.blobs import blob
+from penstock.index.reading.reader import Reader
 from tests.flows.children import served
 from tests.flows.conftest import World
 from tests.flows.test_kill import documents

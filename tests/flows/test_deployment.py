@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import commit, recover
+from penstock.index.commits import commit, recover
 from tests.flows.children import ended, killed_at, running, served, sound
 from tests.flows.conftest import World
 from tests.flows.ingest_child import FLOW_POINTS, Child

@@ -16,10 +16,11 @@ from penstock.flows import home as homes
 from penstock.flows.health import look
 from penstock.flows.report import ReplicaStatus, status
 from penstock.flows.settings import load
-from penstock.index import blob, log
-from penstock.index.delta import Delta
+from penstock.index.blobs import blob
+from penstock.index.commits import log
+from penstock.index.commits.delta import Delta
 from penstock.index.errors import WrongIndex
-from penstock.index.store import LocalStore
+from penstock.index.stores.store import LocalStore
 from penstock.index.types import DocState, DocText, Row, SourceState
 
 
@@ -272,7 +273,7 @@ def test_without_sqlalchemy_the_catalog_is_left_out(
     """The base install can read, and says what it did not look at."""
 
     def without(name: str, *rest: Any) -> Any:
-        if name == "penstock.index.catalog":
+        if name == "penstock.index.catalog.catalog":
             raise ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
         return imported(name, *rest)
 

@@ -17,7 +17,7 @@ from penstock.flows import home as homes
 from penstock.flows import wiring
 from penstock.flows.exits import UsageError
 from penstock.flows.settings import load
-from penstock.index.commit import Delta
+from penstock.index.commits.commit import Delta
 from penstock.index.errors import WrongIndex
 from tests.fakes.encoder import HashEncoder
 from tests.flows.conftest import World
@@ -250,7 +250,7 @@ def test_metadata_and_labels_of_a_source_reach_every_hit(world: World, tmp_path:
     config = tmp_path / "penstock.toml"
     config.write_text(f'[sources.docs]\npath = "{world.docs}"\nmetadata = {{team = "wing"}}\n')
     world.ingest("docs", config=str(config))
-    from penstock.index.reader import Reader
+    from penstock.index.reading.reader import Reader
 
     with Reader.open(world.home) as reader:
         assert reader.search(world.encoder.encode_queries(["q"]), 1)[0][0].metadata["team"] == "wing"

@@ -15,7 +15,7 @@ from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.progress import Quiet
 from penstock.flows.run import Run
 from penstock.flows.stop import Stop
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 from tests.flows.children import ended, running, served, sound, until
 from tests.flows.conftest import World
 from tests.flows.ingest_child import Child

@@ -13,7 +13,7 @@ from penstock.flows import wiring
 from penstock.flows.spool import Shard, leftovers
 from penstock.flows.spool_mirror import Mirror
 from penstock.index.errors import Unavailable
-from penstock.index.store import LocalStore
+from penstock.index.stores.store import LocalStore
 from tests.flows.test_spool import fill
 
 

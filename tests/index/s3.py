@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from penstock.index.stores import open_store
+from penstock.index.stores.stores import open_store
 
 _buckets = itertools.count()
 KEYS = {"AWS_ACCESS_KEY_ID": "TESTKEYID", "AWS_SECRET_ACCESS_KEY": "test-secret-value", "AWS_REGION": "us-east-1"}

@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from penstock.index import Reader, patience
+from penstock.index import Reader
 from penstock.index.errors import Unavailable, WrongIndex
+from penstock.index.stores import patience
 from tests.fakes.s3_faults import Fault, FaultyProxy
 from tests.index.s3 import KEYS, server, store_at  # noqa: F401 - a fixture is used by its name
 from tests.index.world import DIM, World, delta

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import commit, epochs, recover
+from penstock.index.commits import commit, epochs, recover
 from tests.index.crash_child import CHANGE
 from tests.index.world import World, delta, served
 

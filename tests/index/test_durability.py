@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import framed, log, markers
-from penstock.index.catalog import Catalog
-from penstock.index.reader import Reader
-from penstock.index.store import LocalStore
+from penstock.index.blobs import framed
+from penstock.index.catalog.catalog import Catalog
+from penstock.index.commits import log, markers
+from penstock.index.reading.reader import Reader
+from penstock.index.stores.store import LocalStore
 from tests.fakes.crashfs import FATES, CrashFs, Killed, Moment
 from tests.index.world import World, delta, served
 

@@ -17,10 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.index import Reader, blob, bytesource, log, manifest
+from penstock.index import Reader
+from penstock.index.blobs import blob, bytesource
+from penstock.index.commits import log, manifest
 from penstock.index.errors import Unavailable, WrongIndex
-from penstock.index.facets import Filter
-from penstock.index.store import LocalStore
+from penstock.index.segments.facets import Filter
+from penstock.index.stores.store import LocalStore
 from tests.fakes.unwell import ILLNESSES, Unwell
 from tests.index.world import DIM, World, delta
 
@@ -100,7 +102,7 @@ def test_any_byte_flipped_or_file_cut_in_one_replica_changes_no_answer(made, dat
 @pytest.mark.parametrize("when", ["before opening", "while open"])
 def test_an_ill_replica_delays_nobody_for_long(world, monkeypatch, illness, when):
     """Hung, slow, failing, without files, with wrong bytes: right answers, and far less than two seconds each."""
-    monkeypatch.setattr("penstock.index.places.GRACE", 0.4)
+    monkeypatch.setattr("penstock.index.reading.places.GRACE", 0.4)
     expected = answers(Reader.open(world.root, report=refuse))
     stores = [Unwell(local(world.folder(name))) for name in "01"]
     stores[0].illness = illness if when == "before opening" else ""

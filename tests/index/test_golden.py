@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from penstock.index import collect, compact, quantizer
-from penstock.index.reader import Reader
+from penstock.index.care import collect, compact
+from penstock.index.reading.reader import Reader
+from penstock.index.segments import quantizer
 from penstock.index.types import FORMAT
 from tests.index.golden.make import K, delta, document, vector
 from tests.index.world import World

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import blob, collect, log, markers
-from penstock.index.blob import open_blob
-from penstock.index.catalog import Catalog
-from penstock.index.collect import Retention
-from penstock.index.commit import Writer
-from penstock.index.crew import Threads
+from penstock.index.blobs import blob
+from penstock.index.blobs.blob import open_blob
+from penstock.index.care import collect
+from penstock.index.care.collect import Retention
+from penstock.index.care.repair import repair
+from penstock.index.catalog.catalog import Catalog
+from penstock.index.commits import log, markers
+from penstock.index.commits.commit import Writer
+from penstock.index.commits.crew import Threads
 from penstock.index.errors import Corrupt, Fenced, IndexFault, Unavailable
-from penstock.index.repair import repair
-from penstock.index.store import LocalStore, Store
+from penstock.index.stores.store import LocalStore, Store
 from penstock.index.types import BlobRef
 from tests.index.world import World, delta, served
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from penstock.index.commit import Delta, Writer
-from penstock.index.crew import Sequential
-from penstock.index.segment import Segment
-from penstock.index.store import LocalStore, Store
+from penstock.index.care.verify import verify
+from penstock.index.commits.commit import Delta, Writer
+from penstock.index.commits.crew import Sequential
+from penstock.index.segments.segment import Segment
+from penstock.index.stores.store import LocalStore, Store
 from penstock.index.types import DocState, DocText, Manifest, Row, SourceState
-from penstock.index.verify import verify
 
 DIM = 8
 IDENTITY = {"weights": "w1", "pooling": "mean"}

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 from tests.index.world import delta, vector
 from tests.proof import damage_kinds
 from tests.proof.homes import Home

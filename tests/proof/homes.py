@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from penstock.index.crew import Threads
-from penstock.index.repair import Repaired, repair
-from penstock.index.store import Store
-from penstock.index.stores import open_store
+from penstock.index.care.repair import Repaired, repair
+from penstock.index.commits.crew import Threads
+from penstock.index.stores.store import Store
+from penstock.index.stores.stores import open_store
 from tests.index.world import World
 
 SPEC = "soak.json"

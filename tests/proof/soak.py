@@ -29,7 +29,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 from tests.index.world import delta, served
 from tests.proof import damage_kinds, servers, soak_child
 from tests.proof.homes import Home, describe

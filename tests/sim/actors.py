@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.index import membership
-from penstock.index.collect import Retention, collect
-from penstock.index.commit import Delta, Writer
-from penstock.index.compact import Policy, compact
+from penstock.index.care.collect import Retention, collect
+from penstock.index.care.compact import Policy, compact
+from penstock.index.care.repair import Repaired, repair
+from penstock.index.care.verify import verify
+from penstock.index.commits import membership
+from penstock.index.commits.commit import Delta, Writer
 from penstock.index.errors import Conflict, Fenced, IndexFault, Unavailable, Unknown, WrongIndex
-from penstock.index.repair import Repaired, repair
-from penstock.index.verify import verify
 from tests.index.world import delta
 from tests.sim.oracle import KEEP, Intent
 from tests.sim.reading import open_reader

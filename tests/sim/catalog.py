@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from penstock.index.catalog import Catalog
+from penstock.index.catalog.catalog import Catalog
 from penstock.index.errors import NoSpace, Unavailable
 from tests.sim.locks import LockTable, SimLocks
 from tests.sim.scheduler import Op, Process, Scheduler

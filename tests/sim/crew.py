@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from penstock.index.crew import Enough, Outcomes, outcome
+from penstock.index.commits.crew import Enough, Outcomes, outcome
 from tests.sim.scheduler import Op, Process, Scheduler, Task
 
 IMPATIENCE = 0.2

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from penstock.index import log, markers
-from penstock.index import manifest as manifests
-from penstock.index.catalog import Catalog
+from penstock.index.catalog.catalog import Catalog
+from penstock.index.commits import log, markers
+from penstock.index.commits import manifest as manifests
 from penstock.index.errors import IndexFault
 from tests.sim.catalog import CatalogFile
 from tests.sim.disk import Disk

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.index.errors import NoSpace, Unavailable
-from penstock.index.store import checked
+from penstock.index.stores.store import checked
 from tests.sim.scheduler import Op, Process, Scheduler
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.index import membership
+from penstock.index.care.repair import Repaired
+from penstock.index.care.verify import verify
+from penstock.index.commits import membership
 from penstock.index.errors import WrongIndex
-from penstock.index.repair import Repaired
-from penstock.index.verify import verify
 from tests.sim import actors
 from tests.sim.oracle import KEEP
 from tests.sim.reading import open_reader

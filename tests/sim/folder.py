@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from penstock.index.errors import NoSpace, Unavailable
-from penstock.index.store import LocalStore
+from penstock.index.stores.store import LocalStore
 from tests.sim.disk import Disk
 from tests.sim.scheduler import Op, Process, Scheduler
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from penstock.index.commit import Delta
+from penstock.index.commits.commit import Delta
 from penstock.index.types import DocState
 from tests.index.world import vector
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from penstock.index import blob, log, markers
-from penstock.index import manifest as manifests
-from penstock.index.commit import Delta
+from penstock.index.blobs import blob
+from penstock.index.commits import log, markers
+from penstock.index.commits import manifest as manifests
+from penstock.index.commits.commit import Delta
 from penstock.index.errors import IndexFault
-from penstock.index.reader import Reader
+from penstock.index.reading.reader import Reader
 from penstock.index.types import BlobRef, Manifest
 from tests.index.world import DIM
 from tests.sim import model

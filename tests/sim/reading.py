@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from unittest.mock import patch
 
-from penstock.index.deadline import Late
-from penstock.index.reader import Reader
+from penstock.index.blobs.deadline import Late
+from penstock.index.reading.reader import Reader
 
 if TYPE_CHECKING:
     from tests.sim.scheduler import Process
@@ -47,5 +47,5 @@ def without_threads(clock: Callable[[], float]) -> Iterator[None]:
                     found[key] = fault
         return found
 
-    with patch("penstock.index.watched.call", call), patch("penstock.index.places.gather", gather):
+    with patch("penstock.index.blobs.watched.call", call), patch("penstock.index.reading.places.gather", gather):
         yield

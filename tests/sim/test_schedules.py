@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.index import replicas
+from penstock.index.commits import replicas
 from penstock.index.errors import IndexFault
 from tests.sim.disk import Disk, SimStore
 from tests.sim.scheduler import Process, Scheduler

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.index.crew import Crew, Sequential
+from penstock.index.commits.crew import Crew, Sequential
 from penstock.index.errors import IndexFault
-from penstock.index.store import Store
+from penstock.index.stores.store import Store
 from tests.sim import actors
 from tests.sim.catalog import CatalogFile, SimCatalog
 from tests.sim.crew import SimCrew

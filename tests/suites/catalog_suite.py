@@ -10,7 +10,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from penstock.index.catalog import Catalog, Meta, Ratified
+from penstock.index.catalog.catalog import Catalog, Meta, Ratified
 from penstock.index.errors import Conflict, Corrupt, Fenced, WrongIndex
 from penstock.index.types import FORMAT, BlobRef
 
@@ -30,7 +30,7 @@ FORMAT_1 = (
 
 RACER = """
 import sys
-from penstock.index.catalog import Catalog, Ratified
+from penstock.index.catalog.catalog import Catalog, Ratified
 from penstock.index.errors import Conflict
 from penstock.index.types import BlobRef
 url, name = sys.argv[1:]

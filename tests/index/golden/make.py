@@ -21,11 +21,12 @@ import msgspec
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
-from penstock.index import collect, compact, quantizer
-from penstock.index.commit import Delta, Writer
-from penstock.index.crew import Sequential
-from penstock.index.reader import Reader
-from penstock.index.store import LocalStore
+from penstock.index.care import collect, compact
+from penstock.index.commits.commit import Delta, Writer
+from penstock.index.commits.crew import Sequential
+from penstock.index.reading.reader import Reader
+from penstock.index.segments import quantizer
+from penstock.index.stores.store import LocalStore
 from penstock.index.types import FORMAT, DocState, DocText, Row, SourceState
 
 DIM = 16

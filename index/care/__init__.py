@@ -1,0 +1,1 @@
+"""What keeps an index well: verify, repair, compaction, collection, export."""

@@ -1,0 +1,1 @@
+"""How a change becomes a version on at least W replicas: attempt, ratify, publish, recover."""

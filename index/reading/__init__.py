@@ -1,0 +1,1 @@
+"""From files to answers: finding replicas, the newest version, hot reload."""

@@ -1,0 +1,1 @@
+"""Vectors in FAISS files with their rows: built, merged, searched exactly and in order."""
