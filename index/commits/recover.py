@@ -90,11 +90,12 @@ def opened(site: Site) -> tuple[Meta, Membership, Replicas]:
                 membership = _membership(site, meta, head)
                 check_membership(membership, site.stores, site.write_quorum)
                 replicas = _admitted(site, meta, head, membership)
-            except WrongIndex:
+            except IndexFault:
                 behind = _behind(site, meta)
                 if behind is None:
                     raise
-                # Who the replicas are is not for a catalog to say that does not know the newest version.
+                # A catalog that does not know the newest version does not know who the replicas are, and its own
+                # newest version may have expired.
                 _begin_epoch(site, meta, f"was behind the replicas ({behind})")
                 continue
             if replicas is None:

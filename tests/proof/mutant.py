@@ -46,7 +46,9 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != f"penstock.index.{self._mutant.module}":
             return None
-        file = Path(__file__).resolve().parents[2] / "index" / f"{self._mutant.module}.py"
+        file = (Path(__file__).resolve().parents[2] / "index" / self._mutant.module.replace(".", "/")).with_suffix(
+            ".py"
+        )
         return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(self._mutant, fullname, str(file)))
 
 

@@ -10,8 +10,11 @@ import msgspec
 import pytest
 
 from penstock.index.blobs import framed
+from penstock.index.care import collect
+from penstock.index.care.collect import Retention
 from penstock.index.catalog.catalog import Catalog
-from penstock.index.commits import markers
+from penstock.index.commits import log, markers
+from penstock.index.commits.replicas import record
 from penstock.index.errors import Conflict, Corrupt, Fenced, Unavailable, WrongIndex
 from tests.fakes.stores import Away, OnlyBlobs
 from tests.index.world import World, delta, served
@@ -302,3 +305,58 @@ def test_nothing_is_founded_while_a_replica_cannot_be_looked_at(world: World) ->
     with world.open() as writer:
         assert writer.head().version == 4
     assert world.findings() == []
+
+
+def test_a_catalog_put_back_below_what_expired_acknowledges_nothing(tmp_path: Path) -> None:
+    """The names of the first versions are free again on every replica: the floor says that they are not."""
+    other = World(tmp_path / "other")
+    with other.create() as writer:
+        writer.commit(delta(0, {"s/a": "one"}))
+        shutil.copy(other.root / "catalog.db", tmp_path / "first.db")
+        for n in range(1, 5):
+            writer.commit(delta(n, {f"s/{n}": "word"}))
+        collect.collect(writer, Retention(versions=1, seconds=0), now=10**9)
+        shutil.copy(tmp_path / "first.db", other.root / "catalog.db")
+        with pytest.raises((Fenced, Unavailable, Corrupt)):
+            writer.commit(delta(1, {"s/fork": "another history"}))
+    with other.open() as writer:
+        assert served(writer.head(), other.stores()).keys() == {"s/a", *(f"s/{n}" for n in range(1, 5))}
+    assert other.findings() == []
+
+
+def test_a_catalog_that_forgets_what_it_just_decided_acknowledges_nothing(world: World, tmp_path: Path) -> None:
+    """Put back between the decision and its publication: a replica that got nothing does not count."""
+    shutil.copy(tmp_path / "catalog.db", tmp_path / "old.db")
+
+    def reach(point: str) -> None:
+        if point == "published.one" and (world.folder("0") / "log" / "000000000004.00000001").exists():
+            shutil.copy(tmp_path / "old.db", tmp_path / "catalog.db")
+
+    with world.open(reach) as writer, pytest.raises(Unavailable):
+        writer.commit(delta(3, {"s/x": "x"}))
+    with world.open():
+        pass
+    assert world.findings() == []
+
+
+def test_a_replica_with_a_fork_of_an_epoch_that_is_over_is_left_out(tmp_path: Path) -> None:
+    """It never was acknowledged: the catalog is not made again because of it, and the others go on."""
+    world = World(tmp_path, replicas=3)
+    with world.create() as writer:
+        writer.commit(delta(0, {"s/a": "one"}))
+        lineage = writer.head().lineage
+    (tmp_path / "catalog.db").unlink()
+    store = world.stores()["2"]
+    with world.open() as writer:
+        decided = writer.site.catalog.since(0)
+        forked = msgspec.structs.replace(record(decided[0], lineage), txn="another")
+        store.delete(log.key(1, 1))
+        for name in list(store.list("log/")):
+            store.delete(name)
+        store.put_if_absent(log.key(1, 1), log.encode(forked))
+        writer.site.catalog.note_progress({"2": 1})
+    for _ in range(2):
+        with world.open() as writer:
+            assert writer.meta.epoch == 2
+            writer.commit(delta(writer.head().version, {"s/b": "two"}))
+    assert any("replica 2 takes no part" in line for line in world.reports)
