@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.index.decoding import decode
+
 MARK = "home.json"
 NAME = ".penstock"
 FORMAT = 2
@@ -103,7 +105,7 @@ def write_mark(path: Path, said: Mark) -> None:
 def mark(path: Path) -> Mark:
     """What `home.json` says, the defaults where there is none. Raises `NoHome` if it cannot be read."""
     try:
-        found = msgspec.json.decode((path / MARK).read_bytes(), type=Mark)
+        found = decode((path / MARK).read_bytes(), Mark)
     except (FileNotFoundError, NotADirectoryError):
         return Mark()
     except PermissionError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.flows.exits import UsageError
+from penstock.index.decoding import decode
 
 STDIN = "-"
 
@@ -70,7 +71,7 @@ def _decoded(text: str) -> str:
 
 def _question(where: str, line: bytes) -> Question:
     try:
-        found = msgspec.json.decode(line, type=_Line)
+        found = decode(line, _Line)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f'{where}: {error}; needed is {{"_id": "…", "text": "…"}}') from None
     name = found.other if found.other is not None else found.id

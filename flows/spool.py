@@ -24,6 +24,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from penstock.flows.vector_log import VectorLog as VectorLog
+from penstock.index.decoding import decode, decoder
 from penstock.index.types import DocState, DocText, Row
 
 T = TypeVar("T")
@@ -32,9 +33,9 @@ FORMAT = 1
 MARKER, VECTORS = "shard.json", "vectors.log"
 FILES = ("states.jsonl", "texts.jsonl", "rows.jsonl", "ids.u32", "lengths.u32")
 
-_state_decoder = msgspec.json.Decoder(DocState)
-_text_decoder = msgspec.json.Decoder(DocText)
-_row_decoder = msgspec.json.Decoder(Row)
+_state_decoder = decoder(DocState)
+_text_decoder = decoder(DocText)
+_row_decoder = decoder(Row)
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -245,7 +246,7 @@ def _sound_marker(directory: Path) -> Marker | None:
 def decoded(data: bytes) -> Marker | None:
     """The marker in `data`, None if it is none of ours."""
     try:
-        marker = msgspec.json.decode(data, type=Marker)
+        marker = decode(data, Marker)
     except msgspec.MsgspecError:
         return None
     return marker if marker.format == FORMAT and set(marker.files) == set(FILES) else None

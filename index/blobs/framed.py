@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from penstock.index import decoding
 from penstock.index.errors import Corrupt, WrongIndex
 
 FORMAT = 1
@@ -34,7 +35,7 @@ def decode(data: bytes, kind: type[_T], where: str) -> _T:
         raise Corrupt(f"{where} is damaged: its digest does not match; run penstock verify")
     check_format(body, where, FORMAT)
     try:
-        found = msgspec.json.decode(body, type=kind)
+        found = decoding.decode(body, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"{where} is damaged: {error}; run penstock verify") from error
     if encode(found) != data:

@@ -15,6 +15,7 @@ from penstock.index.blobs import table
 from penstock.index.blobs.blob import open_blob
 from penstock.index.care import invariants
 from penstock.index.commits.state import StateView
+from penstock.index.decoding import decode, decoder
 from penstock.index.errors import Corrupt, IndexFault
 from penstock.index.segments import faiss_door
 from penstock.index.segments.facets import Gathering
@@ -129,10 +130,10 @@ def _wrong_vectors(ref: SegmentRef, dim: int, stores: Sequence[Store]) -> Iterat
 
 
 def _rows(segment: Segment, facets: Gathering | None) -> Iterator[Row]:
-    decoder = msgspec.json.Decoder(Row)
+    rows = decoder(Row)
     for ordinal, (_, record) in enumerate(segment.rows):
         try:
-            row = decoder.decode(record)
+            row = rows.decode(record)
         except msgspec.MsgspecError as error:
             raise Corrupt(f"segment {segment.ref.id}: a row is none ({error})") from error
         if facets is not None:
@@ -165,7 +166,7 @@ def _wrong_texts(run: RunRef, stores: Sequence[Store]) -> Iterator[str]:
             yield f"texts {run.blob.name}: is not the run of {run.count}"
         for uri, record in texts:
             try:
-                if msgspec.json.decode(record, type=DocText).uri == uri:
+                if decode(record, DocText).uri == uri:
                     continue
             except msgspec.MsgspecError:
                 pass

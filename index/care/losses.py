@@ -21,10 +21,11 @@ from penstock.index.blobs import blob, table
 from penstock.index.care.salvage import Content, Places, Salvage
 from penstock.index.commits import state
 from penstock.index.commits.attempt import Attempt
+from penstock.index.decoding import decoder
 from penstock.index.segments.facets import Gathering
 from penstock.index.types import BlobRef, Manifest, Row, RunRef, SegmentRef, SourceState, SpaceRef
 
-_row = msgspec.json.Decoder(Row)
+_row = decoder(Row)
 
 
 class Mend:

@@ -20,6 +20,7 @@ from penstock.index.blobs import blob, table
 from penstock.index.care.invariants import counted
 from penstock.index.commits import state
 from penstock.index.commits.attempt import Attempt
+from penstock.index.decoding import decoder
 from penstock.index.segments.building import dead_blob
 from penstock.index.segments.segment import Segment
 from penstock.index.types import BlobRef, DocState, Manifest, RunRef, SegmentRef, SpaceRef
@@ -28,7 +29,7 @@ LOST = "lost"
 """The reason of a document that was marked."""
 Places = dict[str, tuple[int, int]]
 """First ordinal and count of each document in a segment."""
-_state = msgspec.json.Decoder(DocState)
+_state = decoder(DocState)
 
 
 @dataclass(frozen=True, slots=True)

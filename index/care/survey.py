@@ -16,6 +16,7 @@ from penstock.index.catalog.catalog import Catalog, Meta
 from penstock.index.commits import log, markers, replicas
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.log import LogRecord
+from penstock.index.decoding import decode
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef, Manifest, Member, Membership
@@ -201,7 +202,7 @@ def membership(decided: Decided | None, head: Manifest | None) -> Membership | N
         return head.membership
     if decided is not None and decided.meta is not None and not decided.records:
         try:
-            return msgspec.json.decode(decided.meta.membership, type=Membership)
+            return decode(decided.meta.membership, Membership)
         except msgspec.MsgspecError:
             return None
     return None

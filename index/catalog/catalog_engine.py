@@ -62,7 +62,10 @@ class Engine:
     def session(self) -> ServerSession:
         """A connection of its own, outside any transaction. Raises `Unavailable`."""
         with self._naming():
-            return ServerSession(self, self._engine.raw_connection())
+            try:
+                return ServerSession(self, self._engine.raw_connection())
+            except self._engine.dialect.loaded_dbapi.Error as error:  # a bare connection's faults come unwrapped
+                raise self.named(error) from error
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -89,7 +92,8 @@ class Engine:
             return Unavailable(f"catalog {self.name} was busy for {BUSY_SECONDS} s; another writer holds it: run again")
         if self.path is not None and not self.path.exists():
             return Unavailable(f"catalog {self.name} is missing; the next run makes it again from the replicas")
-        return Unavailable(f"catalog {self.name} cannot be used ({said}); run again when it can")
+        remedy = next((what for words, what in _REMEDIES if words in said), "run again when it can")
+        return Unavailable(f"catalog {self.name} cannot be used ({said}): {remedy}")
 
     def refuse_shared(self) -> None:
         """Raise `WrongIndex` if the file is, or would be, on a network file system. Looks once."""
@@ -104,6 +108,14 @@ class Engine:
         self._looked = True
 
 
+_REMEDIES = (
+    ("authentication failed", "see that PGPASSWORD, or the password file, holds what the server knows"),
+    ("no password supplied", "set PGPASSWORD, or write a password file"),
+    ("does not exist", "make that database or role, or correct [index] catalog"),
+    ("refused", "see that the server runs there, and run again"),
+    ("timeout", "the server does not answer: see what it is doing, and run again"),
+    ("resolve", "correct the host in [index] catalog"),
+)
 _DAMAGE = (
     "not a database",
     "malformed",

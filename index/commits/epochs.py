@@ -19,6 +19,7 @@ from penstock.index.commits import log, markers
 from penstock.index.commits.admission import check_member, epoch_marker, first_incarnation
 from penstock.index.commits.crew import Crew
 from penstock.index.commits.replicas import Quorum, Reach, Report, ratified, read_manifest
+from penstock.index.decoding import decode
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef, Manifest, Member, Membership
@@ -144,7 +145,7 @@ def _members(
         except IndexFault as fault:
             report(f"version {version}: {fault}")
     if known is not None:
-        return lineage, msgspec.json.decode(known.membership, type=Membership)
+        return lineage, decode(known.membership, Membership)
     has = {name: history.marker.incarnation for name, history in told.items()}
     members = tuple(Member(name, has.get(name) or first_incarnation(lineage, name)) for name in sorted(stores))
     return lineage, Membership(members, write_quorum)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.index import decoding
 from penstock.index.blobs import framed
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (
@@ -31,7 +32,7 @@ def decode(data: bytes, where: str = "manifest") -> Manifest:
     """The manifest in `data` (UTF-8 JSON). Raises `Corrupt`, or `WrongIndex` for a newer format."""
     framed.check_format(data, where, FORMAT)
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        return decoding.decode(data, Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Corrupt(f"{where} is not a manifest: {error}; run penstock verify") from error
 

@@ -21,6 +21,7 @@ from penstock.index.commits import epochs, log, markers
 from penstock.index.commits.admission import Admission, CatalogBehind, check_catalog_knows, first_incarnation
 from penstock.index.commits.crew import Crew
 from penstock.index.commits.replicas import Quorum, Reach, Replicas, Report, check_quorum, read_manifest
+from penstock.index.decoding import decode
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.stores.store import LocalStore, Store
 from penstock.index.types import Member, Membership
@@ -169,7 +170,7 @@ def _begin_epoch(site: Site, known: Meta | None, why: str) -> None:
 
 def _membership(site: Site, meta: Meta, head: Ratified | None) -> Membership:
     if head is None:
-        return msgspec.json.decode(meta.membership, type=Membership)
+        return decode(meta.membership, Membership)
     return read_manifest(list(site.stores.values()), head.ref, site.report).membership
 
 

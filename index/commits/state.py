@@ -14,14 +14,15 @@ import msgspec
 
 from penstock.index.blobs.blob import open_blob, seal
 from penstock.index.blobs.table import Table, write
+from penstock.index.decoding import decoder
 from penstock.index.errors import Corrupt
 from penstock.index.stores.store import Store
 from penstock.index.types import DocState, DocText, RunRef
 
 DELETED = "deleted"
 _encoder = msgspec.json.Encoder()
-_state = msgspec.json.Decoder(DocState)
-_text = msgspec.json.Decoder(DocText)
+_state = decoder(DocState)
+_text = decoder(DocText)
 
 
 def write_run(workdir: Path, states: Iterable[DocState], txn: str) -> tuple[RunRef, Path]:

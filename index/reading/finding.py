@@ -12,6 +12,7 @@ import msgspec
 from penstock.index.blobs.deadline import gather
 from penstock.index.blobs.watched import LONGEST, Watched
 from penstock.index.commits import markers
+from penstock.index.decoding import decode
 from penstock.index.errors import Unavailable
 from penstock.index.reading.places import GRACE, Report
 from penstock.index.stores.store import LocalStore, Store
@@ -132,6 +133,6 @@ def _folders(place: Path) -> list[str | Path]:
 
 def _said(mark: Path) -> dict[str, str] | None:
     try:
-        return msgspec.json.decode(mark.read_bytes(), type=_Home).replicas
+        return decode(mark.read_bytes(), _Home).replicas
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None

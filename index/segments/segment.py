@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from penstock.index.blobs import table
 from penstock.index.blobs.blob import Blob, open_blob
+from penstock.index.decoding import decoder
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.segments import faiss_door
 from penstock.index.segments.building import FLAT, IVF, build, dead_blob
@@ -27,7 +28,7 @@ __all__ = ["FLAT", "IVF", "Segment", "VectorMemory", "build", "dead_blob", "read
 
 EXACT_BELOW = 1_000
 """With fewer rows to choose from, an IVF segment is searched exactly."""
-_row = msgspec.json.Decoder(Row)
+_row = decoder(Row)
 _place = msgspec.json.Decoder(tuple[int, int])
 
 
