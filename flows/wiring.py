@@ -116,13 +116,38 @@ def open_reader(settings: Settings, home: Home, report: Callable[[str], None], b
     from penstock.index.reading.reader import Reader
 
     replicas = {name: store for name, store in stores(settings, home).items() if name != but}
-    return Reader.open(
-        *replicas.values(),
-        report=report,
-        cache=home.cache / "blocks",
-        cache_bytes=settings.reader.cache_mb << 20,
-        memory_bytes=settings.reader.memory_mb << 20,
-    )
+
+    def opened(lineage: str | None) -> Reader:
+        return Reader.open(
+            *replicas.values(),
+            lineage=lineage,
+            report=report,
+            cache=home.cache / "blocks",
+            cache_bytes=settings.reader.cache_mb << 20,
+            memory_bytes=settings.reader.memory_mb << 20,
+        )
+
+    try:
+        return opened(None)
+    except WrongIndex:
+        # Replicas of two indexes, as many of each: only the catalog can tell whose this home is.
+        lineage = _lineage(settings, home)
+        if lineage is None:
+            raise
+        return opened(lineage)
+
+
+def _lineage(settings: Settings, home: Home) -> str | None:
+    """Which index the catalog is that of; None if it cannot say."""
+    from penstock.index.errors import IndexFault
+
+    try:
+        from penstock.index.catalog.catalog import Catalog
+
+        meta = Catalog(layout(settings, home).catalog).meta()
+    except (IndexFault, ModuleNotFoundError):
+        return None
+    return None if meta is None else meta.lineage
 
 
 def open_reader_if_any(settings: Settings, home: Home, report: Callable[[str], None]) -> Reader | None:

@@ -109,8 +109,9 @@ def _look(stores: Sequence[Watched], report: Report, clock: Callable[[], float])
             unknown[store] = str(answer)
         elif isinstance(answer, Exception):
             raise answer
-    for line in unknown.values():
-        report(f"{line}; reading another replica")
+    if len(unknown) < len(stores):  # else this is why nothing can be read, which is raised
+        for line in unknown.values():
+            report(f"{line}; reading another replica")
     return [answer for store in stores if isinstance(answer := found.get(store), Seen)], unknown
 
 
@@ -145,8 +146,11 @@ def _record(store: Store, version: int, epoch: int, report: Report) -> log.LogRe
 
 
 def _of_one_index(seen: Sequence[Seen], lineage: str | None, report: Report) -> list[Seen]:
-    lineages = {one.lineage for one in seen if one.lineage is not None}
+    lineages = Counter(one.lineage for one in seen if one.lineage is not None)
     if lineage is None and len(lineages) > 1:
+        most, count = lineages.most_common(1)[0]
+        if 2 * count > lineages.total():
+            return _of_one_index(seen, most, report)
         said = ", ".join(f"{one.store.name} to {one.lineage}" for one in seen if one.lineage is not None)
         raise WrongIndex(f"these replicas belong to different indexes; name those of one only: {said}")
     if lineage is not None and lineages and lineage not in lineages:

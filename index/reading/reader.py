@@ -46,18 +46,26 @@ class Reader:
     a newer format), `Corrupt`, `Unavailable`.
     """
 
-    def __init__(self, finder: Finder, problems: Problems, memory: VectorMemory, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        finder: Finder,
+        problems: Problems,
+        memory: VectorMemory,
+        clock: Callable[[], float],
+        lineage: str | None,
+    ) -> None:
         """Use `open`."""
         self._finder, self._problems, self._memory, self._clock = finder, problems, memory, clock
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._closed = threading.Event()
-        self._served = Served.open(self._newest(None), problems, memory, None)
+        self._served = Served.open(self._newest(lineage), problems, memory, None)
 
     @classmethod
     def open(
         cls,
         *places: str | Path | Store,
+        lineage: str | None = None,
         report: Callable[[str], None] | None = None,
         cache: Path | None = None,
         cache_bytes: int = 2 << 30,
@@ -69,6 +77,7 @@ class Reader:
     ) -> Reader:
         """Open the index at a home, or at replicas of one: directories, URLs and stores, freely mixed.
 
+        `lineage`: which index it must be; None for what most of the replicas say.
         `report` gets one line for everything that is wrong with a replica; by default it is logged. `cache`: a
         folder where blocks of stores without local files are kept, up to `cache_bytes`. `memory_bytes` bounds
         the vectors and blocks that are held. `refresh_seconds`: go on to new versions by itself, on a thread
@@ -82,7 +91,7 @@ class Reader:
             return Watched(store, clock=clock, cache=blocks, recent=recent, patience=patience)
 
         memory = VectorMemory(memory_bytes - memory_bytes // _RECENT)
-        reader = cls(Finder(places, watch, clock=clock), problems, memory, clock)
+        reader = cls(Finder(places, watch, clock=clock), problems, memory, clock, lineage)
         if refresh_seconds is not None:
             pause = sleep or reader._closed.wait
             follow = threading.Thread(

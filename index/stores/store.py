@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from penstock.index.errors import NoSpace, Unavailable
+from penstock.index.errors import Corrupt, NoSpace, Unavailable
 from penstock.index.stores.rename import rename_noreplace
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -32,7 +33,8 @@ class Store(Protocol):
     Idempotent: every method may be repeated. After `Unavailable` from `put_if_absent` the outcome is
     unknown: repeat it, or read back.
 
-    Errors: `NoSpace` (nothing was written), `Unavailable` (the store is gone, read-only or failing).
+    Errors: `Corrupt` (what lies under the key is no value at all), `NoSpace` (nothing was written), `Unavailable`
+    (the store is gone, read-only or failing).
     `FileNotFoundError` is only ever said of a key, by a store that is there.
     """
 
@@ -135,13 +137,13 @@ class LocalStore:
             return made
 
     def get(self, key: str) -> bytes:
-        with self._faults("read"):
-            return self._file(key).read_bytes()
+        with self._faults("read"), _reading(self._file(key)) as file:
+            return file.read()
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         if start < 0:
             raise ValueError(f"a range starts at 0 or later, not at {start}")
-        with self._faults("read"), self._file(key).open("rb") as file:
+        with self._faults("read"), _reading(self._file(key)) as file:
             file.seek(start)
             return file.read(max(0, end - start))
 
@@ -168,6 +170,10 @@ class LocalStore:
                 self._file(key).unlink(missing_ok=True)
             except NotADirectoryError:
                 return
+            except IsADirectoryError:
+                # Nothing of ours is a folder under the name of a value: out of the way, and nothing in it is lost.
+                self._make_folder(self.root / _TMP)
+                self._file(key).rename(self.root / _TMP / f"{checked(self._token())}.set-aside")
 
     def local_path(self, key: str) -> Path | None:
         path = self._file(key)
@@ -213,6 +219,8 @@ class LocalStore:
 
     def _require_root(self) -> None:
         if not self.root.is_dir():
+            if self.root.exists():
+                raise Unavailable(f"{self.root}: is a file, in the place of a store's directory; move it away")
             raise Unavailable(f"{self.root}: the store's directory is not there (is the disk mounted?)")
 
     @contextlib.contextmanager
@@ -232,6 +240,15 @@ class LocalStore:
                 raise NoSpace(f"{self.root}: the disk is full; make room and run again") from fault
             why = fault.strerror or str(fault)
             raise Unavailable(f"{self.root}: cannot {doing} the store: {why}") from fault
+
+
+def _reading(path: Path) -> BinaryIO:
+    """Open a file; `Corrupt` for what is none: a pipe in its place must not be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Corrupt(f"{path}: is not a file; run penstock repair")
+    return os.fdopen(descriptor, "rb")
 
 
 def _publish(temp: Path, final: Path) -> bool:

@@ -244,3 +244,21 @@ print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_of_three_replicas_the_stranger_is_passed_over(tmp_path):
+    """Most of them say whose index it is; of two, the caller must."""
+    mine, other = World(tmp_path / "mine", replicas=3), World(tmp_path / "other")
+    for world, word in ((mine, "mine"), (other, "other")):
+        with world.create() as writer:
+            writer.commit(delta(0, {"s/a": word}))
+    shutil.rmtree(mine.folder("2"))
+    shutil.copytree(other.folder("1"), mine.folder("2"))
+    said = []
+    with Reader.open(*(mine.folder(n) for n in "012"), report=said.append) as reader:
+        lineage = reader.manifest.lineage
+    assert any("holds another index" in line for line in said)
+    with pytest.raises(WrongIndex, match="different indexes"):
+        Reader.open(mine.folder("0"), mine.folder("2"))
+    with Reader.open(mine.folder("0"), mine.folder("2"), lineage=lineage) as reader:
+        assert reader.manifest.lineage == lineage

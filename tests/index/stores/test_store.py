@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from penstock.index.errors import NoSpace, Unavailable
+from penstock.index.errors import Corrupt, NoSpace, Unavailable
 from penstock.index.stores import store as store_module
 from penstock.index.stores.store import LocalStore
 from tests.suites.store_suite import StoreSuite
@@ -131,3 +131,17 @@ def test_a_missing_source_file_is_not_blamed_on_the_store(store, tmp_path):
     with pytest.raises(FileNotFoundError):
         store.put_if_absent("a", tmp_path / "gone")
     assert store.size("a") is None
+
+
+def test_what_is_no_file_is_damage_and_can_be_put_out_of_the_way(tmp_path) -> None:
+    """A pipe under a key is not waited for; a folder is set aside by delete."""
+    store = LocalStore.create(tmp_path / "store", token=lambda: "t1")
+    os.mkfifo(tmp_path / "store" / "pipe")
+    (tmp_path / "store" / "folder").mkdir()
+    for key in ("pipe", "folder"):
+        with pytest.raises(Corrupt, match="is not a file"):
+            store.get(key)
+        with pytest.raises(Corrupt, match="is not a file"):
+            store.get_range(key, 0, 9)
+        store.delete(key)
+        assert store.put_if_absent(key, b"value") and store.get(key) == b"value"
