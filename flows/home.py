@@ -80,6 +80,9 @@ def create(path: Path) -> Home:
             folder.mkdir(parents=True, exist_ok=True)
         if not (path / MARK).exists():
             write_mark(path, Mark())
+        elif _read(path) is None:
+            (path / MARK).replace(path / f"{MARK}.damaged")
+            write_mark(path, Mark())
     except (FileExistsError, NotADirectoryError):
         raise NoHome(f"{path} cannot be made: a part of that path is a file; choose another --home") from None
     except PermissionError:
@@ -103,21 +106,27 @@ def write_mark(path: Path, said: Mark) -> None:
 
 
 def mark(path: Path) -> Mark:
-    """What `home.json` says, the defaults where there is none. Raises `NoHome` if it cannot be read."""
+    """What `home.json` says, the defaults where there is none. Raises `NoHome` if it cannot be read.
+
+    One that is damaged says no more than one that is missing: where replicas were ever moved, the index itself knows
+    that the defaults are not its replicas, and refuses to be written until they are named.
+    """
+    found = _read(path) or Mark()
+    if found.format > FORMAT:
+        raise NoHome(f"{path} was made by a newer penstock (format {found.format}); upgrade penstock")
+    return found
+
+
+def _read(path: Path) -> Mark | None:
+    """The mark; None where it is damaged."""
     try:
-        found = decode((path / MARK).read_bytes(), Mark)
+        return decode((path / MARK).read_bytes(), Mark)
     except (FileNotFoundError, NotADirectoryError):
         return Mark()
     except PermissionError:
         raise NoHome(f"{path / MARK} cannot be read: no right to; check its owner") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise NoHome(
-            f'{path / MARK} is damaged; write {{"format":1}} into it, and if replicas were ever added, name them '
-            "all in [index] replicas"
-        ) from None
-    if found.format > FORMAT:
-        raise NoHome(f"{path} was made by a newer penstock (format {found.format}); upgrade penstock")
-    return found
+        return None
 
 
 def require(path: Path) -> Home:

@@ -63,15 +63,23 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
-def test_a_newer_or_damaged_mark_is_refused(tmp_path: Path) -> None:
+def test_a_newer_mark_is_refused(tmp_path: Path) -> None:
     """What cannot be understood is never written to."""
     made = homes.create(tmp_path / "home")
     (made.path / "home.json").write_text('{"format":99}')
     with pytest.raises(NoHome, match="upgrade"):
         homes.require(made.path)
-    (made.path / "home.json").write_text("{")
-    with pytest.raises(NoHome, match="damaged"):
-        homes.require(made.path)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "\xff", "[1]", '{"format":"x"}'])
+def test_a_damaged_mark_is_as_good_as_none(tmp_path: Path, damage: str) -> None:
+    """Reading goes on; whoever writes puts a whole one there and keeps the damaged one."""
+    made = homes.create(tmp_path / "home")
+    (made.path / "home.json").write_text(damage, "latin-1")
+    assert homes.require(made.path) == made and homes.mark(made.path) == homes.Mark()
+    homes.create(made.path)
+    assert (made.path / "home.json").read_text() == '{"format":1}\n'
+    assert (made.path / "home.json.damaged").exists()
 
 
 def test_a_home_that_lost_its_mark_is_still_one(tmp_path: Path) -> None:
