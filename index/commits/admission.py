@@ -158,18 +158,18 @@ def check_member(found: markers.Marker, lineage: str, member: Member, store: Sto
     """Raise `WrongIndex` unless the marker is that of `member` of the index `lineage`."""
     if found.lineage != lineage:
         raise WrongIndex(
-            f"replica {member.id}: {store.name} holds another index (lineage {found.lineage}, not {lineage}); configure "
-            "the right place"
+            f"replica {member.id}: {store.name} holds another index (lineage {found.lineage}, not {lineage}); "
+            "configure the right place"
         )
     if found.id != member.id:
         raise WrongIndex(
-            f"replica {member.id}: {store.name} is replica {found.id} of this index, another replica; configure each in "
-            "its own place"
+            f"replica {member.id}: {store.name} is replica {found.id} of this index, another replica; configure each "
+            "in its own place"
         )
     if found.incarnation != member.incarnation:
         raise WrongIndex(
-            f"replica {member.id}: {store.name} is another incarnation of it, that was replaced; configure where replica "
-            f"{member.id} is now, or give the same `penstock replica replace {member.id} PLACE` again"
+            f"replica {member.id}: {store.name} is another incarnation of it, that was replaced; configure where "
+            f"replica {member.id} is now, or give the same `penstock replica replace {member.id} PLACE` again"
         )
 
 
