@@ -54,6 +54,8 @@ class Catalog:
 
     def meta(self) -> Meta | None:
         """What this index is; None where there is no catalog, or one whose creation did not finish."""
+        if self.path is not None and self.path.is_dir():
+            raise WrongIndex(f"catalog {self.name} is a folder; name a file in [index] catalog")
         if self.path is not None and not self.path.is_file():
             return None
         with self._engine.transaction() as db:

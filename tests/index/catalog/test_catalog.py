@@ -210,3 +210,10 @@ def test_a_missing_driver_says_what_to_install() -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.startswith("WrongIndex") and "pip install 'penstock[postgres]'" in said and "hunter2" not in said
+
+
+def test_a_folder_in_the_catalogs_place_is_said(tmp_path: Path) -> None:
+    """It is no missing catalog: nothing is made beside it."""
+    (tmp_path / "catalog.db").mkdir()
+    with pytest.raises(WrongIndex, match="is a folder; name a file"):
+        Catalog(f"sqlite:///{tmp_path / 'catalog.db'}").meta()
