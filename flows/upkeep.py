@@ -42,10 +42,12 @@ def repair(
     progress: Progress,
     rate_mb: float | None = None,
     lost: frozenset[str] = frozenset(),
+    detail: Report = lambda _: None,
 ) -> Repaired:
     """Make the replicas whole again, from one another; mark what could not be saved, to be embedded again.
 
     `lost`: ids of replicas whose content is known to be gone; the others' is not waited for because of them.
+    `detail` gets a line for each blob that is put.
     """
     from penstock.index.care.repair import repair as heal
     from penstock.index.commits.crew import Threads
@@ -58,6 +60,7 @@ def repair(
         token=wiring.token,
         report=report,
         report_progress=progress,
+        detail=detail,
         rate_bytes=_rate(settings, rate_mb),
         lost=lost,
         monotonic=time.monotonic,

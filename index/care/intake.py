@@ -18,7 +18,8 @@ class Intake:
     """What was found. By replica id: `patients` are to be made whole; `refused` are none of this index, and why; `away`
     do not answer; `homes` is where an absent directory will be, once the one beside it is whole.
 
-    Raises `WrongIndex` when the index, or its catalog, was written by a newer penstock.
+    Raises `WrongIndex` when the index, or its catalog, was written by a newer penstock; `Unavailable` when no replica
+    is there to make another whole from.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class Intake:
         for name, replica in ours.items():
             self._refuse(name, forks.get(replica.store.name, ""))
         ours = {name: replica for name, replica in ours.items() if name not in self.refused}
+        if not ours and not self.refused:
+            self._nobody_there()
         ours |= self._beside() if self.truth.head else {}
         self.walked = verify.walk(self.truth, [replica.store for replica in ours.values()])
         members = self._members(ours)
@@ -64,6 +67,12 @@ class Intake:
             except IndexFault as error:
                 self._refuse(name, str(error))
         return found
+
+    def _nobody_there(self) -> None:
+        gone = sorted(self.away.keys() | (self.homes.keys() if self.truth.head else set()))
+        if gone:
+            which = f"replica {gone[0]}" if len(gone) == 1 else f"replicas {', '.join(gone)}"
+            raise Unavailable(f"no replica can be reached ({which}): bring one back, then repair again")
 
     def _beside(self) -> dict[str, Replica]:
         """For each absent directory an empty one beside it, that gets its name when it is whole."""

@@ -72,6 +72,7 @@ def repair(
     token: Callable[[], str],
     report: Report,
     report_progress: verify.Progress,
+    detail: Report = lambda _: None,
     rate_bytes: int | None = None,
     monotonic: Callable[[], float] | None = None,
     sleep: Callable[[float], object] | None = None,
@@ -81,15 +82,16 @@ def repair(
 ) -> Repaired:
     """Make every replica whole, and the index consistent. A second run changes nothing.
 
-    At most `rate_bytes` a second are read (`monotonic` and `sleep` in seconds). `options` are those of `Writer.open`
-    (`write_quorum`, `crew`, `locks`). A place without any sign of its replica (an empty folder: is the disk mounted?)
-    is filled from the others, but nothing is given up because of it unless its id is in `lost`. Raises what opening
-    does, when the replicas at hand are not enough: what was healed until then stays healed.
+    `detail` gets a line for every blob that is put. At most `rate_bytes` a second are read (`monotonic` and `sleep` in
+    seconds). `options` are those of `Writer.open` (`write_quorum`, `crew`, `locks`). A place without any sign of its
+    replica (an empty folder: is the disk mounted?) is filled from the others, but nothing is given up because of it
+    unless its id is in `lost`. Raises what opening does, when the replicas at hand are not enough: what was healed
+    until then stays healed; `Unavailable` at once when none is at hand.
     """
     at = Catalog(catalog) if isinstance(catalog, str) else catalog
     rate = Rate(rate_bytes, monotonic, sleep)
     found = Intake(at, stores, token, report)
-    work = _Repair(at, found, lost, workdir / "repair", token, report, reach, rate)
+    work = _Repair(at, found, lost, workdir / "repair", token, report, detail, reach, rate)
     try:
         work.heal(report_progress)
         if not found.refused:
@@ -152,11 +154,12 @@ class _Repair:
         scratch: Path,
         token: Callable[[], str],
         report: Report,
+        detail: Report,
         reach: Callable[[str], None],
         rate: Rate,
     ) -> None:
         self._catalog, self._scratch, self._homes = catalog, scratch, found.homes
-        self._token, self._report, self._reach, self._rate = token, report, reach, rate
+        self._token, self._report, self._detail, self._reach, self._rate = token, report, detail, reach, rate
         self._decided, self._truth, self._walked = found.decided, found.truth, found.walked
         self._patients, self._lost, self._certain = found.patients, lost, False
         healed = {name: patient.done for name, patient in found.patients.items()}
@@ -168,7 +171,7 @@ class _Repair:
         total = len(self._walked.needed)
         for number, (ref, _) in enumerate(self._walked.needed.values(), start=1):
             report_progress("blobs", number, total)
-            if not heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._report):
+            if not heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._detail):
                 self.done.unsaved.append(ref.name)
         self._reach("repair.blobs")
         disproved, all_answered = self._disproved(), self._all_answered()
@@ -241,7 +244,7 @@ class _Repair:
         """Those that could not be read, first: what they name is not known before."""
         broken = [self._truth.records[version].manifest for version in self._walked.broken]
         healed = [
-            heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._report) for ref in broken
+            heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._detail) for ref in broken
         ]
         if any(healed):
             self._walked = verify.walk(self._truth, [patient.store for patient in self._patients.values()])

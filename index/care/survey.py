@@ -47,7 +47,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What the catalog says; `fault` is why it says nothing, `damaged` whether that is because of its bytes."""
+    """What the catalog says. `fault`: why it says nothing; `damaged`: its bytes are; `away`: it did not answer."""
 
     name: str
     meta: Meta | None = None
@@ -55,6 +55,7 @@ class Decided:
     records: dict[int, LogRecord] = field(default_factory=dict)
     fault: str = ""
     damaged: bool = False
+    away: bool = False
 
     @property
     def head(self) -> int:
@@ -80,8 +81,9 @@ def look(store: Store) -> Replica:
     damaged: dict[str, str] = {}
     epochs: dict[int, markers.Epoch] = {}
     records: dict[tuple[int, int], LogRecord] = {}
+    listed = list(store.list(markers.EPOCHS))  # first: a store that is away is asked, and waited for, once
     marker = _decoded(store, markers.REPLICA, markers.Marker, damaged)
-    for key in store.list(markers.EPOCHS):
+    for key in listed:
         epoch = _decoded(store, key, markers.Epoch, damaged)
         if epoch is None:
             continue
@@ -115,7 +117,9 @@ def ask(catalog: Catalog | str | None) -> Decided | None:
     except WrongIndex:
         raise
     except IndexFault as error:
-        return Decided(asked.name, fault=str(error), damaged=isinstance(error, Corrupt))
+        return Decided(
+            asked.name, fault=str(error), damaged=isinstance(error, Corrupt), away=isinstance(error, Unavailable)
+        )
 
 
 def lineage(decided: Decided | None, found: Iterable[Replica]) -> str:

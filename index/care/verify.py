@@ -21,6 +21,10 @@ from penstock.index.types import BlobRef, Finding, Manifest
 REPAIR = "penstock repair"
 REMAKE = "mount its disk; if it is lost, penstock repair, or any ingest, makes it again from the others"
 REPLACE = "penstock replica replace: what it alone has is given up"
+NOTHING = "nothing could be checked: no replica answers"
+NOT_ALL = "not everything could be checked: no replica answers any more"
+BRING = "bring a replica back, then penstock verify"
+ANSWER = "see that it answers, then penstock verify"
 RETURN = "bring it back, then penstock repair; if it is lost, penstock replica replace or remove"
 EMBED = "penstock repair marks what it names, then penstock ingest embeds it again"
 BUG = "penstock ingest; if it stays, it is a bug: please report it"
@@ -44,7 +48,7 @@ def verify(
     `stores` by replica id also says which is which. `report_progress(what, done, total)` is called as it goes on.
     At most `rate_bytes` a second are read (`clock` in monotonic seconds, `sleep` in seconds). Blobs that no version
     names are not findings: a commit may be in flight. Never raises for damage; a commit that lands meanwhile is not
-    looked at, and what expires meanwhile is not missed.
+    looked at, and what expires meanwhile is not missed. Where no replica answers, that is all that is said.
     """
     rate = Rate(rate_bytes, clock, sleep)
     by_id = dict(stores) if isinstance(stores, Mapping) else {}
@@ -53,6 +57,8 @@ def verify(
     replicas = _found(list(by_id.values()) or list(stores), decided, findings)  # type: ignore[arg-type]
     truth, forks = survey.known(decided, replicas)
     replicas = _without(forks, replicas, findings)
+    if not replicas and any(finding.kind == "unreachable" for finding in findings):
+        return [*findings, Finding("index", NOTHING, BRING, "unreachable")]
     try:
         walked = walk(truth, [replica.store for replica in replicas])
     except WrongIndex as error:
@@ -61,14 +67,18 @@ def verify(
     for replica in replicas:
         findings += _check_markers(replica, truth, walked.head, by_id)
     findings += _check_blobs(replicas, walked, rate, report_progress)
+    there = _still_there(replicas, findings)
+    if replicas and not there:
+        of_others = [finding for finding in findings if finding not in walked.findings]
+        return [*of_others, Finding("index", NOT_ALL, BRING, "unreachable")]
     # Only now: what a writer had decided and not yet published when this began has been published meanwhile.
-    for replica in replicas:
+    for replica in there:
         findings += _check_log(replica, truth)
     if decided is not None:
         findings += _check_catalog(decided, truth, replicas)
     if walked.head is not None:
         report_progress("documents", 0, 1)
-        findings += _check_content(walked.head, [replica.store for replica in replicas])
+        findings += _content(walked.head, [replica.store for replica in there])
         report_progress("documents", 1, 1)
     return findings
 
@@ -122,7 +132,8 @@ def _ask(catalog: Catalog | str | None, findings: list[Finding]) -> Decided | No
         findings.append(Finding("catalog", str(error), "upgrade penstock", "catalog"))
         return None
     if decided is not None and decided.fault:
-        findings.append(Finding("catalog", decided.fault, REPAIR + " makes it again from the replicas", "catalog"))
+        remedy = ANSWER if decided.away else REPAIR + " makes it again from the replicas"
+        findings.append(Finding("catalog", decided.fault.removeprefix("catalog "), remedy, "catalog"))
     return decided
 
 
@@ -134,16 +145,16 @@ def _found(stores: Sequence[Store], decided: Decided | None, findings: list[Find
             found.append(survey.look(store))
         except Unavailable as error:
             absent = isinstance(store, LocalStore) and not os.path.lexists(store.root)
-            findings.append(Finding(store.name, str(error), REMAKE if absent else RETURN, "unreachable"))
+            findings.append(Finding(store.name, _said(store, error), REMAKE if absent else RETURN, "unreachable"))
         except IndexFault as error:
-            findings.append(Finding(store.name, str(error), "upgrade penstock", "foreign"))
+            findings.append(Finding(store.name, _said(store, error), "upgrade penstock", "foreign"))
     of = survey.lineage(decided, found)
     ours = []
     for replica in found:
         try:
             why = survey.stranger(replica, of)
         except Unavailable as error:
-            findings.append(Finding(replica.store.name, str(error), RETURN, "unreachable"))
+            findings.append(Finding(replica.store.name, _said(replica.store, error), RETURN, "unreachable"))
             continue
         if why:
             findings.append(Finding(replica.store.name, why, "configure the right place", "foreign"))
@@ -155,6 +166,12 @@ def _found(stores: Sequence[Store], decided: Decided | None, findings: list[Find
 def _without(forks: Mapping[str, str], replicas: Sequence[Replica], findings: list[Finding]) -> list[Replica]:
     findings += [Finding(name, why, REPLACE, "foreign") for name, why in forks.items()]
     return [replica for replica in replicas if replica.store.name not in forks]
+
+
+def _still_there(replicas: Sequence[Replica], findings: Sequence[Finding]) -> list[Replica]:
+    """Those that did not stop answering meanwhile: each further question would cost its time-out."""
+    away = {finding.where for finding in findings if finding.kind == "unreachable"}
+    return [replica for replica in replicas if replica.store.name not in away]
 
 
 def _check_markers(
@@ -222,15 +239,16 @@ def _check_blobs(
     replicas: Sequence[Replica], walked: Walked, rate: Rate, report_progress: Progress
 ) -> Iterator[Finding]:
     """Every blob that a retained version needs lies on every replica, each byte as its name says."""
-    done, total = count(1), len(walked.needed) * len(replicas)
+    done, total, there = count(1), len(walked.needed) * len(replicas), list(replicas)
     for replica in replicas:
         for ref, version in walked.needed.values():
             report_progress(replica.store.name, next(done), total)
             copy = scrub.examine(replica.store, ref, rate)
-            if copy is Copy.MISSING and _expired(replicas, version):
+            if copy is Copy.MISSING and _expired(there, version):
                 continue
             if copy is Copy.UNREADABLE and (away := _away(replica.store)):
                 yield Finding(replica.store.name, away, RETURN, "unreachable")
+                there.remove(replica)
                 break
             if copy is not Copy.WHOLE:
                 yield Finding(replica.store.name, f"blob {ref.name} {copy.value}", REPAIR, "blob")
@@ -241,8 +259,13 @@ def _away(store: Store) -> str:
     try:
         store.size(markers.REPLICA)
     except (IndexFault, OSError) as error:
-        return str(error)
+        return _said(store, error)
     return ""
+
+
+def _said(store: Store, error: Exception) -> str:
+    """What is wrong with a store, without its name, which stands before it."""
+    return str(error).removeprefix(f"{store.name}: ")
 
 
 def _expired(replicas: Sequence[Replica], version: int) -> bool:
@@ -254,6 +277,16 @@ def _expired(replicas: Sequence[Replica], version: int) -> bool:
         except IndexFault:
             continue
     return False
+
+
+def _content(head: Manifest, stores: Sequence[Store]) -> list[Finding]:
+    """What is wrong with it; nothing where that is only that no store answers any more."""
+    wrong = list(_check_content(head, stores))
+    gone = [(store.name, why) for store in stores if (why := _away(store))] if wrong else []
+    away = [Finding(name, why, RETURN, "unreachable") for name, why in gone]
+    if away and len(away) == len(stores):
+        return [*away, Finding("index", NOT_ALL, BRING, "unreachable")]
+    return [*away, *wrong]
 
 
 def _check_content(head: Manifest, stores: Sequence[Store]) -> Iterator[Finding]:

@@ -62,17 +62,18 @@ class Finder:
         looks = {path: partial(self._look, path) for path in paths}
         found = gather(looks, bool, grace=GRACE, limit=LONGEST, clock=self._clock)
         stores: list[Watched] = []
+        others = "; reading another replica" if len(places) > 1 else ""
         for place in places:
             if not isinstance(place, Path):
                 stores.append(self._at(place))
                 continue
             inside = found.get(place, Unavailable(f"{place}: did not answer in time"))
             if isinstance(inside, Exception):
-                report(f"{inside}; reading another replica")
+                report(f"{inside}{others}")
             elif inside:
                 stores += [self._at(each) for each in inside]
-            elif len(self._places) > 1:
-                report(f"{place}: is not there; reading another replica")
+            elif others:
+                report(f"{place}: is not there{others}")
         return list(dict.fromkeys(stores))
 
     def _look(self, place: Path) -> list[str | Path]:

@@ -323,6 +323,21 @@ def test_a_store_that_goes_away_in_the_middle_is_said_and_the_rest_is_mended(tmp
     assert world.findings() == [] and answers(world) == EXPECTED
 
 
+def test_with_all_replicas_away_repair_ends_at_once(world: World) -> None:
+    """With one line that names them; each is asked once, and no folder is made in the place of one."""
+    stores = {name: Dying(store, 0) for name, store in world.stores().items()}
+    world.wrap = lambda name, _: stores[name]  # type: ignore[assignment,return-value]
+    with pytest.raises(Unavailable, match=r"no replica can be reached \(replicas 0, 1\)"):
+        mended(world)
+    assert [store._left for store in stores.values()] == [-1, -1]
+    world.wrap = lambda _, store: store
+    for name in world.ids:
+        world.folder(name).rename(world.root / f"away{name}")
+    with pytest.raises(Unavailable, match="no replica can be reached"):
+        mended(world)
+    assert not list((world.root / "replicas").iterdir())
+
+
 def test_a_replica_publishes_nothing_whose_blobs_it_could_not_get(tmp_path: Path) -> None:
     """The only one that has them answers no more: a record without them would count as a copy, and be none."""
     world = make(tmp_path / "home", 3, 2)

@@ -15,6 +15,8 @@ import pytest
 from penstock.index.care import collect, invariants
 from penstock.index.care.verify import verify
 from penstock.index.catalog.catalog import Catalog
+from penstock.index.errors import Unavailable
+from penstock.index.stores.store import Store
 from penstock.index.types import DocState, Finding, Manifest, SegmentRef, SpaceRef
 from tests.index.world import World, delta
 
@@ -93,6 +95,66 @@ def test_a_replica_that_is_away_is_one_finding(world: World) -> None:
     world.folder("1").rename(world.root / "away")
     (line,) = world.findings()
     assert "replicas/1" in line and "not there" in line
+
+
+class Leaving:
+    """A store that answers so many times, and then fails each time, saying so with its name first."""
+
+    def __init__(self, store: Store, calls: int) -> None:
+        self._store, self._left, self.name, self.refused = store, calls, store.name, 0
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        if not hasattr(self._store, name):
+            raise AttributeError(name)
+
+        def call(*arguments: object) -> object:
+            self._left -= 1
+            if self._left < 0:
+                self.refused += 1
+                raise Unavailable(f"{self.name}: cannot list: no answer")
+            return getattr(self._store, name)(*arguments)
+
+        return call
+
+
+def leaving(world: World, calls: int) -> list[Leaving]:
+    stores = [Leaving(store, calls) for store in world.stores().values()]
+    world.wrap = lambda name, _: stores[int(name)]  # type: ignore[assignment,return-value]
+    return stores
+
+
+def test_while_all_replicas_are_away_nothing_is_said_of_what_they_hold(world: World) -> None:
+    """A line for each, which names it once, and one that nothing was checked; each is asked, and waited for, once."""
+    stores = leaving(world, 0)
+    lines = found(world)
+    assert [(line.where, line.what) for line in lines[:-1]] == [(it.name, "cannot list: no answer") for it in stores]
+    assert {line.kind for line in lines} == {"unreachable"} and "nothing could be checked" in lines[-1].what
+    assert [store.refused for store in stores] == [1, 1]
+
+
+def test_replicas_that_go_away_meanwhile_are_not_damaged(world: World) -> None:
+    """Whenever it is: a walk that is cut short is no reason to embed anything again."""
+    for calls in range(0, 200, 4):
+        world.wrap = lambda _, store: store
+        leaving(world, calls)
+        if not (lines := found(world)):
+            break
+        assert {line.kind for line in lines} == {"unreachable"}, calls
+    assert calls > 40 and not lines
+
+
+def test_a_catalog_that_does_not_answer_is_not_to_be_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repair would need it, too; one that is gone repair makes again."""
+
+    def silent(_: Catalog) -> None:
+        raise Unavailable("catalog postgresql://h/d cannot be used (connection refused): see that it runs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalog, "meta", silent)
+        (line,) = found(world)
+    assert line.what.startswith("postgresql://h/d cannot") and "answers" in line.remedy and "repair" not in line.remedy
+    (world.root / "catalog.db").unlink()
+    assert "penstock repair" in found(world)[0].remedy
 
 
 def test_an_orphan_blob_is_no_finding(world: World) -> None:
