@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from penstock.flows.console import Console
 from penstock.flows.context import Context, context, same_place
 from penstock.flows.exits import COMPLETE, INCOMPLETE, UsageError
 from penstock.flows.home import Home
+from penstock.index.types import Finding
 
 
 def verify(arguments: argparse.Namespace, console: Console) -> int:
@@ -23,9 +25,10 @@ def verify(arguments: argparse.Namespace, console: Console) -> int:
     home = ctx.required()
     console.sign("reading every byte on every replica …")
     findings = upkeep.verify(ctx.settings, home, paced(console), arguments.rate) if ctx.begun() else []
+    findings = [_typed(finding, same_place(arguments)) for finding in findings]
     console.answer(
         {"ok": not findings, "findings": [msgspec.structs.asdict(finding) for finding in findings]},
-        render.findings(findings),
+        render.findings(findings, console.verbose),
     )
     return INCOMPLETE if findings else COMPLETE
 
@@ -36,7 +39,8 @@ def repair(arguments: argparse.Namespace, console: Console) -> int:
 
     ctx, home = _begun(arguments)
     console.sign("looking at every byte on every replica …")
-    done = upkeep.repair(ctx.settings, home, console.say, paced(console), arguments.rate, frozenset(arguments.lost))
+    lost, detail = frozenset(arguments.lost), console.say if console.verbose else _unsaid
+    done = upkeep.repair(ctx.settings, home, console.say, paced(console), arguments.rate, lost, detail)
     left = not done.whole or bool(done.documents or done.lost)
     payload = {"ok": not left, "changed": bool(done), "whole": done.whole, **msgspec.to_builtins(done)}
     console.answer(payload, render.repaired(done, same_place(arguments)))
@@ -76,6 +80,16 @@ def paced(console: Console, every: float = 2.0) -> Callable[[str, int, int], Non
             console.sign(f"{what}: {done:,} of {total:,}")
 
     return progress
+
+
+def _typed(finding: Finding, where: str) -> Finding:
+    """With its commands as they are typed for this home: `where` holds the options that name it."""
+    remedy = re.sub(r"\bpenstock (?:replica )?[a-z]+", lambda command: command[0] + where, finding.remedy)
+    return msgspec.structs.replace(finding, remedy=remedy)
+
+
+def _unsaid(_: str) -> None:
+    return
 
 
 def _begun(arguments: argparse.Namespace) -> tuple[Context, Home]:

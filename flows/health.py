@@ -16,7 +16,7 @@ import msgspec
 from penstock.flows.exits import outcome
 from penstock.index.blobs import blob
 from penstock.index.commits import log, markers
-from penstock.index.errors import Corrupt, IndexFault
+from penstock.index.errors import Corrupt, IndexFault, Unavailable
 from penstock.index.types import Manifest, Member, Membership
 
 if TYPE_CHECKING:
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from penstock.index.stores.store import Store
 
 
+ANSWER = "see that the catalog answers, then penstock status"
+
+
 class Health(msgspec.Struct, frozen=True):
     """What opening for writing would meet.
 
-    `misconfigured`: the settings are not this index's; `fix` is the command. `obstacles` stop every writer.
+    `misconfigured`: the settings are not this index's. `obstacles` stop every writer. `fix`: what helps against the
+    one, else against the first of the others; "" where only `verify` can tell.
     `recovers`: what the next writer mends by itself. `out`: replicas that a writer would leave out, and why.
     `decided`: the catalog's newest version, 0 if not known; of the versions `floor` and before have expired.
     """
@@ -92,7 +96,7 @@ def look(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: i
         ours = (error.name or "").partition(".")[0] == "sqlalchemy"
         said = _Said(warnings=[f"the catalog was not looked at: {message}"]) if ours else _Said(obstacles=[message])
     except IndexFault as error:
-        said = _Said(obstacles=[str(error)])
+        said = _Said(obstacles=[str(error)], fix=ANSWER if isinstance(error, Unavailable) else "")
     membership = membership or said.membership
     if membership is None:
         return _health(said)
@@ -102,7 +106,11 @@ def look(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: i
     misconfigured, fix = _misconfigured(membership, list(stores), write_quorum)
     found = _health(said)
     return msgspec.structs.replace(
-        found, misconfigured=misconfigured, fix=fix, obstacles=[*found.obstacles, *strangers.values()], out=out
+        found,
+        misconfigured=misconfigured,
+        fix=fix or found.fix,
+        obstacles=[*found.obstacles, *strangers.values()],
+        out=out,
     )
 
 
@@ -112,6 +120,7 @@ class _Said(msgspec.Struct, frozen=True):
     membership: Membership | None = None
     lost: str = ""
     obstacles: list[str] = []
+    fix: str = ""
     warnings: list[str] = []
     decided: int = 0
     floor: int = 0
@@ -119,7 +128,7 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 def _health(said: _Said) -> Health:
-    return Health("", "", said.obstacles, said.lost, {}, said.warnings, said.decided, said.floor, said.progress)
+    return Health("", said.fix, said.obstacles, said.lost, {}, said.warnings, said.decided, said.floor, said.progress)
 
 
 def _published(stores: Sequence[Store]) -> LogRecord | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WIDTH = 100
 MOST = 20
 """Lines of a list that a person gets; --json has all."""
+ALIKE = 5
+"""Findings of one kind in one place that a person gets one by one."""
 
 
 def plain(text: str) -> str:
@@ -186,13 +188,19 @@ def failures(states: Sequence[DocState], now: float) -> str:
     return table(rows)
 
 
-def findings(found: Sequence[Finding]) -> str:
-    """What `verify` found, each with where, what and the remedy."""
+def findings(found: Sequence[Finding], every: bool = False) -> str:
+    """What `verify` found, with where, what and the remedy; many of one kind in one line, unless `every` is wanted."""
     if not found:
         return "All is well: every byte on every replica is what its name says."
     lines = [f"{count(len(found), 'thing')} wrong:"]
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in found:
-        lines += [f"- {plain(finding.where)}: {plain(finding.what)}", f"  {plain(finding.remedy)}"]
+        alike.setdefault((finding.where, finding.kind, finding.remedy), []).append(finding)
+    for (where, kind, remedy), same in alike.items():
+        many = len(same) > ALIKE and not every
+        for finding in same[:1] if many else same:
+            more = f", and {len(same) - 1:,} more {kind} findings (-v lists them)" if many else ""
+            lines += [f"- {plain(where)}: {plain(finding.what)}{more}", f"  {plain(remedy)}"]
     return "\n".join(lines)
 
 
@@ -264,12 +272,14 @@ def status(found: Status, now: float) -> str:
     """The verdict and the next command first, then the figures, then what to think about."""
     lines = [found.verdict, f"Next: {found.next}", ""]
     ago = f", committed {duration(max(now - found.committed_at, 0))} ago" if found.committed_at else ""
-    rows = [
-        ["home", plain(found.home)],
-        ["version", f"{found.version}{ago}"],
-        ["documents", f"{found.documents:,} in {count(found.chunks, 'chunk')}"],
-        ["not indexed", f"{found.failed:,} failed, {found.rejected:,} rejected"],
-    ]
+    rows = [["home", plain(found.home)]]
+    if found.documents is None or found.chunks is None:
+        rows.append(["version", "unknown" if found.version is None else f"{found.version} (says the catalog)"])
+        rows.append(["documents", "unknown"])
+    else:
+        rows.append(["version", f"{found.version}{ago}"])
+        rows.append(["documents", f"{found.documents:,} in {count(found.chunks, 'chunk')}"])
+        rows.append(["not indexed", f"{found.failed:,} failed, {found.rejected:,} rejected"])
     if found.spool_shards:
         rows.append(["spool", f"{count(found.spool_shards, 'shard')}, {size(found.spool_bytes)}"])
     if found.catalog:

@@ -46,17 +46,20 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Everything that `status` says. Times are seconds since the epoch, sizes bytes."""
+    """Everything that `status` says. Times are seconds since the epoch, sizes bytes.
+
+    Where nothing can be read, the counts are None, and `version` is the catalog's newest, None if that is not known.
+    """
 
     verdict: str
     next: str
     healthy: bool
     home: str
-    version: int
-    documents: int
-    chunks: int
-    failed: int
-    rejected: int
+    version: int | None
+    documents: int | None
+    chunks: int | None
+    failed: int | None
+    rejected: int | None
     committed_at: float
     write_quorum: int
     replicas: list[ReplicaStatus]
@@ -146,6 +149,7 @@ def status(
 ) -> Status:
     """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave."""
     found = found or Health()
+    known = manifest is not None or all(r.reachable and not r.version for r in replicas)
     counts: Mapping[str, int] = manifest.counts if manifest else {}
     bound = sources(manifest) if manifest else []
     version = manifest.version if manifest else 0
@@ -161,11 +165,11 @@ def status(
         next=step,
         healthy=healthy,
         home=str(home),
-        version=version,
-        documents=counts.get("documents", 0),
-        chunks=counts.get("chunks", 0),
-        failed=counts.get("failed", 0),
-        rejected=counts.get("rejected", 0),
+        version=version if known else found.decided or None,
+        documents=counts.get("documents", 0) if known else None,
+        chunks=counts.get("chunks", 0) if known else None,
+        failed=counts.get("failed", 0) if known else None,
+        rejected=counts.get("rejected", 0) if known else None,
         committed_at=manifest.committed_at if manifest else 0.0,
         write_quorum=write_quorum,
         replicas=replicas,

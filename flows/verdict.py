@@ -33,12 +33,13 @@ def stopped(
 ) -> Verdict | None:
     """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
     if unreadable(manifest, replicas):
-        said = "has a good copy" if any(r.reachable for r in replicas) else "can be reached"
-        return f"Unreadable: no replica {said}.", "penstock verify", False
+        if any(r.reachable for r in replicas):
+            return "Unreadable: no replica has a good copy.", "penstock verify", False
+        return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
     if found.misconfigured:
         return f"Writing is refused: {found.misconfigured}.", found.fix, False
     if found.obstacles:
-        return f"Writing is stopped: {found.obstacles[0]}.", "penstock verify", False
+        return f"Writing is stopped: {found.obstacles[0]}.", found.fix or "penstock verify", False
     fit = [r for r in replicas if r.reachable and r.writable]
     gone = [r for r in replicas if not place.is_url(r.path) and not Path(r.path).exists()]
     if gone and fit and len(fit) + len(gone) == len(replicas):
@@ -76,7 +77,8 @@ def going(
         return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
     if away := [r for r in replicas if not r.reachable]:
         lacks = sum(r.lacks_bytes for r in away)
-        said = f"Under-replicated: replica {', '.join(r.id for r in away)} cannot be reached, and lacks {size(lacks)}"
+        said = f"Under-replicated: replica {', '.join(r.id for r in away)} cannot be reached"
+        said += f", and lacks {size(lacks)}" if lacks else ""
         return f"{said}; writing goes on.", "penstock repair", False
     if behind := [r for r in replicas if r.version < version]:
         said = f"Under-replicated: replica {', '.join(r.id for r in behind)} lacks version {version}"

@@ -101,6 +101,16 @@ def test_no_document_can_drive_the_terminal(text: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in shown)
 
 
+def test_many_findings_of_one_kind_on_one_replica_are_one_line() -> None:
+    """Unless all are wanted; a few are said one by one, and the count is that of all."""
+    many = [Finding("s3://b/0", f"blob {n} is missing", "penstock repair", "blob") for n in range(59)]
+    few = [Finding("s3://b/1", f"blob {n} is missing", "penstock repair", "blob") for n in range(render.ALIKE)]
+    first, *lines = render.findings([*many, *few]).splitlines()
+    assert first == "64 things wrong:" and len(lines) == 2 + 2 * len(few)
+    assert lines[0] == "- s3://b/0: blob 0 is missing, and 58 more blob findings (-v lists them)"
+    assert len(render.findings([*many, *few], every=True).splitlines()) == 1 + 2 * 64
+
+
 def test_a_failure_says_when_it_is_tried_again() -> None:
     """A rejected one waits for a change."""
     states = [

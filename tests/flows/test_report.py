@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.flows import cli, wiring
+from penstock.flows import cli, render, wiring
 from penstock.flows import home as homes
 from penstock.flows.health import look
 from penstock.flows.report import ReplicaStatus, status
 from penstock.flows.settings import load
 from penstock.index.blobs import blob
+from penstock.index.catalog.catalog import Catalog
 from penstock.index.commits import log
 from penstock.index.commits.delta import Delta
-from penstock.index.errors import WrongIndex
+from penstock.index.errors import Unavailable, WrongIndex
 from penstock.index.stores.store import LocalStore
 from penstock.index.types import DocState, DocText, Row, SourceState
 
@@ -142,6 +143,52 @@ def test_too_few_replicas_stop_writing(tmp_path: Path) -> None:
     found = status(tmp_path, None, replicas, 2, tmp_path / "spool")
     assert found.verdict.startswith("Writing is stopped: replica 1")
     assert found.warnings == ["replica 1: read-only"]
+
+
+def test_while_no_replica_can_be_reached_the_figures_are_unknown(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None, and the catalog's version while that is known; verify would know no more, so it is not advised."""
+    (home / "replicas").rename(home / "away")
+    shown = asked(home, capsys, "status", code=3)
+    assert [shown[key] for key in ("version", "documents", "chunks", "failed", "rejected")] == [1, *[None] * 4]
+    assert shown["next"] == f"bring a replica back, then penstock status --home {home}"
+    assert cli.main(["status", "--home", str(home)]) == 3
+    assert "1 (says the catalog)" in capsys.readouterr().out
+    away = [ReplicaStatus("0", "s3://b/p", False, 0, 0, "no answer", False)]
+    found = status(home, None, away, 1, home / "spool")
+    assert (found.version, found.documents) == (None, None) and "unknown" in render.status(found, 0.0)
+
+
+def test_a_replica_that_lacks_nothing_lacks_nothing(home: Path) -> None:
+    """Away is not behind."""
+    replicas = [ReplicaStatus("0", str(home), True, 1, 10), ReplicaStatus("1", "s3://b/p", False, 1, 0, "", False)]
+    with wiring.open_reader(load(None), homes.require(home), lambda line: None) as reader:
+        found = status(home, reader.manifest, replicas, 1, home / "spool")
+    assert found.verdict == "Under-replicated: replica 1 cannot be reached; writing goes on."
+
+
+def test_a_catalog_that_does_not_answer_is_not_for_verify_to_mend(
+    well: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its server refuses is said, and that it must answer first."""
+
+    def silent(_: Catalog) -> None:
+        raise Unavailable("catalog postgresql://h/d cannot be used (connection refused): see that the server runs")
+
+    monkeypatch.setattr(Catalog, "meta", silent)
+    shown = asked(well, capsys, "status")
+    assert shown["verdict"].startswith("Writing is stopped: catalog postgresql://h/d cannot be used")
+    assert shown["next"].startswith("see that the catalog answers, then penstock status --home")
+
+
+def test_the_remedies_of_verify_are_typed_for_this_home(well: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the next line of every other command."""
+    (well / "replicas/0/replica.json").unlink()
+    shutil.rmtree(well / "replicas/1")
+    remedies = [finding["remedy"] for finding in asked(well, capsys, "verify", code=1)["findings"]]
+    assert remedies[1] == f"penstock repair --home {well}"
+    assert f"if it is lost, penstock repair --home {well}, or any ingest," in remedies[0]
 
 
 def flip(path: Path) -> None:
