@@ -191,6 +191,16 @@ def test_the_remedies_of_verify_are_typed_for_this_home(well: Path, capsys: pyte
     assert f"if it is lost, penstock repair --home {well}, or any ingest," in remedies[0]
 
 
+def test_repair_names_each_blob_only_when_asked_to(well: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for a replica says how many they were."""
+    for options, number in (([], 0), (["-v"], 1)):
+        flip(manifest_of(well / "replicas" / "0"))
+        capsys.readouterr()
+        assert cli.main(["repair", "--home", str(well), *options]) == 0
+        err = capsys.readouterr().err
+        assert (err.count("put again"), err.count("replica 0 is whole again: 1 blobs")) == (number, 1)
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -13,6 +13,7 @@ import pytest
 
 from penstock.flows import cli, wiring
 from penstock.flows.committing import Committer
+from penstock.index.stores import patience
 from tests.fakes.s3_faults import FaultyProxy
 from tests.flows.children import served
 from tests.flows.conftest import World
@@ -85,6 +86,38 @@ def test_a_third_replica_that_goes_away_stops_nobody(
     assert said(capsys, "repair", *file)["ok"]
     shown = said(capsys, "status", *file)
     assert (shown["healthy"], shown["under_replicated_bytes"]) == (True, 0)
+    assert said(capsys, "verify", *file)["ok"]
+
+
+def test_with_all_replicas_away_nothing_is_called_lost(
+    world: World,
+    proxy: FaultyProxy,
+    server: S3Server,  # noqa: F811 - the fixture, by its name
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Verify and repair say that they are away, status that the figures are unknown; afterwards all is well."""
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": proxy.url}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(patience, "BUDGET", 1.0)
+    config, bucket = world.home.parent / "away.toml", server.bucket()
+    config.write_text(f'home = "{world.home}"\n[index]\nreplicas = ["s3://{bucket}/one", "s3://{bucket}/two"]\n')
+    documents(world.docs, 5)
+    file = ("--config", str(config))
+    version = said(capsys, "ingest", str(world.docs), *file)["version"]
+    proxy.down()
+    found = said(capsys, "verify", *file, code=1)["findings"]
+    assert [(line["kind"], line["where"]) for line in found] == [
+        ("unreachable", f"s3://{bucket}/one"),
+        ("unreachable", f"s3://{bucket}/two"),
+        ("unreachable", "index"),
+    ]
+    assert not any(line["what"].startswith("s3://") for line in found)
+    error = said(capsys, "repair", *file, code=3)["error"]
+    assert error["code"] == "unavailable" and "replicas 0, 1" in error["message"]
+    shown = said(capsys, "status", *file, code=3)
+    assert (shown["version"], shown["documents"]) == (version, None) and "back" in shown["next"]
+    proxy.up()
     assert said(capsys, "verify", *file)["ok"]
 
 

@@ -15,7 +15,7 @@ import pytest
 from penstock.index import Reader
 from penstock.index.blobs import blob
 from penstock.index.commits import log, manifest, markers
-from penstock.index.errors import IndexFault, WrongIndex
+from penstock.index.errors import IndexFault, Unavailable, WrongIndex
 from penstock.index.types import FORMAT
 from tests.index.world import DIM, World, delta
 
@@ -71,6 +71,15 @@ def test_one_replica_may_be_gone(world):
     lines = []
     assert answers(Reader.open(world.folder("0"), world.folder("1"), report=lines.append)) == expected
     assert len(lines) == 1 and "is not there" in lines[0]
+
+
+def test_why_no_replica_can_be_read_is_said_once(world):
+    """In the error, that names each; nobody promises to read another one."""
+    stores, lines = list(world.stores().values()), []
+    shutil.rmtree(world.root / "replicas")
+    with pytest.raises(Unavailable) as raised:
+        Reader.open(*stores, report=lines.append)
+    assert lines == [] and all(str(raised.value).count(store.name) == 1 for store in stores)
 
 
 def files_of(folder):
