@@ -7,8 +7,9 @@ and with it prefect, torch or faiss, is imported when that command runs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +21,7 @@ from penstock.flows.console import Console, standard
 if TYPE_CHECKING:
     from penstock.flows.arguments import Commands
 
+_CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
 # command -> (module, function)
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("cmd_ingest", "init"),
@@ -59,12 +61,20 @@ def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     console = standard("--json" in words, bool({"-v", "--verbose"} & set(words)))
     try:
-        arguments = build_parser().parse_args(words)
+        _forget_empty(os.environ)
+        try:
+            arguments = build_parser().parse_args(words)
+        except SystemExit as stop:  # --help and --version
+            return stop.code if isinstance(stop.code, int) else 0
         return _run(arguments, console)
-    except SystemExit as stop:  # --help and --version
-        return stop.code if isinstance(stop.code, int) else 0
-    except (Exception, KeyboardInterrupt) as error:
+    except BaseException as error:  # a library written in Rust panics with one that is no Exception
         return console.fail(error)
+
+
+def _forget_empty(environ: MutableMapping[str, str]) -> None:
+    """An empty variable is an unset one. The clients of buckets read them by themselves, and break on an empty one."""
+    for name in [name for name, value in environ.items() if not value and name.startswith(_CLOUDS)]:
+        del environ[name]
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

@@ -21,7 +21,7 @@ def analyze_store(arguments: argparse.Namespace, console: Console) -> int:
     try:
         where = place.store(arguments.url, Path.cwd())
     except place.BadPlace as wrong:
-        raise UsageError(f"{place.shown(arguments.url)}: {wrong}") from None
+        raise UsageError(f"URL: {wrong}") from None
     if not place.is_url(where) and not Path(where).is_dir():
         raise UsageError(f"{where}: there is no such folder; make it, or give a URL")
     console.sign(f"trying {where} …")

@@ -7,6 +7,7 @@ Where penstock.toml names the replicas, it is edited first, and the command make
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def add(arguments: argparse.Namespace, console: Console) -> int:
     ctx = context(arguments)
     layout = _layout(ctx)
     name = _id(arguments.id)
-    where = _where(arguments, layout, name) or str(layout.home / "replicas" / name)
+    where = _where(arguments, ctx, layout, name) or str(layout.home / "replicas" / name)
     if name in layout.replicas and layout.replicas[name] != where:
         raise UsageError(
             f"replica {name} is at {layout.replicas[name]}; `penstock replica replace {name} PLACE` moves it"
@@ -116,7 +117,7 @@ def replace(arguments: argparse.Namespace, console: Console) -> int:
     members = _members(ctx, console, layout, but=name)
     if not _has(members, name):
         raise UsageError(f"the index has no replica {name}; it has {_names(members)}")
-    where = _where(arguments, layout, name) or layout.replicas.get(name)
+    where = _where(arguments, ctx, layout, name) or layout.replicas.get(name)
     if where is None:
         raise UsageError(f"where shall replica {name} be? penstock replica replace {name} PLACE")
 
@@ -238,27 +239,39 @@ def _quorum(arguments: argparse.Namespace, ctx: Context, wanted: Layout, members
     return number
 
 
-def _where(arguments: argparse.Namespace, layout: Layout, name: str) -> str | None:
+def _where(arguments: argparse.Namespace, ctx: Context, layout: Layout, name: str) -> str | None:
     """The place that is meant, absolute; None where it was left out and nothing is configured."""
     configured = layout.replicas.get(name)
+    try:
+        where = place.store(arguments.place, Path.cwd()) if arguments.place is not None else None
+    except place.BadPlace as wrong:
+        raise UsageError(f"PLACE: {wrong}") from None
     if layout.said and configured is None:
         raise UsageError(
-            f"penstock.toml names the replicas; write replica {name} into [index] replicas, and run this again"
+            f"penstock.toml names the replicas; write {_line(ctx, layout, name, where)} under [index], "
+            "and run this again"
         )
-    if arguments.place is None:
+    if where is None:
         return configured
-    try:
-        where = place.store(arguments.place, Path.cwd())
-    except place.BadPlace as wrong:
-        raise UsageError(f"{place.shown(arguments.place)}: {wrong}") from None
     if layout.said and where != configured:
         raise UsageError(
             f"penstock.toml says that replica {name} is at {configured}; change it there, and leave PLACE out"
         )
-    taken = [other for other, there in layout.replicas.items() if there == where and other != name]
-    if taken:
-        raise UsageError(f"{where} is replica {taken[0]} already; give each replica its own place")
+    for other, there in layout.replicas.items():
+        if (other, there) != (name, where) and place.overlap(there, where):
+            what = "is" if there == where else "lies in, or holds, the place of"
+            raise UsageError(f"{where} {what} replica {other} already; give each replica its own place")
     return where
+
+
+def _line(ctx: Context, layout: Layout, name: str, where: str | None) -> str:
+    """What penstock.toml must say of its replicas, so that this is one of them."""
+    if not isinstance(ctx.settings.index.replicas, int):
+        return f"replica {name} into replicas"
+    places = {**layout.replicas, name: where or "PLACE"}
+    # A JSON string is a TOML string too, where nothing beyond ASCII is escaped.
+    pairs = ", ".join(f"{key} = {json.dumps(there, ensure_ascii=False)}" for key, there in places.items())
+    return f"replicas = {{ {pairs} }}"
 
 
 def _members(ctx: Context, console: Console, layout: Layout, but: str) -> Membership:

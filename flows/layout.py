@@ -112,4 +112,5 @@ def _marked(mark: Mark, home: Path) -> dict[str, str]:
 def _within(where: str, home: Path) -> str:
     if place.is_url(where) or not Path(where).is_relative_to(home):
         return where
-    return str(Path(where).relative_to(home))
+    inner = str(Path(where).relative_to(home))
+    return f"./{inner}" if ":" in inner else inner  # else it might look like a URL without its slashes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -204,8 +205,12 @@ def _check_replicas(index: IndexSettings, where: str) -> None:
     if count < 1:
         raise SettingsError(f"{where}: index.replicas is {count}; at least 1 is needed, 2 is the default")
     places = [] if isinstance(replicas, int) else _values(replicas)
-    if len({one if place.is_url(one) else str(Path(one)) for one in places}) < len(places):
-        raise SettingsError(f"{where}: index.replicas names one place twice; give each replica its own")
+    for one, other in combinations(places, 2):
+        if place.overlap(one, other):
+            raise SettingsError(
+                f"{where}: index.replicas: {one} and {other} are one place, or one lies in the other; "
+                "give each replica its own"
+            )
     for name in replicas if isinstance(replicas, dict) else ():
         if not place.is_id(name):
             raise SettingsError(f"{where}: index.replicas.{name}: {place.IDS}")

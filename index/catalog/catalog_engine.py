@@ -155,6 +155,8 @@ def _parsed(url: str) -> sa.URL:
         # The URL itself is not repeated: it may hold a password.
         raise WrongIndex("the catalog's URL cannot be read: write postgresql://user@host/database, or a path") from None
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        if "@" in f"{parsed.host}{parsed.database}":  # a password that holds one: its end would be shown
+            raise WrongIndex("the catalog's URL has an @ too many: write %40 for one that belongs to a part of it")
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
         raise WrongIndex(f"a catalog cannot be in {parsed.drivername}: it is a path, sqlite:///PATH or postgresql://…")

@@ -36,8 +36,10 @@ def missing(name: str, key: str, fault: Exception | None = None) -> Exception:
     return FileNotFoundError(errno.ENOENT, "no such key", f"{name}/{key}")
 
 
-def said(name: str, doing: str, fault: Exception) -> IndexFault:
+def said(name: str, doing: str, fault: BaseException) -> IndexFault:
     """The failure of `doing` something with the store `name`, as one of ours; `fault` is the client's."""
+    if not isinstance(fault, Exception):  # a panic of the client
+        return Refused(f"{name}: the client broke down; see that the store's variables of the environment are right")
     text = str(fault)
     status, code = _found(_STATUS, text), _found(_CODE, text)
     if status == "507" or code in _FULL:

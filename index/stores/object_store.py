@@ -290,8 +290,8 @@ class ObjectStore:
             raise
         except FileNotFoundError as fault:
             raise object_faults.missing(self.name, key, fault) from None
-        except Exception as fault:
-            if isinstance(fault, passing):
+        except BaseException as fault:
+            if isinstance(fault, (*passing, KeyboardInterrupt, SystemExit, GeneratorExit)):
                 raise
             raise object_faults.said(self.name, doing, fault) from None
 

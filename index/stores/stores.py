@@ -15,7 +15,7 @@ from penstock.index.stores import object_place
 from penstock.index.stores.store import LocalStore, Store
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_CLIPPED = re.compile(r"(s3|gs|az|file|https?):/[^/]")
+_CLIPPED = re.compile(r"(s3|gs|az|file|https?):(?!//)", re.IGNORECASE)
 _wait = threading.Event().wait
 
 
@@ -39,8 +39,9 @@ def open_store(
     """
     match = _URL.fullmatch(place) if isinstance(place, str) else None
     if match is None:
-        if _CLIPPED.match(str(place)):
-            raise WrongIndex(f"{str(place)[:200]!r}: is a URL that lost a slash; give URLs as text, not as paths")
+        if clipped := _CLIPPED.match(str(place)):
+            scheme = clipped[1].lower()  # of the rest, who knows what it is
+            raise WrongIndex(f"{scheme}:…: is a URL that lost a slash; write {scheme}://, as text and not as a path")
         return LocalStore(Path(place), token=token)
     scheme, rest = match.group(1).lower(), match.group(2)
     if scheme == "file":

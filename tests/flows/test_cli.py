@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -171,6 +172,9 @@ def test_what_is_left_to_do_ends_with_one(run: FakeRun, state: str) -> None:
         (PermissionError(13, "Permission denied", "/x"), 2),
         (RuntimeError("a bug\nin two lines"), 3),
         (KeyboardInterrupt(), 130),
+        (type("PanicException", (BaseException,), {})("called `unwrap()`\non an `Err`"), 3),
+        (SystemExit("a library that would end the process"), 3),
+        (SystemExit(0), 3),
     ],
 )
 def test_every_error_has_its_code_and_one_line(
@@ -192,6 +196,21 @@ def test_every_error_has_its_code_and_one_line(
 
     cli.main(["ingest", "docs", "-v"])
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_empty_variable_of_a_bucket_is_an_unset_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client reads the environment itself and would end in a panic; what is not empty stays."""
+    empty = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SKIP_SIGNATURE", "AZURE_ENDPOINT")
+    for name in empty:
+        monkeypatch.setenv(name, "")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_PROXY_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTHER", "")
+    assert cli.main(["analyze-store", "s3://", "--json"]) == 2
+    assert not set(empty) & set(os.environ) and {"AWS_PROXY_URL", "OTHER"} < set(os.environ)
 
 
 def test_unknown_model_is_a_matter_of_configuration() -> None:

@@ -39,6 +39,14 @@ def test_a_home_that_was_moved_finds_its_own_replicas(tmp_path: Path) -> None:
     assert layout(load(None), tmp_path / "two", {}).replicas["1"] == str(tmp_path / "two/replicas/1")
 
 
+def test_a_folder_of_the_home_with_a_colon_is_remembered_as_a_folder(tmp_path: Path) -> None:
+    """Though its name alone would look like a URL that lost its slashes."""
+    made = homes.create(tmp_path / "home").path
+    found = layout(load(None), made, {})
+    remember(msgspec.structs.replace(found, replicas={"0": str(made / "s3:x")}, write_quorum=1))
+    assert layout(load(None), made, {}).replicas == {"0": str(made / "s3:x")}
+
+
 def test_a_mark_with_replicas_is_not_for_an_older_penstock(tmp_path: Path) -> None:
     """Which would look for two folders; one without is as it always was."""
     made = homes.create(tmp_path / "home").path
@@ -54,7 +62,7 @@ def test_a_password_is_taken_from_the_environment_and_never_shown(tmp_path: Path
     with pytest.raises(SettingsError, match="PW is not set"):
         layout(settings, tmp_path, {})
     assert place.shown("postgresql://u:p%40ss@db:1/x") == "postgresql://u:***@db:1/x"
-    assert place.shown("s3://bucket/a:b@c") == "s3://bucket/a:b@c"
+    assert place.shown("postgresql://u@db:1/x?options=p") == "postgresql://u@db:1/x"
 
 
 def test_a_home_of_which_everything_lies_elsewhere_is_known(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def sound_by_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
         (["add", "2", "ftp://x/y"], "s3://bucket/prefix"),
         (["add", "2", "s3://KEY:HUSH@bucket/x"], "environment"),
         (["add", "2", "home/replicas/0"], "is replica 0 already"),
+        (["add", "2", "home/replicas/0/sub"], "own place"),
+        (["add", "2", "home"], "own place"),
+        (["replace", "1", "home/replicas/0/sub"], "own place"),
+        (["replace", "1", "home/replicas/1/sub"], "own place"),
+        (["add", "2", "s3:KEY:HUSH@bucket/x"], "s3://bucket/prefix"),
+        (["add", "2", "s3://KEY:HU/SH@bucket/x?HUSH"], "environment"),
         (["remove", "7"], "has no replica 7; it has 0, 1"),
         (["replace", "7", "x"], "has no replica 7; it has 0, 1"),
         (["remove", "1", "--write-quorum", "2"], "choose from 1 to 1"),
@@ -121,6 +127,20 @@ def test_the_file_decides_where_it_names_the_replicas(
     write(places[:2])
     assert asked(indexed, capsys, "replica", "remove", "2", *file)["write_quorum"] == 2
     assert asked(indexed, capsys, "status", *file)["healthy"]
+
+
+def test_a_file_that_only_counts_the_replicas_is_told_what_to_write(
+    indexed: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line itself; with it the same command goes through."""
+    config = tmp_path / "counted.toml"
+    config.write_text(f'home = "{indexed.home}"\n[index]\nreplicas = 2\n')
+    words = ("replica", "add", "2", str(tmp_path / "third"), "--config", str(config))
+    message = asked(indexed, capsys, *words, code=2)["error"]["message"]
+    line = message.split("write ", 1)[1].split(" under [index]")[0]
+    config.write_text(f'home = "{indexed.home}"\n[index]\n{line}\n')
+    assert asked(indexed, capsys, *words)["place"] == f"{tmp_path}/third"
+    assert asked(indexed, capsys, "status", "--config", str(config))["healthy"]
 
 
 def test_a_command_that_was_killed_before_it_was_remembered_is_finished_by_the_same(

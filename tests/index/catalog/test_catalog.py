@@ -191,6 +191,9 @@ def test_a_network_file_system_is_refused_and_nothing_is_made(url: str, tmp_path
         "sqlite://",
         "postgresql+pg8000://u:hunter2@h/d",
         "postgresql://u:hunter2@h:x/d",
+        "postgresql://u:pass@hunter2@h/d",
+        "postgresql://u/hunter2@h/d",
+        "postgresql:u:hunter2@h/d",
     ],
 )
 def test_a_url_that_can_be_no_catalog_is_one_line_without_secrets(url: str) -> None:

@@ -51,6 +51,14 @@ def uses(store):
     }
 
 
+def test_a_client_that_panics_is_a_store_that_cannot_be_used(monkeypatch):
+    """Its panic is no `Exception` and would pass everybody; it comes at once, and is not tried again."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "")  # what its authors did not think of
+    for use in uses(store_at("s3://bucket/home", KEYS)).values():
+        with pytest.raises(Unavailable, match="the client broke down"):
+            use()
+
+
 def test_a_lost_reply_to_a_put_is_read_back(store, proxy):
     """The server acted and the answer was lost: the next attempt meets its own value and says True."""
     proxy.faults.add(Fault("drop_reply", method="PUT"))

@@ -61,6 +61,9 @@ def test_a_bucket_is_an_object_store(place, name):
         "file://relative",
         Path("s3://bucket/prefix"),
         "s3:/bucket/prefix",
+        "s3:bucket/prefix",
+        "S3:bucket/prefix",
+        Path("gs:bucket"),
     ],
 )
 def test_what_is_no_store_gets_one_line(place):
@@ -77,6 +80,7 @@ def test_what_is_no_store_gets_one_line(place):
         "s3://bucket/prefix?secret=hunter2",
         "s3://bucket/prefix#hunter2",
         "https://user:hunter2@host/bucket",
+        "s3:AKIDEXAMPLE:hunter2@bucket",
     ],
 )
 def test_secrets_in_a_url_are_refused_and_not_repeated(place):
