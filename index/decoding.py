@@ -7,28 +7,24 @@ threads that decode a type for the first time at once can end the process (SIGSE
 from __future__ import annotations
 
 import threading
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
 
 _T = TypeVar("_T")
 _one_at_a_time = threading.Lock()
+_made: dict[type, Any] = {}
 
 
 def decode(data: bytes | str, kind: type[_T]) -> _T:
     """The `kind` in `data`. Raises `msgspec.MsgspecError`, `UnicodeDecodeError`."""
-    decoded: _T = _decoder(kind).decode(data)
-    return decoded
+    return decoder(kind).decode(data)
 
 
 def decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
     """A decoder for `kind`, made on one thread at a time."""
-    made: msgspec.json.Decoder[_T] = _decoder(kind)
-    return made
-
-
-@cache
-def _decoder(kind: type) -> Any:
     with _one_at_a_time:
-        return msgspec.json.Decoder(kind)
+        made: msgspec.json.Decoder[_T] | None = _made.get(kind)
+        if made is None:
+            made = _made[kind] = msgspec.json.Decoder(kind)
+    return made
