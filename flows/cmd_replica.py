@@ -18,7 +18,7 @@ from penstock.flows import layout as layouts
 from penstock.flows import place, render, report
 from penstock.flows.absent import Absent
 from penstock.flows.console import Console
-from penstock.flows.context import Context, context, opened
+from penstock.flows.context import Context, context, opened, same_place
 from penstock.flows.exits import COMPLETE, UsageError
 from penstock.flows.layout import Layout, majority
 from penstock.flows.settings import SettingsError, check_quorum
@@ -183,7 +183,8 @@ def _carry_out(plan: _Plan, arguments: argparse.Namespace, console: Console, ctx
     said = f"replica {plan.name} is {f'at {where}' if where else 'none any more'}; " if plan.name else ""
     console.answer(
         {"replica": plan.name, "place": where, "version": version, "write_quorum": number},
-        f"{said}{number} of {plan.count} replicas must have a commit (version {version}).\n\nNext: penstock status",
+        f"{said}{number} of {plan.count} replicas must have a commit (version {version}).\n\n"
+        f"Next: penstock status{same_place(arguments)}",
     )
     return COMPLETE
 

@@ -33,6 +33,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     problem: str = ""
     writable: bool = True
     lacks_bytes: int = 0
+    full: bool = False
+    """Its disk is full: there is nothing to mend, only to make room."""
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -76,18 +78,21 @@ class Status(msgspec.Struct, frozen=True):
 def replica(name: str, store: Store) -> ReplicaStatus:
     """Look at one replica; whatever fails is what is wrong with it."""
     from penstock.index.commits import log
-    from penstock.index.errors import IndexFault
+    from penstock.index.errors import IndexFault, NoSpace
 
-    path = store.name
+    path, full = store.name, ""
     try:
-        store.probe()
         published = log.entries(store)
+        try:
+            store.probe()
+        except NoSpace as error:
+            full = str(error)  # reading goes on
     except (IndexFault, OSError) as error:
         return ReplicaStatus(name, path, False, 0, 0, str(error), False)
-    stops = health.unfit(store)
+    stops = full or health.unfit(store)
     problem = stops or health.damaged(store)
     version = published[-1][0] if published else 0
-    return ReplicaStatus(name, path, True, version, _bytes(store), problem, not stops)
+    return ReplicaStatus(name, path, True, version, _bytes(store), problem, not stops, full=bool(full))
 
 
 def replicas(stores: Mapping[str, Store]) -> list[ReplicaStatus]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 Verdict = tuple[str, str, bool]
 
 
+def _why(replica: ReplicaStatus) -> str:
+    if not replica.reachable:
+        return "cannot be reached"
+    return "is on a full disk: make room" if replica.full else "is damaged"
+
+
 def unreadable(manifest: Manifest | None, replicas: list[ReplicaStatus]) -> bool:
     """Whether there is an index of which nothing can be read."""
     if not any(r.reachable for r in replicas):
@@ -46,10 +52,10 @@ def stopped(
         said = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
         return f"{said} The next ingest makes it again from the others.", _again(bound), False
     if len(fit) < write_quorum and replicas:
-        out = [
-            f"replica {r.id} {'is damaged' if r.reachable else 'cannot be reached'}" for r in replicas if r not in fit
-        ]
-        step = "penstock repair" if any(r.reachable and not r.writable for r in replicas) else "penstock replica list"
+        out = [f"replica {r.id} {_why(r)}" for r in replicas if r not in fit]
+        damaged = any(r.reachable and not r.writable and not r.full for r in replicas)
+        full = any(r.full for r in replicas)
+        step = "penstock repair" if damaged else _again(bound) if full else "penstock replica list"
         return f"Writing is stopped: {', '.join(out)} (reading goes on).", step, False
     newest = max((r.version for r in replicas), default=0)
     if manifest is not None and manifest.version < newest and all(r.problem for r in replicas if r.version == newest):

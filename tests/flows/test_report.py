@@ -364,3 +364,19 @@ def test_another_write_quorum_is_refused_too(well: Path) -> None:
         for quorum, said in ((2, ""), (3, "penstock replica quorum 3")):
             found = look(wiring.stores(settings, made), reader.manifest, quorum, wiring.layout(settings, made).catalog)
             assert found.misconfigured.endswith(said) and bool(found.misconfigured) == bool(said)
+
+
+def test_a_full_disk_is_no_replica_that_is_away(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything can be read; writing is stopped until there is room, and that is what is said."""
+    from penstock.index.errors import NoSpace
+    from penstock.index.stores.store import LocalStore
+
+    def full(self: LocalStore) -> None:
+        raise NoSpace(f"{self.root}: the disk is full; make room and run again")
+
+    monkeypatch.setattr(LocalStore, "probe", full)
+    shown = asked(home, capsys, "status")
+    assert shown["verdict"].startswith("Writing is stopped: replica 0 is on a full disk: make room")
+    assert shown["documents"] == 2 and shown["next"].startswith("penstock ingest")
