@@ -95,8 +95,8 @@ def heal_blob(
         with _source(ref, good, damaged, scratch, rate) as source:
             for name, copy in sorted(bad.items()):
                 with patients[name].trying():
-                    _replace(patients[name], ref, copy, source, rate, reach)
-                    report(f"replica {name}: blob {ref.name} {copy.value}; put again, {ref.size} bytes")
+                    if _replace(patients[name], ref, copy, source, rate, reach):
+                        report(f"replica {name}: blob {ref.name} {copy.value}; put again, {ref.size} bytes")
     except Corrupt:
         for name in bad:
             patients[name].lacks.add(ref.name)
@@ -128,8 +128,11 @@ def _source(ref: BlobRef, good: list[Store], damaged: list[Store], scratch: Path
         out.unlink(missing_ok=True)
 
 
-def _replace(patient: Patient, ref: BlobRef, copy: Copy, source: Path, rate: Rate, reach: Reach) -> None:
+def _replace(patient: Patient, ref: BlobRef, copy: Copy, source: Path, rate: Rate, reach: Reach) -> bool:
+    """Put the blob; False if it turns out to be whole."""
     key = blob.key(ref)
+    if copy is Copy.UNREADABLE and scrub.examine(patient.store, ref, rate) is Copy.WHOLE:
+        return False  # it failed once: to remove a good copy of a disk that may be full would lose it
     if copy is not Copy.MISSING:
         patient.store.delete(key)
         reach("repair.removed")
@@ -139,6 +142,7 @@ def _replace(patient: Patient, ref: BlobRef, copy: Copy, source: Path, rate: Rat
     patient.done.blobs += 1
     patient.done.bytes += ref.size
     reach("repair.put")
+    return True
 
 
 def heal_log(patient: Patient, truth: Truth, span: range, disproved: bool, reach: Reach) -> None:

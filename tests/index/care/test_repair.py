@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import shutil
@@ -19,7 +20,7 @@ from penstock.index.care import collect, compact
 from penstock.index.care.repair import Repaired, repair
 from penstock.index.catalog.catalog import Catalog
 from penstock.index.commits import manifest
-from penstock.index.errors import Unavailable
+from penstock.index.errors import NoSpace, Unavailable
 from penstock.index.segments import quantizer
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef, Manifest
@@ -336,6 +337,32 @@ def test_with_all_replicas_away_repair_ends_at_once(world: World) -> None:
     with pytest.raises(Unavailable, match="no replica can be reached"):
         mended(world)
     assert not list((world.root / "replicas").iterdir())
+
+
+class Stumbling(Dying):
+    """A local store whose files cannot be measured, once each, and whose disk is full."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, 1 << 30)
+        self._stumbled: set[str] = set()
+
+    def size(self, key: str) -> int | None:
+        if key.startswith("blobs/") and key not in self._stumbled:
+            self._stumbled.add(key)
+            raise Unavailable(f"{self.name}/{key}: input/output error")
+        return self._store.size(key)
+
+    def put_if_absent(self, key: str, data: object) -> bool:
+        raise NoSpace(f"{self.name}: the disk is full")
+
+
+def test_a_good_copy_that_could_not_be_read_once_is_not_removed(world: World) -> None:
+    """What is removed there could not be put again, and would count as acknowledged on one replica less."""
+    before = files(world)
+    world.wrap = lambda name, store: Stumbling(store) if name == "1" else store  # type: ignore[assignment,return-value]
+    with contextlib.suppress(NoSpace, Unavailable):
+        mended(world)
+    assert files(world) == before
 
 
 def test_a_replica_publishes_nothing_whose_blobs_it_could_not_get(tmp_path: Path) -> None:
