@@ -178,15 +178,20 @@ class _Repair:
         self._certain = all_answered
         floor = max([self._truth.floor, *(patient.replica.floor for patient in self._patients.values())])
         for name, patient in sorted(self._patients.items()):
-            with patient.trying():
-                lacks = set() if all_answered else patient.lacks
-                end = min((self._walked.oldest[blob] for blob in lacks), default=self._truth.head + 1)
-                heal_log(patient, self._truth, range(floor + 1, end), disproved, self._reach)
-                if end <= self._truth.head:
-                    raise Unavailable(f"what version {end} needs is on no replica that answered: bring the others back")
-                heal_markers(patient, self._truth, self._token, self._reach)
-                self._name(name, patient)
+            if patient.well:  # else it lacks blobs, and no record may say otherwise
+                self._publish(name, patient, floor, disproved, all_answered)
             self._tell(name, patient)
+
+    def _publish(self, name: str, patient: Patient, floor: int, disproved: bool, all_answered: bool) -> None:
+        """Records and markers of what it has, its name last."""
+        with patient.trying():
+            lacks = set() if all_answered else patient.lacks
+            end = min((self._walked.oldest[blob] for blob in lacks), default=self._truth.head + 1)
+            heal_log(patient, self._truth, range(floor + 1, end), disproved, self._reach)
+            if end <= self._truth.head:
+                raise Unavailable(f"what version {end} needs is on no replica that answered: bring the others back")
+            heal_markers(patient, self._truth, self._token, self._reach)
+            self._name(name, patient)
 
     def _all_answered(self) -> bool:
         """Whether every member showed itself and was read to the end: only then is anything good nowhere."""

@@ -365,6 +365,26 @@ def test_a_good_copy_that_could_not_be_read_once_is_not_removed(world: World) ->
     assert files(world) == before
 
 
+class Full(Dying):
+    """A store that has room for what is small, and for no blob."""
+
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        if key.startswith("blobs/"):
+            raise NoSpace(f"{self.name}: the disk is full")
+        return self._store.put_if_absent(key, data)
+
+
+def test_a_replica_without_room_for_its_blobs_gets_no_record_of_them(tmp_path: Path) -> None:
+    """A record would count as a copy, and be none."""
+    world = make(tmp_path / "home", 3, 2)
+    for folder in ("blobs", "log"):
+        shutil.rmtree(world.folder("2") / folder)
+    world.wrap = lambda name, store: Full(store, 1 << 30) if name == "2" else store  # type: ignore[assignment,return-value]
+    with contextlib.suppress(Unavailable):
+        assert "full" in mended(world).away["2"]
+    assert not list((world.folder("2") / "log").glob("*"))
+
+
 def test_a_replica_publishes_nothing_whose_blobs_it_could_not_get(tmp_path: Path) -> None:
     """The only one that has them answers no more: a record without them would count as a copy, and be none."""
     world = make(tmp_path / "home", 3, 2)
