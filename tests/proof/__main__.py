@@ -41,7 +41,7 @@ PARTS = (
     Part("power", ("-m", "tests.proof.power", "--seconds", "{seconds}", "--json"), share=0.15),
     Part("damage", ("-m", "tests.proof.damage", "--seconds", "{seconds}", "--json"), share=0.15),
     Part("mutations", ("-m", "tests.proof.mutations", "--json"), takes=300),
-    Part("kills", ("tests/proof/kills.py", "--kills", "20"), takes=240),
+    Part("kills", ("tests/proof/kills.py", "--kills", "50"), takes=360),
     Part("cost", ("bench/reliability.py", "--json"), takes=120),
     Part("failover", ("bench/failover.py", "--json"), takes=60),
 )
