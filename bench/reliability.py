@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 import sys
@@ -108,7 +109,7 @@ def commits(work: Path, count: int, vectors: int, dice: np.random.Generator) -> 
             index.commit(writer, PER_DOCUMENT, dice)  # the first one makes things
             took = sorted(index.commit(writer, vectors, dice) for _ in range(count))
         figures[f"commit_n{replicas}_p50_s"] = round(statistics.median(took), 3)
-        figures[f"commit_n{replicas}_p99_s"] = round(took[int(0.99 * (len(took) - 1) + 0.5)], 3)
+        figures[f"commit_n{replicas}_p99_s"] = round(took[math.ceil(0.99 * len(took)) - 1], 3)
         shutil.rmtree(index.root)
     return figures
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -210,7 +211,7 @@ class Soak:
             **{name: self.counts[name] for name in ("kills", "stops", "zombies", "rounds", "commits acknowledged")},
             "damage": {k.removeprefix("damage: "): n for k, n in sorted(self.counts.items()) if k[:8] == "damage: "},
             "recovery_p50_s": round(statistics.median(took), 3) if took else None,
-            "recovery_p99_s": round(took[int(0.99 * (len(took) - 1))], 3) if took else None,
+            "recovery_p99_s": round(took[math.ceil(0.99 * len(took)) - 1], 3) if took else None,
             "recovery_max_s": round(took[-1], 3) if took else None,
             "wrong": self.wrong,
         }
