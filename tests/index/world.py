@@ -31,11 +31,12 @@ class World:
         self.ids = [str(n) for n in range(replicas)]
         self.reports: list[str] = []
         self._ticks = itertools.count(1)
+        self.database = "catalog.db"
         self.wrap: Callable[[str, Store], Store] = lambda _, store: store
 
     @property
     def catalog(self) -> str:
-        return f"sqlite:///{self.root / 'catalog.db'}"
+        return f"sqlite:///{self.root / self.database}"
 
     def token(self) -> str:
         return os.urandom(8).hex()

@@ -360,3 +360,44 @@ def test_a_replica_with_a_fork_of_an_epoch_that_is_over_is_left_out(tmp_path: Pa
             assert writer.meta.epoch == 2
             writer.commit(delta(writer.head().version, {"s/b": "two"}))
     assert any("replica 2 takes no part" in line for line in world.reports)
+
+
+def test_a_name_that_expired_is_never_given_again(tmp_path: Path) -> None:
+    """One replica, a collection that was stopped after the records went, and a catalog put back below the floor."""
+
+    class Stopped(Exception):
+        pass
+
+    def reach(point: str) -> None:
+        if point == "records.swept":
+            raise Stopped
+
+    world = World(tmp_path, replicas=1, write_quorum=1)
+    with world.create(reach) as writer:
+        writer.commit(delta(0, {"s/a": "one"}))
+        shutil.copy(tmp_path / "catalog.db", tmp_path / "first.db")
+        for n in range(1, 5):
+            writer.commit(delta(n, {f"s/{n}": "word"}))
+        with pytest.raises(Stopped):
+            collect.collect(writer, Retention(versions=1, seconds=0), now=10**9)
+        shutil.copy(tmp_path / "first.db", tmp_path / "catalog.db")
+        with pytest.raises(Fenced, match="have expired: the catalog went back"):
+            writer.commit(delta(1, {"s/fork": "another history"}))
+
+
+def test_a_writer_with_a_catalog_of_its_own_is_fenced_by_the_epochs_marker(world: World, tmp_path: Path) -> None:
+    """Another catalog was made from the same replicas: from then on the old one's writers acknowledge nothing."""
+    fenced = False
+    with world.open() as old:
+
+        def reach(point: str) -> None:
+            nonlocal fenced
+            if point == "epoch.rebuilt":
+                with pytest.raises(Fenced):
+                    old.commit(delta(3, {"s/old": "old"}))
+                fenced = True
+
+        elsewhere = World(tmp_path)
+        elsewhere.database = "elsewhere.db"
+        with elsewhere.open(reach) as new:
+            assert fenced and "s/old" not in served(new.head(), world.stores())
