@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """SIGKILL an ingest at random moments, then let it finish: the index must equal a clean build.
 
-    tests/proof/kills.py --kills 20 --queries q.jsonl FOLDER…      (--seed replays the moments)
+    tests/proof/kills.py --kills 50 --queries q.jsonl FOLDER…      (--seed replays the moments)
 
 Without folders: made-up text, and questions cut out of it. Everything is the real thing: the installed command,
 the real model, real files, kill -9. Prints one JSON object; exits 1 if a hit differs, if `verify` finds anything,
