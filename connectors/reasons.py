@@ -1,7 +1,7 @@
 """Why an item did not become a document: the whole vocabulary, one word each.
 
 `REJECTIONS` end in `Rejected`: the item is left alone until its content or its parser changes.
-`FAILURES` end in `Failed`: the item is tried again by a later run.
+`FAILURES` end in `Failed`: the item is tried again, on a schedule. `RETRIES` are why one request was repeated.
 """
 
 from __future__ import annotations
@@ -23,4 +23,25 @@ FAILURES: dict[str, str] = {
     "unreadable": "the operating system did not let us read it",
     "interrupted": "the parser process was stopped from outside",
     "not_installed": "the library for this kind of file is not installed",
+    "vanished": "it was listed and was gone when it was fetched; the next listing tells",
+    "unreachable": "no connection to the source, or it was lost",
+    "throttled": "the source asked us to slow down until patience ran out",
+    "server_error": "the source answered with an error of its own",
+    "timed_out": "the source did not answer in time, or its answer dripped in too slowly",
+    "truncated": "less came than was announced, also when asked for the rest",
+    "garbled": "what came is not what its headers or its digest say, or not the JSON that was asked for",
+    "forbidden": "the source does not let us read this item",
+    "refused": "not asked for, because it leads to an address or a place that is not allowed",
+}
+
+RETRIES: dict[str, str] = {
+    "throttled": "429, or 503 with Retry-After",
+    "server_error": "500, 502, 503, 504",
+    "connect": "no connection",
+    "reset": "the connection was lost before or in the middle of the answer",
+    "timeout": "no answer within the deadline",
+    "stalled": "the body stopped coming, or came too slowly",
+    "truncated": "the body was shorter than announced",
+    "garbled": "wrong digest, undecodable body, JSON that is none",
+    "token": "an access token had expired and was renewed",
 }

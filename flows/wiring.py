@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.connectors.types import Gap, Item
+from penstock.connectors.types import Gap, Item, Mark
 from penstock.flows import home as homes
 from penstock.flows import layout as layouts
 from penstock.flows import place as places
@@ -29,7 +29,7 @@ from penstock.index.errors import WrongIndex
 from penstock.index.types import Manifest, SourceState
 
 if TYPE_CHECKING:
-    from penstock.connectors.parsing import ParserPool
+    from penstock.connectors.parsing.pool import ParserPool
     from penstock.connectors.types import Document, Source
     from penstock.embed.types import Chunk, Encoder
     from penstock.flows.embedding import Embedder
@@ -222,8 +222,8 @@ def configured_sources(settings: Settings) -> dict[str, SourceState]:
 
 def source(target: Target, settings: Settings, home: Home) -> Source:
     """The connector that pulls from a target."""
-    from penstock.connectors.adhoc import AdhocSource
-    from penstock.connectors.files import FilesSource
+    from penstock.connectors.sources.adhoc import AdhocSource
+    from penstock.connectors.sources.files import FilesSource
 
     state = target.source
     if state.name == ADHOC:
@@ -242,10 +242,10 @@ def _ours(settings: Settings, home: Home) -> list[Path]:
 
 def listing(target: Target, source: Source) -> Iterator[Item | Gap]:
     """What the source lists, or the parts of it that the target names."""
-    from penstock.connectors.files import FilesSource
+    from penstock.connectors.sources.files import FilesSource
 
     if not target.under or not isinstance(source, FilesSource):
-        yield from source.list()
+        yield from (entry for entry in source.list() if not isinstance(entry, Mark))
         return
     seen: set[str] = set()
     for path in target.under:
@@ -258,14 +258,14 @@ def listing(target: Target, source: Source) -> Iterator[Item | Gap]:
 
 def parsers() -> frozenset[str]:
     """Today's parsers, by the names that they leave in document state."""
-    from penstock.connectors.parsing import parser_names
+    from penstock.connectors.parsing.pool import parser_names
 
     return frozenset(parser_names().values())
 
 
 def parser_pool(settings: Settings) -> ParserPool:
     """Parsing processes; start when the first file comes."""
-    from penstock.connectors.parsing import ParserPool
+    from penstock.connectors.parsing.pool import ParserPool
 
     return ParserPool(
         _parse_workers(settings),

@@ -34,7 +34,7 @@ DOORS = {
     "docx": {"connectors/parsers/docx.py"},
     "markdown_it": {"connectors/parsers/markdown.py"},
     "lxml": {"connectors/parsers/tree.py"},
-    "charset_normalizer": {"connectors/charset.py"},
+    "charset_normalizer": {"connectors/parsers/charset.py"},
     "httpx": {"flows/prefect_api.py"},
 }
 

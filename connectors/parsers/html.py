@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from penstock.connectors.charset import decode
+from penstock.connectors.parsers.charset import decode
 from penstock.connectors.parsers.flow import Flow
 from penstock.connectors.parsers.outline import Heading, spans
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, tidy

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 
 from markdown_it import MarkdownIt
 
-from penstock.connectors.charset import decode
+from penstock.connectors.parsers.charset import decode
 from penstock.connectors.parsers.outline import Heading, spans
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, tidy
 

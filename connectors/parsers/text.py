@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.connectors.charset import decode
+from penstock.connectors.parsers.charset import decode
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, tidy
 
 

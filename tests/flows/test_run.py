@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.connectors.files import FilesSource
+from penstock.connectors.sources.files import FilesSource
 from penstock.connectors.types import Fetched, Item, RetryLater
 from penstock.embed.models import UnknownModel
 from penstock.flows import home as homes

@@ -7,7 +7,7 @@ import re
 import zipfile
 from pathlib import PurePosixPath
 
-from penstock.connectors.charset import decode
+from penstock.connectors.parsers.charset import decode
 from penstock.connectors.parsers.parsed import Unparsable
 
 _HEAD = 4096

@@ -1,6 +1,6 @@
 """The parser process: one hostile file after the other, in a place where it can do no harm.
 
-Run by `ParserPool` as `python -P -m penstock.connectors.parse_worker`. Questions come on stdin, answers go
+Run by `ParserPool` as `python -P -m penstock.connectors.parsing.worker`. Questions come on stdin, answers go
 to what was stdout; libraries that print reach neither. It dies with the thread that started it.
 """
 
@@ -21,7 +21,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from penstock.connectors.parse_wire import (
+from penstock.connectors.parsers.parsed import Parsed, Unparsable
+from penstock.connectors.parsing.sniff import kind_of
+from penstock.connectors.parsing.wire import (
     LENGTH,
     Ask,
     Begun,
@@ -33,8 +35,6 @@ from penstock.connectors.parse_wire import (
     Verdict,
     packed,
 )
-from penstock.connectors.parsers.parsed import Parsed, Unparsable
-from penstock.connectors.sniff import kind_of
 from penstock.connectors.types import Failed
 
 Parse = Callable[[str, bytes, str], Parsed]

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
-from penstock.connectors.quoting import quoted, shown, unquoted
-from penstock.connectors.settled import settle, version_of
+from penstock.connectors.sources.quoting import quoted, shown, unquoted
+from penstock.connectors.sources.settled import settle, version_of
 from penstock.connectors.types import Fetched, Gap, Item, RetryLater, StopSource
 
 _OURS_OR_NOT_DOCUMENTS = {".penstock", ".git"}

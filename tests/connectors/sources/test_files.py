@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.connectors import files as files_module
-from penstock.connectors.adhoc import AdhocSource
-from penstock.connectors.files import FilesSource
-from penstock.connectors.quoting import quoted, shown, unquoted
+from penstock.connectors.sources import files as files_module
+from penstock.connectors.sources.adhoc import AdhocSource
+from penstock.connectors.sources.files import FilesSource
+from penstock.connectors.sources.quoting import quoted, shown, unquoted
 from penstock.connectors.types import Gap, Item, RetryLater, StopSource
 
 OLD = 1_600_000_000_123_456_789
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_read_now_is_for_later(
     def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("penstock.connectors.settled.os.open", refuse)
+    monkeypatch.setattr("penstock.connectors.sources.settled.os.open", refuse)
     with pytest.raises(RetryLater, match=rf"(?i){os.strerror(number)}: .*a\.txt"):
         source(tmp_path).fetch(item)
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from penstock.connectors.parse_wire import LENGTH, Ask, Begun, Message, Ready, Verdict, packed
+from penstock.connectors.parsing.wire import LENGTH, Ask, Begun, Message, Ready, Verdict, packed
 
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _START_SECONDS = 60.0

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.connectors.quoting import shown
+from penstock.connectors.sources.quoting import shown
 from penstock.connectors.types import RetryLater
 
 _GRANULE = 0.05

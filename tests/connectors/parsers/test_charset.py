@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.connectors.charset import decode
+from penstock.connectors.parsers.charset import decode
 
 TEXTS = {
     "cp1252": "Le café est très cher, déjà vu — “quoted” naïve élève.",

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from penstock.connectors.parse_process import Died, Overdue, ParseProcess
-from penstock.connectors.parse_wire import Ask, Begun, Gone, Text, Trouble, Unfit, Verdict
+from penstock.connectors.parsing.process import Died, Overdue, ParseProcess
+from penstock.connectors.parsing.wire import Ask, Begun, Gone, Text, Trouble, Unfit, Verdict
 from penstock.connectors.reasons import FAILURES, REJECTIONS
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
 
@@ -31,7 +31,7 @@ _PARSERS = {
     "text": ("text/1", "charset-normalizer"),
     "none": ("sniff/1", "charset-normalizer"),
 }
-_COMMAND = (sys.executable, "-P", "-m", "penstock.connectors.parse_worker")  # -P: not what lies in the cwd
+_COMMAND = (sys.executable, "-P", "-m", "penstock.connectors.parsing.worker")  # -P: not what lies in the cwd
 _FROM_OUTSIDE = {signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT}
 
 

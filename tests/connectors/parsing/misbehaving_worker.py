@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from penstock.connectors.parse_worker import main
 from penstock.connectors.parsers.parsed import Parsed
+from penstock.connectors.parsing.worker import main
 
 _served = 0
 

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from penstock.connectors.parsers.parsed import Unparsable
-from penstock.connectors.sniff import kind_of
+from penstock.connectors.parsing.sniff import kind_of
 from tests.connectors import samples
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.connectors.parsing import REJECTIONS, ParserPool, ParserUnavailable, parser_names
+from penstock.connectors.parsing.pool import REJECTIONS, ParserPool, ParserUnavailable, parser_names
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
 from tests.connectors import samples
 
@@ -275,7 +275,7 @@ def test_a_killed_parent_leaves_no_process_behind(tmp_path: Path) -> None:
     started = tmp_path / "started"
     file = fetched(tmp_path, f"touch {started}")
     program = (
-        "import sys; from pathlib import Path; from penstock.connectors.parsing import ParserPool;"
+        "import sys; from pathlib import Path; from penstock.connectors.parsing.pool import ParserPool;"
         "from penstock.connectors.types import Fetched;"
         f"pool = ParserPool(1, command=({OBEYING[0]!r}, {OBEYING[2]!r}));"
         "pool.parse(Fetched(Path(sys.argv[1]), 'file'))"

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from penstock.connectors.quoting import quoted, shown, unquoted
-from penstock.connectors.settled import settle, version_of
+from penstock.connectors.sources.quoting import quoted, shown, unquoted
+from penstock.connectors.sources.settled import settle, version_of
 from penstock.connectors.types import Fetched, Gap, Item, RetryLater
 
 

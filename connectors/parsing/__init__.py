@@ -1,0 +1,1 @@
+"""Files to documents, in processes that may die of it."""
