@@ -14,7 +14,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta
 
-from penstock.connectors.http.types import Door
+from penstock.connectors.http.types import Budget, Door
 from penstock.connectors.types import Source
 
 GROUP = "penstock.connectors"
@@ -77,6 +77,8 @@ class Tools:
     """Items larger than this are rejected as `too_large`, without fetching more than that."""
     exclude: tuple[Path, ...] = ()
     """Local paths that are no documents: the index itself."""
+    budget: Budget | None = None
+    """The source's budget, for connectors that do not speak HTTP through the door: a permit for each request."""
 
 
 class Connector(Protocol):
