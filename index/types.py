@@ -63,6 +63,11 @@ class DocState(msgspec.Struct, frozen=True, omit_defaults=True):
     `status`: `indexed`; `rejected` (until content or parser changes); `failed` (to be tried again);
     `deleted` (only inside runs: it hides older entries and is dropped by compaction).
     A document that failed while an older version of it is served keeps `chunks` > 0.
+
+    `locator` is kept where a document failed or was rejected: enough to fetch it again without a listing. `modified`
+    is the source's word (0: none), `fetched_at` when these bytes came, `run` the run that they came with, `retries`
+    how many requests had to be repeated for them. `carried` is a digest of what the configuration (before the point)
+    and the source (after it) add to each chunk: labels and metadata.
     """
 
     uri: str
@@ -79,6 +84,12 @@ class DocState(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     next_try: float = 0.0
     changed_at: float = 0.0
+    locator: str = ""
+    modified: float = 0.0
+    fetched_at: float = 0.0
+    run: str = ""
+    retries: int = 0
+    carried: str = ""
 
 
 class SegmentRef(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -128,13 +139,19 @@ class RunRef(msgspec.Struct, frozen=True):
 
 
 class SourceState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A source's identity. `binding` is where it is now (a path or URL); documents never repeat it."""
+    """A source's identity. `binding` is where it is now (a path or URL); documents never repeat it.
+
+    `cursor`: the changes feed may go on from here; everything before it is in document state, failures included.
+    `listed_at`: when a full listing was last complete. `origin`: `configuration` if a file described it.
+    """
 
     name: str
     type: str
     binding: str
     cursor: str = ""
     held: str = ""
+    listed_at: float = 0.0
+    origin: str = ""
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
+import msgspec
+
+from penstock.connectors.connector import Connector, SourceOptions, Tools
 from penstock.connectors.sources.quoting import quoted, shown, unquoted
 from penstock.connectors.sources.settled import settle, version_of
 from penstock.connectors.types import Fetched, Gap, Item, RetryLater, StopSource
@@ -170,3 +173,27 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+class FilesOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[sources.NAME]` of type `files`. `path` is absolute once anchored."""
+
+    path: str
+
+    def binding(self) -> str:
+        return str(Path(self.path).resolve())
+
+    def anchored(self, folder: Path) -> FilesOptions:
+        return msgspec.structs.replace(self, path=str(folder / Path(self.path).expanduser()))
+
+
+class _Files:
+    name = "files"
+    version = "files/1"
+    options = FilesOptions
+
+    def open(self, name: str, options: FilesOptions, tools: Tools) -> FilesSource:
+        return FilesSource(name, options.path, clock=tools.clock, sleep=tools.sleep, exclude=tools.exclude)
+
+
+CONNECTOR: Connector = _Files()
