@@ -20,6 +20,7 @@ DOORS = {
         "index/catalog/catalog_engine.py",
         "index/catalog/catalog_file.py",
         "index/catalog/catalog_schema.py",
+        "index/catalog/cells.py",
     },
     "zstandard": {"index/blobs/table.py"},
     "obstore": {"index/stores/object_store.py"},
