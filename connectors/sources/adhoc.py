@@ -7,8 +7,9 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from penstock.connectors.sources.quoting import quoted, shown, unquoted
-from penstock.connectors.sources.settled import settle, version_of
+from penstock.connectors.sources.folder import why
+from penstock.connectors.sources.quoting import shown, unquoted
+from penstock.connectors.sources.settled import item_of, settle
 from penstock.connectors.types import Fetched, Gap, Item, RetryLater
 
 
@@ -37,14 +38,14 @@ class AdhocSource:
             try:
                 found = os.stat(path)  # noqa: PTH116 - a plain string, by design
             except OSError as error:
-                yield Gap(uri, f"{(error.strerror or str(error)).lower()}: {shown(path)}")
+                yield Gap(uri, f"{why(error)}: {shown(path)}")
                 continue
             if not stat.S_ISREG(found.st_mode):
                 yield Gap(uri, f"not a regular file: {shown(path)}")
             elif uri in seen:
                 yield Gap(uri, "another name looks the same as text: rename one")
             else:
-                yield Item(uri=uri, locator=quoted(path), version=version_of(found), size=found.st_size)
+                yield item_of(uri, path, found)
             seen.add(uri)
 
     def fetch(self, item: Item) -> Fetched:
@@ -55,6 +56,6 @@ class AdhocSource:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise RetryLater(f"{(error.strerror or str(error)).lower()}: {item.uri}") from error
+            raise RetryLater(f"{why(error)}: {item.uri}", reason="unreadable") from error
         settle(path, self._clock, self._sleep)
         return Fetched(path=path, name=Path(listed).name)

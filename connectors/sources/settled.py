@@ -8,8 +8,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.connectors.sources.quoting import shown
-from penstock.connectors.types import RetryLater
+from penstock.connectors.sources.folder import why
+from penstock.connectors.sources.quoting import quoted, shown
+from penstock.connectors.types import Item, RetryLater
 
 _GRANULE = 0.05
 _COARSE_GRANULE = 2.0
@@ -20,6 +21,13 @@ _LOOKS = 4
 def version_of(found: os.stat_result) -> str:
     """Changes when the content does, given that the time stamp had settled when the file was read."""
     return f"{found.st_mtime_ns}-{found.st_size}"
+
+
+def item_of(uri: str, path: str, found: os.stat_result) -> Item:
+    """The item that a regular file is listed as; `path` becomes its locator."""
+    return Item(
+        uri=uri, locator=quoted(path), version=version_of(found), size=found.st_size, modified=found.st_mtime_ns / 1e9
+    )
 
 
 def settle(path: Path, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
@@ -40,8 +48,8 @@ def settle(path: Path, clock: Callable[[], float], sleep: Callable[[float], None
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise RetryLater(f"{_why(error)}: {shown(str(path))}") from error
-    raise RetryLater(f"still being written: {shown(str(path))}")
+        raise RetryLater(f"{why(error)}: {shown(str(path))}", reason="unreadable") from error
+    raise RetryLater(f"still being written: {shown(str(path))}", reason="changing")
 
 
 def _looked_at(path: Path) -> os.stat_result:
@@ -54,7 +62,3 @@ def _looked_at(path: Path) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "no longer a regular file")
     return found
-
-
-def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -69,10 +69,10 @@ def test_every_regular_file_is_listed_in_a_fixed_order(tmp_path: Path) -> None:
 
 
 def test_an_item_tells_size_and_a_token_of_time_and_size(tmp_path: Path) -> None:
-    """The token is what the parser process makes of the same file."""
+    """The token is what the parser process makes of the same file; the time is that of its last change."""
     put(tmp_path, "a.txt", "four")
     (item,) = source(tmp_path).list()
-    assert item == Item(uri="notes/a.txt", locator="a.txt", version=f"{OLD}-4", size=4)
+    assert item == Item(uri="notes/a.txt", locator="a.txt", version=f"{OLD}-4", size=4, modified=OLD / 1e9)
 
 
 def test_an_empty_folder_lists_nothing_and_is_complete(tmp_path: Path) -> None:
