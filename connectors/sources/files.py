@@ -150,7 +150,8 @@ class FilesSource:
         if not steady:
             yield Gap(self._uri(folder) + "/", f"it changed each time it was read: {shown(folder) or 'the folder'}")
         alike: set[str] = set()
-        for entry in found:
+        while found:
+            entry = found.popleft()  # it keeps what was learnt of its file, and is let go
             path = f"{folder}/{entry.name}" if folder else entry.name
             if self._passed_over(path):
                 continue
@@ -175,11 +176,10 @@ class FilesSource:
         """One item, a gap if it cannot be looked at, nothing if it is not a file of this source."""
         if not self._globs.wants_file(shown(path)):
             return
-        full = self._root / path
         try:
-            found = entry.stat(follow_symlinks=False) if entry is not None else full.lstat()
+            found = entry.stat(follow_symlinks=False) if entry is not None else (self._root / path).lstat()
             if stat.S_ISLNK(found.st_mode):
-                target = Path(os.path.realpath(full))
+                target = Path(os.path.realpath(self._root / path))
                 if self._links == "never" or not target.is_relative_to(self._root) or not target.exists():
                     return
                 found = target.stat()

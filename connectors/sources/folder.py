@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from pathlib import Path
 
 _READS = 4
 
 
-def entries(path: Path) -> tuple[list[os.DirEntry[str]], bool]:
+def entries(path: Path) -> tuple[deque[os.DirEntry[str]], bool]:
     """What a folder holds, by name; false if it changed in each of the moments in which it was read.
 
     What is renamed while a folder is read, as editors do to save a file, may be missing on either side. Raises
@@ -17,7 +18,7 @@ def entries(path: Path) -> tuple[list[os.DirEntry[str]], bool]:
     for _ in range(_READS):
         before = path.stat().st_mtime_ns
         with os.scandir(path) as found:
-            each = sorted(found, key=lambda entry: os.fsencode(entry.name))
+            each = deque(sorted(found, key=lambda entry: os.fsencode(entry.name)))
         if path.stat().st_mtime_ns == before:
             return each, True
     return each, False
