@@ -36,7 +36,9 @@ DOORS = {
     "markdown_it": {"connectors/parsers/markdown.py"},
     "lxml": {"connectors/parsers/tree.py"},
     "charset_normalizer": {"connectors/parsers/charset.py"},
-    "httpx": {"flows/prefect_api.py"},
+    "httpx": {"flows/prefect_api.py", "connectors/http/asking.py"},
+    "httpcore": {"connectors/http/network.py", "connectors/http/wire.py"},
+    "tenacity": {"connectors/http/retrying.py"},
 }
 
 

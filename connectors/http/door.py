@@ -1,22 +1,37 @@
-"""The door: HTTP for one source."""
+"""The door: HTTP for one source. What it promises is in `types.Door`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from penstock.connectors.http.asking import Ask, ask
+from penstock.connectors.http.body import content
+from penstock.connectors.http.courier import Courier, Errand
+from penstock.connectors.http.credentials import Credentials, GiveHeaders
+from penstock.connectors.http.download import Transfer
+from penstock.connectors.http.faults import Disliked
+from penstock.connectors.http.network import Resolve, system_resolve
 from penstock.connectors.http.redaction import Redactor
-from penstock.connectors.http.types import Budget, Download, NetworkRules, Outcome, Reply
-from penstock.connectors.types import RejectItem, RetryLater, StopSource
+from penstock.connectors.http.retrying import Retries
+from penstock.connectors.http.types import Budget, Download, NetworkRules, Reply
+from penstock.connectors.http.wire import Answer, Wire
+from penstock.connectors.types import RetryLater, SourceError, StopSource
+
+AGENT = {"user-agent": "penstock"}
 
 
 class HttpDoor:
-    """`Door` for one source. See the contract in `types.py`."""
+    """`Door` for one source: budget, rules and credentials are fixed. Thread-safe.
+
+    `origins`, `headers`, `renew` and `basic` as in `OpenDoor`. `scratch` is where downloads go; it exists. `clock`:
+    seconds since 1970; `monotonic`: seconds; `random`: evenly from [0, 1); `token`: fresh names for files.
+    Raises `StopSource` for an origin that is no URL and a `ca_file` that cannot be read, `ValueError` for an empty
+    entry of `rules.allow`.
+    """
 
     def __init__(
         self,
@@ -25,8 +40,8 @@ class HttpDoor:
         rules: NetworkRules,
         scratch: Path,
         origins: Sequence[str] = (),
-        headers: Callable[[], Mapping[str, str]] | None = None,
-        renew: Callable[[], Mapping[str, str]] | None = None,
+        headers: GiveHeaders | None = None,
+        renew: GiveHeaders | None = None,
         basic: tuple[str, str] | None = None,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
@@ -34,13 +49,13 @@ class HttpDoor:
         random: Callable[[], float],
         token: Callable[[], str],
         redactor: Redactor,
+        resolve: Resolve = system_resolve,
     ) -> None:
-        self._budget, self._rules, self._scratch, self._token = budget, rules, scratch, token
-        self._origins = {origin_of(url) for url in origins}
-        self._headers, self._renew, self._basic = headers, renew, basic
-        self._fresh: dict[str, str] | None = None
-        self._client = httpx.Client(trust_env=False)
-        self._retries: Counter[str] = Counter()
+        self._rules, self._scratch, self._token, self._redactor = rules, scratch, token, redactor
+        self._wire = Wire(rules, resolve=resolve, monotonic=monotonic)
+        self._retries = Retries(rules, monotonic=monotonic, sleep=sleep, random=random)
+        credentials = Credentials(origins, headers=headers, renew=renew, basic=basic, redactor=redactor)
+        self._courier = Courier(self._wire, budget, credentials, clock=clock, max_redirects=rules.max_redirects)
 
     def request(
         self,
@@ -54,52 +69,19 @@ class HttpDoor:
         accept_statuses: tuple[int, ...] = (),
         valid: Callable[[Reply], object] | None = None,
     ) -> Reply:
-        tries = 0
-        while True:
-            auth = dict(self._fresh or (self._headers() if self._headers else {}))
-            sent = {**(headers or {}), **(auth if origin_of(url) in self._origins else {})}
-            try:
-                with self._budget.request() as permit:
-                    try:
-                        answer = self._client.request(
-                            method,
-                            url,
-                            params=params or None,
-                            headers=sent,
-                            json=json,
-                            data=form,
-                            auth=self._basic if self._basic and origin_of(url) in self._origins else None,
-                        )
-                    except httpx.HTTPError as error:
-                        permit.done(Outcome("failed"))
-                        raise RetryLater(f"no answer: {type(error).__name__}") from None
-                    permit.done(Outcome("throttled" if answer.status_code in (429, 503) else "ok"))
-                reply = Answered(
-                    answer.status_code,
-                    str(answer.url),
-                    {k.lower(): v for k, v in answer.headers.items()},
-                    answer.content,
-                    tries,
-                )
-                if answer.is_success or answer.status_code in accept_statuses:
-                    if valid is not None:
-                        valid(reply)
-                    return reply
-                if answer.status_code in (404, 410):
-                    raise FileNotFoundError(url)
-                if answer.status_code == 401 and self._renew is not None and tries < 2:
-                    self._fresh = dict(self._renew())
-                    raise RetryLater("token", reason="token")
-                if answer.status_code in (429, 500, 502, 503, 504):
-                    raise RetryLater(f"status {answer.status_code}", reason="server_error")
-                if answer.status_code == 403:
-                    raise RetryLater("status 403", reason="forbidden", retries=99)
-                raise StopSource(f"{url} answered {answer.status_code}")
-            except RetryLater as fault:
-                tries += 1
-                if tries >= self._rules.attempts or fault.retries == 99:
-                    raise
-                self._retries[fault.reason] += 1
+        """One answer, in memory: see `Door.request`."""
+        with self._cleaned():
+            sent = {"accept-encoding": "gzip", **AGENT, **lower(headers)}
+            asked = ask(method, url, params=params, headers=sent, json=json, form=form)
+
+            def hold(ask: Ask, answer: Answer) -> Reply:
+                rules = self._rules
+                pieces = content(ask, answer, max_bytes=rules.max_page_bytes, max_ratio=rules.max_ratio)
+                return approved(Reply(answer.status, str(ask.url), answer.headers, b"".join(pieces)), valid)
+
+            errand = Errand(hold, self._rules.total_seconds, accept_statuses)
+            reply, repeated = self._retries.run(lambda: self._courier.fetch(asked, errand))
+            return replace(reply, retries=repeated)
 
     def download(
         self,
@@ -109,49 +91,57 @@ class HttpDoor:
         headers: Mapping[str, str] | None = None,
         max_bytes: int,
     ) -> Download:
-        reply = self.request(url, params=params, headers=headers)
-        if len(reply.body) > max_bytes:
-            raise RejectItem(f"larger than {max_bytes} bytes", reason="too_large")
-        path = self._scratch / self._token()
-        path.write_bytes(reply.body)
-        return Download(
-            path,
-            len(reply.body),
-            reply.url,
-            reply.headers,
-            reply.headers.get("etag", ""),
-            reply.headers.get("last-modified", ""),
-            reply.retries,
-        )
+        """One body, on disk: see `Door.download`."""
+        with self._cleaned():
+            # Unpacked bytes could not be continued by Range: what is meant to be kept is asked for as it is.
+            sent = {**AGENT, **lower(headers), "accept-encoding": "identity"}
+            asked = ask("GET", url, params=params, headers=sent)
+            with self._new_file() as path:
+                transfer = Transfer(asked, path, max_bytes=max_bytes, rules=self._rules)
+                seconds = self._rules.total_seconds + max_bytes / max(self._rules.slowest, 1)
+                done, repeated = self._retries.run(
+                    lambda: self._courier.fetch(
+                        transfer.next(), Errand(transfer.take, seconds, transfer.accept, one_item=True)
+                    ),
+                    reached=lambda: transfer.furthest,
+                )
+                return replace(done, size=path.stat().st_size, retries=repeated)
 
     @property
     def retries(self) -> Mapping[str, int]:
-        return dict(self._retries)
+        return self._retries.counts
 
     def close(self) -> None:
-        self._client.close()
+        self._wire.close()
 
-
-class Answered(Reply):
-    """A `Reply` that reads its JSON."""
-
-    def json(self) -> Any:
-        import json
-
+    @contextmanager
+    def _new_file(self) -> Iterator[Path]:
+        """An empty file, gone again if the block fails."""
+        path = self._scratch / self._token()
         try:
-            return json.loads(self.body)
-        except ValueError:
-            raise RetryLater("not the JSON that was asked for", reason="garbled") from None
+            path.open("xb").close()
+        except FileNotFoundError:
+            # Not to be taken for the item's absence.
+            raise StopSource(f"the scratch folder {self._scratch} is gone; make it again") from None
+        try:
+            yield path
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
-
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    parsed = httpx.URL(url)
-    return parsed.scheme, parsed.host, parsed.port
+    @contextmanager
+    def _cleaned(self) -> Iterator[None]:
+        """No message leaves with a secret in it, nor with the error below it, whose message we did not write."""
+        try:
+            yield
+        except (SourceError, FileNotFoundError) as error:
+            error.args = tuple(self._redactor.clean(arg) if isinstance(arg, str) else arg for arg in error.args)
+            raise error from None
 
 
 @dataclass(frozen=True)
 class Doors:
-    """`OpenDoor` for one source: everything that a connector does not decide is in it already."""
+    """`OpenDoor` for one source: what a connector does not decide is in it already."""
 
     budget: Budget
     rules: NetworkRules
@@ -161,13 +151,14 @@ class Doors:
     sleep: Callable[[float], None]
     random: Callable[[], float]
     token: Callable[[], str]
-    redactor: Redactor = field(default_factory=Redactor)
+    redactor: Redactor
+    resolve: Resolve = system_resolve
 
     def __call__(
         self,
         *origins: str,
-        headers: Callable[[], Mapping[str, str]] | None = None,
-        renew: Callable[[], Mapping[str, str]] | None = None,
+        headers: GiveHeaders | None = None,
+        renew: GiveHeaders | None = None,
         basic: tuple[str, str] | None = None,
     ) -> HttpDoor:
         return HttpDoor(
@@ -184,4 +175,19 @@ class Doors:
             random=self.random,
             token=self.token,
             redactor=self.redactor,
+            resolve=self.resolve,
         )
+
+
+def approved(reply: Reply, valid: Callable[[Reply], object] | None) -> Reply:
+    """The reply, if the caller likes it."""
+    if valid is not None:
+        try:
+            valid(reply)
+        except RetryLater as error:
+            raise Disliked(error) from None
+    return reply
+
+
+def lower(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.lower(): value for name, value in (headers or {}).items()}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from penstock.connectors.types import RetryLater
 
 T = TypeVar("T")
 
@@ -96,17 +99,23 @@ class NetworkRules:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer held in memory. `headers` have lower-case names; `url` is where it came from after redirects."""
+    """An answer held in memory. `headers` have lower-case names; `url` is where it came from after redirects.
+
+    Its `repr` shows the status only: the rest may hold what no log should.
+    """
 
     status: int
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     retries: int = 0
 
     def json(self) -> Any:
         """The body as JSON. Raises `RetryLater` (reason `garbled`)."""
-        ...
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise RetryLater("the answer is not the JSON that was asked for", reason="garbled") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +125,15 @@ class Download:
 
     path: Path
     size: int
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     etag: str = ""
     last_modified: str = ""
     retries: int = 0
+
+
+class NotModified(Exception):
+    """A download that was asked for with If-None-Match or If-Modified-Since is as it was."""
 
 
 class Door(Protocol):
@@ -149,7 +162,8 @@ class Door(Protocol):
 
         `valid` is called with each answer and may raise `RetryLater(reason=...)`: then it is retried like any other
         fault (an API that answers 200 with an error of its own, a page that is no JSON). Only safe or idempotent
-        requests are made here: retrying is always allowed.
+        requests are made here: retrying is always allowed. It runs while the request's place in the budget is
+        held: it asks nobody anything.
         """
         ...
 
@@ -161,7 +175,10 @@ class Door(Protocol):
         headers: Mapping[str, str] | None = None,
         max_bytes: int,
     ) -> Download:
-        """The body, streamed to disk; resumed by Range and If-Range where the server can, else from the start."""
+        """The body, streamed to disk; resumed by Range and If-Range where the server can, else from the start.
+
+        Raises `NotModified` if `headers` ask for that (If-None-Match, If-Modified-Since), and never otherwise.
+        """
         ...
 
     @property
