@@ -12,7 +12,8 @@ class SharedClock(msgspec.Struct, omit_defaults=True):
     """A clock that all machines share and that never goes back.
 
     It follows the clock that is furthest ahead. How far another machine lags behind is learnt when it first shows, and
-    kept, so that its own seconds count as seconds from then on. A clock that is set back is one that lags.
+    kept, so that its own seconds count as seconds from then on. A clock that is set back is one that lags. A clock that
+    leaps ahead of all others takes the rest with it: that shortens what is being waited for, once.
     """
 
     time: float = 0.0
