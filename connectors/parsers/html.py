@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.connectors.parsers.charset import decode
 from penstock.connectors.parsers.flow import Flow
+from penstock.connectors.parsers.main_content import main_content
 from penstock.connectors.parsers.outline import Heading, spans
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, tidy
 from penstock.connectors.parsers.tree import html_tree, walk
@@ -14,6 +15,8 @@ from penstock.connectors.parsers.tree import html_tree, walk
 _DECLARED = re.compile(
     rb"""<meta[^>]+charset\s*=\s*["']?\s*([a-zA-Z0-9_:.-]+)|<\?xml[^>]+encoding=["']([^"']+)""", re.IGNORECASE
 )
+_WHOLE_PAGE = re.compile(r"<(?:!doctype\s+html|html|body)\b", re.IGNORECASE)
+_HEAD = 4096
 _UNSEEN = {
     "script",
     "style",
@@ -36,24 +39,40 @@ _LEVELS = {f"h{level}": level for level in range(1, 7)}
 
 
 def parse(data: bytes, name: str) -> Parsed:
-    """Text as a reader sees it, less navigation and scripts. Nothing is loaded from anywhere."""
+    """Text as a reader sees it, less scripts and, of a whole page, less what is around its content.
+
+    Nothing is loaded from anywhere. `metadata["left_out"]` counts the words of navigation, banners and the like.
+    """
     found = _DECLARED.search(data[:2048])
     declared = (found.group(1) or found.group(2)).decode("ascii", "ignore") if found else ""
     decoded = decode(data, declared)
     if decoded is None:
         raise Unparsable("unsupported", f"{name} holds no text in an encoding that can be recognised")
-    root = html_tree(tidy(decoded.text))
+    return read_markup(decoded.text, name, pruned=_WHOLE_PAGE.search(decoded.text[:_HEAD]) is not None)
+
+
+def read_markup(markup: str, name: str, *, pruned: bool) -> Parsed:
+    """As `parse`. `pruned=False` keeps all that is visible: for a body out of a mail or an API, which is content
+    from its first word."""
+    markup = tidy(markup)
+    root = html_tree(markup)
     if root is None:
         raise Unparsable("empty", f"{name} holds no element")
+    content = main_content(root, markup) if pruned else None
     page = _Page()
-    page.read(root)
+    for each in (root,) if content is None else content.roots:
+        page.read(each)
     text = page.flow.text()
     title = described(title=root.findtext(".//title") or "").get("title", "")
     return Parsed(
         text=text,
         title=title or next((each.title for each in page.headings), ""),
         headings=spans(page.headings, len(text)),
-        metadata=described(author=_meta(root, "author"), description=_meta(root, "description")),
+        metadata=described(
+            author=_meta(root, "author"),
+            description=_meta(root, "description"),
+            left_out=f"{content.left_out} words" if content and content.left_out else None,
+        ),
     )
 
 

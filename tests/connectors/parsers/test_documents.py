@@ -9,10 +9,9 @@ import docx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pypdf import PageObject
 
 from penstock.connectors.parsers import docx as word
-from penstock.connectors.parsers import html, markdown, pdf, text
+from penstock.connectors.parsers import html, markdown, text
 from penstock.connectors.parsers.outline import Heading, spans
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, tidy
 from tests.connectors import samples
@@ -20,48 +19,6 @@ from tests.connectors import samples
 
 def under(parsed: Parsed) -> list[tuple[tuple[str, ...], str]]:
     return [(span.path, parsed.text[span.start : span.end].strip()) for span in parsed.headings]
-
-
-# ── PDF ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_page_span_covers_exactly_its_pages_text() -> None:
-    """Pages count from 1; a page without text has no span."""
-    parsed = pdf.parse(samples.pdf("first page", "", "third page", title="A title"), "a.pdf")
-    assert [(span.page, parsed.text[span.start : span.end]) for span in parsed.pages] == [
-        (1, "first page"),
-        (3, "third page"),
-    ]
-    assert (parsed.title, parsed.metadata["author"], parsed.metadata["pages"]) == ("A title", "A. Writer", "3")
-
-
-def test_an_empty_password_opens_and_any_other_rejects() -> None:
-    """Many files are locked against editing alone."""
-    assert pdf.parse(samples.encrypted_pdf(""), "a.pdf").text == "a secret line"
-    with pytest.raises(Unparsable) as refused:
-        pdf.parse(samples.encrypted_pdf("password"), "a.pdf")
-    assert refused.value.reason == "encrypted"
-
-
-def test_a_page_that_fails_costs_itself_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are kept, with their numbers; when all fail the file is damaged."""
-    real = PageObject.extract_text
-    bad = {"second"}
-
-    def extract(page: PageObject) -> str:
-        found = real(page)
-        if found.split()[0] in bad:
-            raise IndexError("no such glyph")
-        return found
-
-    monkeypatch.setattr(PageObject, "extract_text", extract)
-    parsed = pdf.parse(samples.pdf("first page", "second page", "third page"), "a.pdf")
-    assert parsed.metadata["pages_failed"] == "2" and parsed.metadata["pages"] == "3"
-    assert [span.page for span in parsed.pages] == [1, 3]
-    bad |= {"first", "third"}
-    with pytest.raises(Unparsable) as refused:
-        pdf.parse(samples.pdf("first page", "second page", "third page"), "a.pdf")
-    assert refused.value.reason == "damaged"
 
 
 # ── HTML ─────────────────────────────────────────────────────────────────────────────────────────────────
