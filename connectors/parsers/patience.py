@@ -30,4 +30,4 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:
-    raise OutOfPatience
+    raise OutOfPatience("it took too long")

@@ -115,7 +115,8 @@ class _Reading:
     def _text(self, reader: Reader, number: int) -> str | None:
         if number > reader.pages:
             return None
-        found = self._tried(lambda: self._patiently(lambda: reader.text(number)))
+        slow = reader is self._pypdf
+        found = self._tried(lambda: self._patiently(lambda: reader.text(number)) if slow else reader.text(number))
         return None if found is None else _clean(found)
 
     def _written(self, number: int, text: str) -> list[str]:
