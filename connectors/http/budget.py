@@ -24,7 +24,8 @@ class SharedBudget:
 
     `clock`: seconds since 1970; it may be wrong, or be set while this runs. `sleep` is called for a second at most at
     a time, and may raise to stop waiting. `random` is between 0 and 1. `token` makes fresh random ids. `limits` are
-    those of this caller alone: another process may still go by older ones.
+    those of this caller alone: another process may still go by older ones. `faults`: what the ledger raises when it
+    cannot be reached; it becomes a `StopSource`.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class SharedBudget:
         random: Callable[[], float],
         token: Callable[[], str],
         holders: Holders | None = None,
+        faults: tuple[type[Exception], ...] = (OSError,),
     ) -> None:
         self.name, self.limits = name, limits
         self._ledger, self._clock, self._sleep = ledger, clock, sleep
         self._random, self._token = random, token
-        self._holders = holders or Holders(token)
+        self._holders, self._faults = holders or Holders(token), faults
 
     @contextmanager
     def request(self) -> Iterator[SharedPermit]:
@@ -84,10 +86,9 @@ class SharedBudget:
 
         try:
             return self._ledger.change(self.name, act)
-        except OSError as error:
-            what = f"{error.filename or 'ledger'}: {error.strerror or error}"
+        except self._faults as error:
             raise StopSource(
-                f"{self.name}: its request budget cannot be kept ({what}); mend that and run again, nothing is lost",
+                f"{self.name}: its request budget cannot be kept ({error}); mend that and run again, nothing is lost",
                 after=LEDGER_AGAIN,
             ) from error
 

@@ -98,7 +98,8 @@ def ended(state: State, limits: BudgetLimits, caller: Caller, outcome: Outcome) 
         case "failed":
             state.unwell = time if state.unwell is None else state.unwell
             state.breaker.failed(caller.ticket, time, _chance(caller))
-            if state.concurrency.hung(seconds):
+            # Where no head ever came, it took as long as the place was held.
+            if state.concurrency.hung(seconds or time - began):
                 state.concurrency.overloaded(began, time, limits.concurrency)
         case _:
             state.breaker.abandoned(caller.ticket)

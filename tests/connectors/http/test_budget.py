@@ -16,10 +16,15 @@ import pytest
 
 from penstock.connectors.http.breaker import FAILURES
 from penstock.connectors.http.budget import SharedBudget
+from penstock.connectors.http.holders import Holders
 from penstock.connectors.http.ledger import FileLedger
 from penstock.connectors.http.types import BudgetLimits, Outcome
 from penstock.connectors.types import StopSource
+from penstock.index.catalog.catalog import Catalog
+from penstock.index.catalog.cells import Cells
+from penstock.index.errors import Unavailable
 from tests.connectors.http.budget_world import NOON
+from tests.suites.catalog_suite import META
 
 CHILD = """
 import random, secrets, sys, time
@@ -192,6 +197,32 @@ def test_a_ledger_that_cannot_be_written_stops_the_source_with_the_reason(tmp_pa
     with pytest.raises(StopSource, match=r"budget cannot be kept .*file") as stop:
         shared(tmp_path / "file", Clock(), BudgetLimits()).request().__enter__()
     assert stop.value.after is not None
+
+
+def test_two_machines_share_it_over_the_catalog(tmp_path: Path) -> None:
+    """The same promises; and where the catalog cannot be reached, nobody asks the source."""
+    url, clock = f"sqlite:///{tmp_path}/catalog.db", Clock()
+
+    def machine(name: str) -> SharedBudget:
+        return SharedBudget(
+            "wiki",
+            BudgetLimits(2.0, 1),
+            Cells(url),
+            clock=clock,
+            sleep=clock.sleep,
+            random=lambda: 0.5,
+            token=lambda: secrets.token_hex(8),
+            holders=Holders(lambda: name, proc=tmp_path / "none"),
+            faults=(OSError, Unavailable),
+        )
+
+    with pytest.raises(StopSource, match=r"budget cannot be kept \(catalog .*missing"):
+        machine("one").request().__enter__()
+    Catalog(url).create(META)
+    for budget in [machine("one"), machine("two")] * 3:
+        with budget.request() as permit:
+            permit.done(Outcome("ok", 0.0))
+    assert clock.now - NOON == pytest.approx(2.5, abs=0.01)
 
 
 def test_threads_share_it(tmp_path: Path) -> None:

@@ -135,6 +135,19 @@ def test_the_limit_grows_only_while_it_is_used_and_halves_once_for_each_round_tr
     assert world.state().concurrency.limit == 4
 
 
+def test_a_time_out_halves_the_limit_and_a_quick_error_does_not() -> None:
+    """Whether the caller says how long it took, or only that there was no answer."""
+    for verdict, held, seconds, limit in (("failed", 0.2, 0.2, 8), ("failed", 10.0, 0.0, 4), ("failed", 10.0, 9.0, 4)):
+        world = World(BudgetLimits(None, 8), 1, fine)
+        state = world.state()
+        state.concurrency.limit = 8.0
+        world.stored = encoded(state)
+        world.ask(caller := world.caller("one", "here"))
+        world.time += held
+        world.end(caller, Outcome(verdict, seconds))
+        assert world.state().concurrency.limit == limit
+
+
 def test_the_limit_stays_where_answers_grow_slow() -> None:
     """A source that answers five times slower than it used to is full, though it does not say so."""
     world = World(BudgetLimits(None, 50), 1, fine)
