@@ -140,7 +140,7 @@ def test_a_time_out_halves_the_limit_and_a_quick_error_does_not() -> None:
     for verdict, held, seconds, limit in (("failed", 0.2, 0.2, 8), ("failed", 10.0, 0.0, 4), ("failed", 10.0, 9.0, 4)):
         world = World(BudgetLimits(None, 8), 1, fine)
         state = world.state()
-        state.concurrency.limit = 8.0
+        state.clock.time, state.concurrency.limit = NOON, 8.0
         world.stored = encoded(state)
         world.ask(caller := world.caller("one", "here"))
         world.time += held
