@@ -16,6 +16,7 @@ REJECTIONS: dict[str, str] = {
     "too_slow": "parsing took longer than the limit and was stopped",
     "too_much_memory": "parsing needed more memory than the limit and was stopped",
     "crashed": "the parser process died of it",
+    "plugin_failed": "a parser or transform of another package failed on it",
 }
 
 FAILURES: dict[str, str] = {

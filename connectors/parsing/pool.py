@@ -10,49 +10,22 @@ import os
 import queue
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
+import msgspec
+
+from penstock.connectors.parsing.names import names, parser_names, pipeline_versions
+from penstock.connectors.parsing.plugins import ParserUnavailable, setup
 from penstock.connectors.parsing.process import Died, Overdue, ParseProcess
 from penstock.connectors.parsing.wire import Ask, Begun, Gone, Text, Trouble, Unfit, Verdict
 from penstock.connectors.reasons import FAILURES, REJECTIONS
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
 
-__all__ = ["FAILURES", "REJECTIONS", "ParserPool", "ParserUnavailable", "parser_names"]
+__all__ = ["FAILURES", "REJECTIONS", "ParserPool", "ParserUnavailable", "parser_names", "pipeline_versions"]
 
-# Our own part of a parser's version: raise it when the text that a parser makes changes.
-_PARSERS = {
-    "pdf": ("pdf/1", "pypdf"),
-    "html": ("html/1", "lxml"),
-    "markdown": ("markdown/1", "markdown-it-py"),
-    "docx": ("docx/1", "python-docx"),
-    "text": ("text/1", "charset-normalizer"),
-    "none": ("sniff/1", "charset-normalizer"),
-}
 _COMMAND = (sys.executable, "-P", "-m", "penstock.connectors.parsing.worker")  # -P: not what lies in the cwd
 _FROM_OUTSIDE = {signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT, signal.SIGQUIT}
-
-
-class ParserUnavailable(Exception):
-    """No parser process can be started: the installation or the machine is at fault, not a file."""
-
-
-@cache
-def parser_names() -> dict[str, str]:
-    """The parser of each kind as `Document.parser` and `Rejected.parser` name it; `none` is for no kind.
-
-    A rejected item whose parser is not among these values was judged by another version: try it again.
-    """
-    return {kind: f"{own}+{library} {_installed(library)}" for kind, (own, library) in _PARSERS.items()}
-
-
-def _installed(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 class _Seat:
@@ -74,8 +47,14 @@ class ParserPool:
     that kills its process, or has to be stopped, costs that process alone. Closing the pool (it is also a
     context manager) ends all processes; if this process is killed, they die too.
 
-    Limits for each file: `seconds` of wall clock, `memory_bytes` of address space, `max_bytes` of file,
-    `max_text` characters. `command` is the program that answers; tests put a misbehaving one in its place.
+    Limits for each file: `seconds` of wall clock, `cpu_seconds` of processor time (a little more than `seconds`
+    unless given), `memory_bytes` of address space, `max_bytes` of file, `max_text` characters.
+
+    `plugins`: the third-party parsers and transforms to use, by entry point; None means all that are installed.
+    `route`: reason (of `plugins.ROUTABLE`) to the third-party parser that is asked then, such as an OCR for
+    `no_text`. Raises `ParserUnavailable` for plug-ins that cannot be loaded.
+
+    `command` is the program that answers; tests put a misbehaving one in its place.
     """
 
     def __init__(
@@ -83,14 +62,21 @@ class ParserPool:
         workers: int,
         *,
         seconds: float = 60.0,
+        cpu_seconds: float | None = None,
         memory_bytes: int = 3 << 29,
         max_bytes: int = 256 << 20,
         max_text: int = 64_000_000,
         recycle_after: int = 200,
+        plugins: Sequence[str] | None = None,
+        route: Mapping[str, str] | None = None,
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._max_bytes, self._max_text, self._seconds = max_bytes, max_text, seconds
+        self._cpu_seconds = seconds + 5 if cpu_seconds is None else cpu_seconds
         self._memory = memory_bytes
+        wanted = setup(plugins, route)
+        self._names = names(wanted)
+        self._setup = msgspec.json.encode(wanted).decode()
         self._recycle_after = recycle_after
         self._command = command
         self._closed = False
@@ -134,72 +120,80 @@ class ParserPool:
 
     def _judged(self, seat: _Seat, fetched: Fetched) -> Document | Rejected | Failed:
         name = os.fsencode(fetched.name).decode("utf-8", "backslashreplace")
-        ask = Ask(os.fsencode(fetched.path), name, self._max_bytes, self._max_text, self._seconds)
+        ask = Ask(os.fsencode(fetched.path), name, self._max_bytes, self._max_text, self._cpu_seconds)
         while not self._closed:
             process = self._process(seat)
             try:
-                begun, verdict = process.ask(ask)
+                begun, verdict = process.ask(ask, self._seconds)
             except Overdue as overdue:
                 seat.vacate()
-                return _rejected("too_slow", f"{name} was not parsed within {self._seconds:g} s", overdue.begun)
+                detail = f"{name} was not parsed within {self._seconds:g} s"
+                return self._rejected(fetched, "too_slow", detail, overdue.begun)
             except Died as death:
                 seat.vacate()
                 if process.asked == 1:
-                    return _of_death(name, death)
+                    return self._of_death(fetched, name, death)
                 continue  # an earlier file may have sickened the process: judge this one on a fresh one
             last = isinstance(verdict, Unfit) and verdict.last
             if last or process.asked >= self._recycle_after:
                 seat.vacate()
             if not last or process.asked == 1:
-                return _outcome(fetched, begun, verdict)
+                return self._outcome(fetched, begun, verdict)
         return Failed("interrupted", f"{name} was not parsed: the pool was closed")
 
     def _process(self, seat: _Seat) -> ParseProcess:
         if seat.process is None:
             try:
-                seat.process = self._starter.submit(ParseProcess, self._command, self._memory).result()
+                seat.process = self._starter.submit(ParseProcess, self._command, self._memory, self._setup).result()
                 seat.process.await_ready()
             except (OSError, Died, Overdue) as error:
                 hint = "is penstock[ingest] installed for this Python?"
                 raise ParserUnavailable(f"no parser process can be started ({error}): {hint}") from error
         return seat.process
 
+    def _of_death(self, fetched: Fetched, name: str, death: Died) -> Rejected | Failed:
+        if death.signal == signal.SIGXCPU:
+            detail = f"{name} used up the processor time it was allowed"
+            return self._rejected(fetched, "too_slow", detail, death.begun)
+        if death.signal in _FROM_OUTSIDE:
+            return Failed("interrupted", f"{name} was not parsed: the parser process was ended by {death}")
+        return self._rejected(fetched, "crashed", f"the parser process died of {name}: {death}", death.begun)
 
-def _of_death(name: str, death: Died) -> Rejected | Failed:
-    if death.signal == signal.SIGXCPU:
-        return _rejected("too_slow", f"{name} used up the processor time it was allowed", death.begun)
-    if death.signal in _FROM_OUTSIDE:
-        return Failed("interrupted", f"{name} was not parsed: the parser process was ended by {death}")
-    return _rejected("crashed", f"the parser process died of {name}: {death}", death.begun)
+    def _outcome(self, fetched: Fetched, begun: Begun, verdict: Verdict) -> Document | Rejected | Failed:
+        match verdict:
+            case Text():
+                kind = verdict.kind or begun.kind
+                return Document(
+                    text=verdict.text,
+                    kind=kind,
+                    content=begun.content,
+                    version=fetched.version or begun.version,
+                    parser=self._names.get(kind, kind),
+                    title=verdict.title or fetched.title,
+                    pages=verdict.pages,
+                    headings=verdict.headings,
+                    metadata=_metadata(verdict.metadata, fetched),
+                    labels=fetched.labels,
+                )
+            case Unfit():
+                return self._rejected(fetched, verdict.reason, verdict.detail, begun, verdict.kind)
+            case Trouble():
+                return verdict.failed
+            case Gone():
+                raise FileNotFoundError(errno.ENOENT, "it went away before it was parsed", str(fetched.path))
+
+    def _rejected(self, fetched: Fetched, reason: str, detail: str, begun: Begun | None, kind: str = "") -> Rejected:
+        """`begun` is None where the process ended before it had read the file."""
+        kind = kind or (begun.kind if begun else "none")
+        return Rejected(
+            reason,
+            detail,
+            content=begun.content if begun else "",
+            version=fetched.version or (begun.version if begun else ""),
+            parser=self._names.get(kind, kind),
+        )
 
 
-def _outcome(fetched: Fetched, begun: Begun, verdict: Verdict) -> Document | Rejected | Failed:
-    match verdict:
-        case Text():
-            return Document(
-                text=verdict.text,
-                kind=begun.kind,
-                content=begun.content,
-                version=begun.version,
-                parser=_parser(begun),
-                title=verdict.title,
-                pages=verdict.pages,
-                headings=verdict.headings,
-                metadata=verdict.metadata,
-            )
-        case Unfit():
-            return _rejected(verdict.reason, verdict.detail, begun)
-        case Trouble():
-            return verdict.failed
-        case Gone():
-            raise FileNotFoundError(errno.ENOENT, "it went away before it was parsed", str(fetched.path))
-
-
-def _rejected(reason: str, detail: str, begun: Begun | None) -> Rejected:
-    if begun is None:
-        return Rejected(reason, detail, parser=parser_names()["none"])
-    return Rejected(reason, detail, content=begun.content, version=begun.version, parser=_parser(begun))
-
-
-def _parser(begun: Begun) -> str:
-    return parser_names().get(begun.kind, begun.kind)
+def _metadata(parsed: Mapping[str, str], fetched: Fetched) -> dict[str, str]:
+    """What the source says of a document wins over what the file says of itself."""
+    return {**parsed, **fetched.metadata} | ({"url": fetched.url} if fetched.url else {})

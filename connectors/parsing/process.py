@@ -40,11 +40,11 @@ class Overdue(Exception):
 class ParseProcess:
     """Not for several threads at once. After `Died` or `Overdue` it is dead; `kill` may be repeated."""
 
-    def __init__(self, command: Sequence[str], memory_bytes: int) -> None:
+    def __init__(self, command: Sequence[str], memory_bytes: int, setup: str) -> None:
         """Starts the process. It dies with the *thread* that calls this: call it from one that stays."""
         self.asked = 0
         self._process = subprocess.Popen(
-            [*command, str(memory_bytes), str(os.getpid())],
+            [*command, str(memory_bytes), str(os.getpid()), setup],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -61,9 +61,9 @@ class ParseProcess:
         if not isinstance(message, Ready):
             self._dead(None)
 
-    def ask(self, request: Ask) -> tuple[Begun, Verdict]:
-        """Raises `Died` or `Overdue`."""
-        deadline = time.monotonic() + request.seconds
+    def ask(self, request: Ask, seconds: float) -> tuple[Begun, Verdict]:
+        """Raises `Died` or `Overdue`, after `seconds`."""
+        deadline = time.monotonic() + seconds
         self.asked += 1
         self._buffer.clear()
         try:
@@ -80,16 +80,24 @@ class ParseProcess:
 
     def stop(self) -> None:
         """Ends the process and leaves the rest to the thread that waits for its answer."""
-        self._process.kill()
+        self._end()
 
     def kill(self) -> int:
         """Ends the process and gives its exit status, as `subprocess` counts it."""
-        self._process.kill()
+        self._end()
         code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
         return code
+
+    def _end(self) -> None:
+        """It and whatever it started: a plug-in may run programs. The group is its own until it has been waited for."""
+        if self._process.returncode is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                self._process.kill()  # it has not come to its own session yet
 
     def _message(self, deadline: float, begun: Begun | None) -> Message:
         size = LENGTH.unpack(self._take(LENGTH.size, deadline, begun))[0]
@@ -117,9 +125,12 @@ class ParseProcess:
 
     def _dead(self, begun: Begun | None) -> NoReturn:
         """Its pipe is closed or talks nonsense: let it end by itself for a moment, to learn what it died of."""
+        watched = os.pidfd_open(self._process.pid)
         try:
-            code = self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            code = 1
-        self.kill()
-        raise Died(code, begun)
+            poll = select.poll()
+            poll.register(watched, select.POLLIN)
+            ended = bool(poll.poll(500))
+        finally:
+            os.close(watched)
+        code = self.kill()  # only now is it waited for: until then its group can be found
+        raise Died(code if ended else 1, begun)

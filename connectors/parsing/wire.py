@@ -22,7 +22,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     name: str
     max_bytes: int
     max_text: int
-    seconds: float
+    cpu_seconds: float
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -45,6 +45,8 @@ class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     pages: tuple[PageSpan, ...]
     headings: tuple[HeadingSpan, ...]
     metadata: dict[str, str]
+    kind: str = ""
+    """What it was parsed as in the end; empty for what `Begun` says."""
 
 
 class Unfit(msgspec.Struct, frozen=True, array_like=True, tag="unfit"):
@@ -53,6 +55,7 @@ class Unfit(msgspec.Struct, frozen=True, array_like=True, tag="unfit"):
     reason: str
     detail: str
     last: bool = False
+    kind: str = ""
 
 
 class Trouble(msgspec.Struct, frozen=True, array_like=True, tag="trouble"):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib
 import logging
+import math
 import os
 import resource
 import signal
@@ -21,15 +21,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from penstock.connectors.parsers.parsed import Parsed, Unparsable
-from penstock.connectors.parsing.sniff import kind_of
+from penstock.connectors.parsing.bounds import Bounds
+from penstock.connectors.parsing.chain import Chain, Parse, parse_kind
+from penstock.connectors.parsing.plugins import Setup, load
 from penstock.connectors.parsing.wire import (
     LENGTH,
     Ask,
     Begun,
     Gone,
     Ready,
-    Text,
     Trouble,
     Unfit,
     Verdict,
@@ -37,7 +37,6 @@ from penstock.connectors.parsing.wire import (
 )
 from penstock.connectors.types import Failed
 
-Parse = Callable[[str, bytes, str], Parsed]
 _PR_SET_PDEATHSIG = 1
 _READS = 3
 _SETTLED_NS = 50_000_000
@@ -50,26 +49,21 @@ class Unread(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-def parse_kind(kind: str, data: bytes, name: str) -> Parsed:
-    """Parses with the module for `kind`; its library is imported when it is first needed."""
-    module = importlib.import_module(f"penstock.connectors.parsers.{kind}")
-    parsed: Parsed = module.parse(data, name)
-    return parsed
-
-
 def main(parse: Parse = parse_kind, clock: Callable[[], int] = time.time_ns) -> None:  # noqa: TID251 - a process of its own has no caller to hand it a clock
-    """Answers until stdin closes. Arguments: the memory limit in bytes and the process id of the parent."""
+    """Answers until stdin closes. Arguments: the memory limit in bytes, the parent's process id, `Setup` as JSON."""
     memory, parent = int(sys.argv[1]), int(sys.argv[2])
     _confine(memory, parent)
     answers = _private_stdout()
+    wanted = msgspec.json.decode(sys.argv[3], type=Setup)
+    chain = Chain(load(wanted), dict(wanted.route), parse)
     questions = sys.stdin.buffer
     answers.write(packed(Ready()))
     answers.flush()
     ask = msgspec.msgpack.Decoder(Ask)
     while len(head := questions.read(LENGTH.size)) == LENGTH.size:
         request = ask.decode(questions.read(LENGTH.unpack(head)[0]))
-        _bound_cpu(request.seconds)
-        answers.write(_answer(request, parse, clock, answers))
+        _bound_cpu(request.cpu_seconds)
+        answers.write(_answer(request, chain, clock, answers))
         answers.flush()
 
 
@@ -84,9 +78,9 @@ def _confine(memory: int, parent: int) -> None:
 
 
 def _bound_cpu(seconds: float) -> None:
-    """The parent's clock is the limit; this one holds even when the parent itself is stopped."""
+    """Holds even when the parent, whose clock bounds the rest, is stopped."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime + seconds) + 5
+    soft = math.ceil(used.ru_utime + used.ru_stime + seconds)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
@@ -99,50 +93,26 @@ def _private_stdout() -> BinaryIO:
     return os.fdopen(own, "wb")
 
 
-def _answer(request: Ask, parse: Parse, clock: Callable[[], int], answers: BinaryIO) -> bytes:
+def _answer(request: Ask, chain: Chain, clock: Callable[[], int], answers: BinaryIO) -> bytes:
     """One framed verdict; whatever the parser raises becomes one."""
     try:
-        return packed(_verdict(request, parse, clock, answers))
+        return packed(_verdict(request, chain, clock, answers))
     except MemoryError:
         pass  # leave the handler before answering: its traceback holds what filled the memory
     return packed(Unfit("too_much_memory", "more memory was needed than the limit allows", last=True))
 
 
-def _verdict(request: Ask, parse: Parse, clock: Callable[[], int], answers: BinaryIO) -> Verdict:
+def _verdict(request: Ask, chain: Chain, clock: Callable[[], int], answers: BinaryIO) -> Verdict:
     found = read_steady(request.path, request.name, request.max_bytes, clock)
     if isinstance(found, Unread):
         answers.write(packed(Begun(kind="none", content="", version=found.version)))
         return found.verdict
     data, version = found
     content = hashlib.sha256(data).hexdigest()
-    kind, verdict = "none", None
-    try:
-        kind = kind_of(data, request.name)
-    except Unparsable as error:
-        verdict = Unfit(error.reason, error.detail)
+    kind, refused = chain.kind(data, request.name)
     answers.write(packed(Begun(kind=kind, content=content, version=version)))
     answers.flush()
-    return verdict or _parsed(request, parse, kind, data)
-
-
-def _parsed(request: Ask, parse: Parse, kind: str, data: bytes) -> Verdict:
-    try:
-        parsed = parse(kind, data, request.name)
-    except Unparsable as error:
-        return Unfit(error.reason, error.detail)
-    except ImportError as error:
-        return Trouble(Failed("not_installed", f"{error}: pip install 'penstock[ingest]'"))
-    except MemoryError:
-        raise
-    except Exception as error:  # a parser given hostile bytes may raise anything
-        said = " ".join(str(error).split())[:300]
-        return Unfit("damaged", f"{request.name} cannot be read as {kind}: {type(error).__name__}: {said}")
-    if len(parsed.text) > request.max_text:
-        limit = f"{len(parsed.text)} characters of text, the limit is {request.max_text}"
-        return Unfit("too_large", f"{request.name} holds {limit}")
-    if not parsed.text.strip():
-        return Unfit("empty", f"{request.name} holds no text")
-    return Text(parsed.text, parsed.title, parsed.pages, parsed.headings, parsed.metadata)
+    return chain.verdict(kind, refused, data, request.name, Bounds(text=request.max_text))
 
 
 def read_steady(path: bytes, name: str, limit: int, clock: Callable[[], int]) -> tuple[bytes, str] | Unread:
