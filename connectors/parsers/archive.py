@@ -7,6 +7,7 @@ so the declared sizes are a bound that a lie cannot lift.
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from xml.parsers import expat
@@ -22,8 +23,11 @@ RATIO_FROM = 1 << 20
 _MAX_PARTS = 10_000
 _DOCTYPE = b"<!DOCTYPE"
 _PROLOG = 1 << 16
-# Pictures and web pages lie inside as they came and are read by nobody; both may name a document type.
-_FOREIGN = (".svg", ".htm", ".html", ".xhtml", ".mht", ".mhtml")
+_FOREIGN = ("svg+xml", "xhtml+xml")
+_TYPES = "[Content_Types].xml"
+_TYPES_LIMIT = 4 << 20
+_TYPE = re.compile(r"<(?:\w+:)?(Default|Override)\b([^>]*)>")
+_ATTRIBUTE = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 """What `zipfile` raises while it unpacks a member that is damaged or packed by a method that it does not know."""
 
@@ -43,8 +47,9 @@ def check_office(data: bytes, name: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_sizes(archive.infolist(), len(data), name)
+            types = content_types(archive)
             for part in archive.infolist():
-                if not part.filename.lower().endswith(_FOREIGN):
+                if _is_xml(part.filename, types):
                     with archive.open(part) as opened:
                         if has_document_type(opened.read(_PROLOG)):
                             raise Unparsable("damaged", f"{part.filename} in {name} declares entities")
@@ -60,6 +65,30 @@ def _check_sizes(parts: list[zipfile.ZipInfo], size: int, name: str) -> None:
         raise Unparsable("too_large", f"{name} would unpack to {len(parts)} parts, {unpacked} bytes")
     if unpacked > RATIO_FROM and unpacked > MOST_RATIO * size:
         raise Unparsable("too_large", f"{name} would unpack {unpacked // size}-fold, like an archive bomb")
+
+
+def content_types(archive: zipfile.ZipFile) -> dict[str, str]:
+    """What an Office Open XML file says of its parts: content types by `/part/name` and by `.extension`."""
+    if _TYPES not in archive.namelist():
+        return {}
+    with archive.open(_TYPES) as opened:
+        raw = opened.read(_TYPES_LIMIT)
+    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+    found = {}
+    for _, inside in _TYPE.findall(text):
+        said = {key: double or single for key, double, single in _ATTRIBUTE.findall(inside)}
+        of = said.get("PartName") or "." + said.get("Extension", "")
+        found[of.lower()] = said.get("ContentType", "").lower()
+    return found
+
+
+def _is_xml(part: str, types: dict[str, str]) -> bool:
+    """Parts that a parser would take for XML. Pictures, web pages and printer settings lie inside as they came:
+    they may well name a document type, and nobody reads them."""
+    part = part.lower()
+    extension = part[part.rfind(".") :]
+    declared = types.get("/" + part, types.get(extension, ""))
+    return extension in (".xml", ".rels", ".vml") or (declared.endswith("xml") and not declared.endswith(_FOREIGN))
 
 
 class _Over(Exception):

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Literal
 
 from penstock.connectors.parsers.charset import decode
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, one_line, tidy
@@ -66,7 +67,7 @@ def regularity(text: str, delimiter: str) -> float:
 
 def _rows(text: str, delimiter: str) -> Iterator[Row]:
     """A quote that opens a field and is never closed would swallow the rest: then quotes are taken as they stand."""
-    quoting = csv.QUOTE_NONE if _swallows(text, delimiter) else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if _swallows(text, delimiter) else csv.QUOTE_MINIMAL
     return (cells(enumerate(row)) for row in _split(text, delimiter, quoting))
 
 
@@ -79,7 +80,7 @@ def _swallows(text: str, delimiter: str) -> bool:
     return bool(last) and text.count('"') % 2 == 1 and last[-1].count("\n") > 1
 
 
-def _split(text: str, delimiter: str, quoting: int) -> Iterator[list[str]]:
+def _split(text: str, delimiter: str, quoting: Literal[0, 3]) -> Iterator[list[str]]:
     csv.field_size_limit(max(len(text), _LONGEST_FIELD))  # process-wide: a parser has its process to itself
     lines = io.StringIO(text, newline="")
     return csv.reader(lines, delimiter=delimiter or ",", quoting=quoting, skipinitialspace=True)

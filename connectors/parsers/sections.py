@@ -9,6 +9,9 @@ from penstock.connectors.types import HeadingSpan, PageSpan
 MOST_TEXT = 64_000_000
 """Characters. What holds more is refused while it is read, and not when memory ends."""
 
+MOST_HEADINGS = 100_000
+"""Further ones are text like any other: a file of a million named records stays readable."""
+
 Path = tuple[str, ...]
 
 
@@ -135,7 +138,7 @@ def _heading_spans(marks: list[tuple[int, Path]], length: int) -> tuple[HeadingS
             start = found.pop().start
         if path and end > start:
             found.append(HeadingSpan(start=start, end=end, path=path))
-    return tuple(found)
+    return tuple(found[:MOST_HEADINGS])
 
 
 def _page_spans(pages: list[tuple[int, int]], text: str) -> tuple[PageSpan, ...]:

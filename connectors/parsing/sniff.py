@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import json
 import re
-import zipfile
 from pathlib import PurePosixPath
 
 from penstock.connectors.parsers.charset import decode
+from penstock.connectors.parsers.csv import DELIMITERS, regularity
 from penstock.connectors.parsers.parsed import Unparsable
+from penstock.connectors.parsing.magic import ole_kind, signature
+from penstock.connectors.parsing.office import archive_kind
 
 _HEAD = 4096
 _MARKDOWN_NAMES = {".md", ".markdown", ".mdown", ".mkd"}
 _HTML_NAMES = {".html", ".htm", ".xhtml"}
+_TABLE_NAMES = {".csv", ".tsv", ".tab", ".psv"}
+_MAIL_NAMES = {".eml", ".email", ".mht", ".mhtml", ".mbox", ".mbx"}
+_LINES_NAMES = {".jsonl", ".ndjson"}
 _SILENT_NAMES = {"", ".txt", ".text"}  # a `#` in a .py or .sh file is a comment, not a heading
 _BEFORE_MARKUP = re.compile(r"\A(?:\s+|<\?xml.*?\?>|<!--.*?-->)*", re.DOTALL)
 _WHOLE_PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
@@ -27,27 +32,36 @@ _MARKDOWN_SIGNS = (
     re.compile(r"\*\*\S[^*\n]*\*\*|(?<!`)`[^`\n]+`"),
     re.compile(r"^\|.+\|$\n^\|[ :|-]+\|$", re.MULTILINE),
 )
-_NOT_TEXT = (
-    (b"{\\rtf", "Rich Text Format"),
-    (b"%!PS", "PostScript"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Microsoft Office file"),
+_JSON_TOKENS = re.compile(
+    r"""(?:[\s{}\[\],:]+|"(?:[^"\\\x00-\x08]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|-?Infinity|NaN|true|false|null)*+""",
+    re.DOTALL,
 )
+_JSON_START = re.compile(r'\{\s*["}]|\[\s*(?:[\[{"\]]|-?\d|true|false|null|NaN|-?Infinity)|[\[{]\s*\Z')
+_JSON_LINE = 8 << 20
+_ENVELOPE = re.compile(r"From \S+.*\d\d:\d\d.*\n")
+_HEADER = re.compile(r"([!-9;-~]{1,100}):(?=[ \t\n])(.*)\n|[ \t]+\S.*\n")
+_SURE_HEADERS = {"message-id", "received", "mime-version", "return-path", "delivered-to", "dkim-signature"}
+_MAIL_HEADERS = _SURE_HEADERS | {"from", "to", "cc", "subject", "date", "reply-to", "sender", "content-type"}
+_REGULAR_ROWS = 5
+_REGULAR = 1.003  # every row as wide as the others, and at least three cells wide
 
 
 def kind_of(data: bytes, name: str) -> str:
-    """`pdf`, `docx`, `html`, `markdown` or `text`.
+    """The module of `connectors/parsers` that reads it.
 
-    Raises `Unparsable`: `empty` when there is nothing but white space, `unsupported` for all else.
+    Raises `Unparsable`: `empty` when there is nothing but white space, `encrypted` for an office file under a
+    password, `unsupported` for all else, with the name of what it is where that can be told.
     """
     if not data.strip():
         raise Unparsable("empty", f"{name} is empty")
     if _is_pdf(data):
         return "pdf"
-    if data.startswith(b"PK\x03\x04") or data.startswith(b"PK\x05\x06"):
-        return _archive(data, name)
-    for magic, called in _NOT_TEXT:
-        if data.startswith(magic):
-            raise Unparsable("unsupported", f"{name} is {called}, which is not read")
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK00PK\x03\x04")):
+        return archive_kind(data, name)
+    if (called := ole_kind(data)) == "":
+        raise Unparsable("encrypted", f"{name} needs a password")
+    if called := called or signature(data):
+        raise Unparsable("unsupported", f"{name} is {called}, which is not read")
     return _text(data, name)
 
 
@@ -59,27 +73,24 @@ def _is_pdf(data: bytes) -> bool:
     return not data[:at].strip(b"\xef\xbb\xbf \t\r\n\x00") or b"startxref" in data or b" obj" in data[:8192]
 
 
-def _archive(data: bytes, name: str) -> str:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = archive.namelist()
-    except Exception as error:
-        if b"[Content_Types].xml" in data[:_HEAD] or b"word/" in data[:_HEAD]:
-            return "docx"  # its parser says what is damaged
-        raise Unparsable("unsupported", f"{name} is an archive that cannot be opened: {error}") from error
-    if "[Content_Types].xml" in names and any(each.startswith("word/") for each in names):
-        return "docx"
-    raise Unparsable("unsupported", f"{name} is an archive and not a Word document")
-
-
 def _text(data: bytes, name: str) -> str:
     head = data[: 16 * _HEAD]
-    head = head if len(head) == len(data) else head[: head.rfind(b"\n") + 1] or head
+    whole = len(head) == len(data)
+    head = head if whole else head[: head.rfind(b"\n") + 1] or head
     decoded = decode(head)
     if decoded is None:
         raise Unparsable("unsupported", f"{name} is a binary file of no kind that is read")
     suffix = PurePosixPath(name).suffix.lower()
-    start = decoded.text[:_HEAD]
+    text = decoded.text.replace("\r\n", "\n").replace("\r", "\n")
+    if _is_json(text, whole):
+        return "jsonl" if _is_lines(data, decoded.encoding, suffix) else "json"
+    if _is_mail(text, name, suffix):
+        return "eml"
+    return _markup(text, suffix)
+
+
+def _markup(text: str, suffix: str) -> str:
+    start = text[:_HEAD]
     start = start[_BEFORE_MARKUP.match(start).end() :]  # type: ignore[union-attr]  # it matches the empty string
     if _WHOLE_PAGE.match(start):
         return "html"
@@ -87,5 +98,69 @@ def _text(data: bytes, name: str) -> str:
         return "markdown"
     if _FRAGMENT.match(start) or (suffix in _HTML_NAMES and re.search(r"<[a-zA-Z!]", start)):
         return "html"
-    signs = sum(bool(sign.search(decoded.text)) for sign in _MARKDOWN_SIGNS)
-    return "markdown" if suffix in _SILENT_NAMES and signs >= 3 else "text"
+    if suffix in _TABLE_NAMES:
+        return "csv"
+    if suffix not in _SILENT_NAMES:
+        return "text"
+    if sum(bool(sign.search(text)) for sign in _MARKDOWN_SIGNS) >= 3:
+        return "markdown"
+    return "csv" if _is_regular(text) else "text"
+
+
+def _is_json(text: str, whole: bool) -> bool:
+    """An object or an array in which every word is JSON's, as far as the head goes. `[x](y)` and logs are not."""
+    text = text.lstrip()
+    if not _JSON_START.match(text[:_HEAD]):
+        return False
+    read = _JSON_TOKENS.match(text).end()  # type: ignore[union-attr]  # it matches the empty string
+    if read == len(text):
+        return True
+    rest = text[read:]  # a string or a word that the head cut in two
+    return not whole and (rest.startswith('"') or len(rest) < 400)
+
+
+def _is_lines(data: bytes, encoding: str, suffix: str) -> bool:
+    """A value on each line: the first line is one whole object or array, and another one begins below."""
+    width = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
+    text = data[: _JSON_LINE * width].decode(encoding, "replace").lstrip("\ufeff \t\r\n")
+    first, _, rest = text.partition("\n")
+    another = rest.lstrip()[:1]
+    if suffix not in _LINES_NAMES and another not in ("{", "["):
+        return False
+    try:
+        return isinstance(json.loads(first), dict | list)
+    except (ValueError, RecursionError):
+        return suffix in _LINES_NAMES
+
+
+def _is_mail(text: str, name: str, suffix: str) -> bool:
+    """It begins with headers of a message: some that nothing else has, or by a name that does not speak against it."""
+    envelope = _ENVELOPE.match(text)
+    at, found = envelope.end() if envelope else 0, set()
+    while line := _HEADER.match(text, at):
+        if line.group(1):
+            found.add(line.group(1).lower())
+        elif not found:
+            return False
+        at = line.end()
+    if at < len(text) and text[at] != "\n" and not found & _SURE_HEADERS:
+        return False
+    known = len(found & _MAIL_HEADERS)
+    silent = suffix in _SILENT_NAMES
+    if not (known >= 3 and found & _SURE_HEADERS) and not (
+        known >= 2 and (suffix in _MAIL_NAMES or (silent and known >= 3 and "from" in found))
+    ):
+        return False
+    if envelope and len(re.findall(r"^\n?From \S+.*\d\d:\d\d", text, re.MULTILINE)) > 1:
+        raise Unparsable("unsupported", f"{name} is a mailbox of several messages, which is not read")
+    return True
+
+
+def _is_regular(text: str) -> bool:
+    """Five rows or more, all equally wide, three cells or more, and not by chance: prose has commas as well."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) < _REGULAR_ROWS or lines[0].startswith("|"):  # a table drawn in text
+        return False
+    return any(
+        min(line.count(each) for line in lines[:100]) >= 2 and regularity(text, each) >= _REGULAR for each in DELIMITERS
+    )
