@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ class SharedBudget:
         self.name, self.limits = name, limits
         self._ledger, self._clock, self._sleep = ledger, clock, sleep
         self._random, self._token = random, token
+        self._owed: deque[tuple[turns.Caller, Outcome]] = deque()
         self._holders, self._faults = holders or Holders(token), faults
 
     @contextmanager
@@ -60,37 +62,53 @@ class SharedBudget:
 
     def _wait(self, caller: turns.Caller) -> None:
         try:
-            while True:
-                match self._change(lambda state: turns.ask(state, self.limits, caller)):
-                    case turns.Go():
-                        return
-                    case turns.Wait(seconds):
-                        self._sleep(seconds)
-                    case turns.Stop(seconds, why):
-                        raise self._stopped(seconds, why)
-        except StopSource:
-            raise
+            answer = self._ask(caller)
+            while isinstance(answer, turns.Wait):
+                self._sleep(answer.seconds)
+                answer = self._ask(caller)
         except BaseException:
-            with suppress(Exception):  # what is already being raised matters more; the queue forgets us anyway
-                self._change(lambda state: turns.gave_up(state, caller))
+            # The turn is given back, and the place that was perhaps granted without our learning of it.
+            self._end(caller, Outcome("cancelled"))
             raise
+        if isinstance(answer, turns.Stop):
+            raise self._stopped(answer.seconds, answer.why)
+
+    def _ask(self, caller: turns.Caller) -> turns.Go | turns.Wait | turns.Stop:
+        return self._change(lambda state: turns.ask(state, self.limits, caller))
 
     def _end(self, caller: turns.Caller, outcome: Outcome) -> None:
-        self._change(lambda state: turns.ended(state, self.limits, caller, outcome))
+        # If the ledger cannot be written now, the next change tells it: the answer in hand is not lost for that.
+        self._owed.append((caller, outcome))
+        with suppress(StopSource):
+            self._change(lambda state: None)
 
     def _change(self, step: Callable[[State], T]) -> T:
+        over = self._all_owed()
+
         def act(value: bytes) -> tuple[bytes, T]:
             state = decoded(value, self._clock())
+            for caller, outcome in over:
+                turns.ended(state, self.limits, caller, outcome)
             answer = step(state)
             return encoded(state), answer
 
         try:
             return self._ledger.change(self.name, act)
-        except self._faults as error:
+        except BaseException as error:
+            self._owed.extend(over)
+            if not isinstance(error, self._faults):
+                raise
             raise StopSource(
                 f"{self.name}: its request budget cannot be kept ({error}); mend that and run again, nothing is lost",
                 after=LEDGER_AGAIN,
             ) from error
+
+    def _all_owed(self) -> list[tuple[turns.Caller, Outcome]]:
+        found = []
+        with suppress(IndexError):  # one by one: other threads take from it as well
+            while True:
+                found.append(self._owed.popleft())
+        return found
 
     def _stopped(self, seconds: float, why: str) -> StopSource:
         until = datetime.fromtimestamp(min(self._clock() + seconds, 4e9), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -110,7 +128,7 @@ class SharedPermit:
         self._end, self._over = end, False
 
     def done(self, outcome: Outcome) -> None:
-        """Give the place back, with what is to be learnt. Raises `StopSource` if the ledger cannot be written."""
+        """Give the place back, with what is to be learnt; later, if the ledger cannot be written now."""
         if not self._over:
             self._over = True
             self._end(outcome)

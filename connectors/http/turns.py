@@ -1,4 +1,4 @@
-"""What may happen to a budget: a caller asks for its turn, a request ends, a caller gives up.
+"""What may happen to a budget: a caller asks for its turn, a request ends.
 
 Nothing here waits or looks around. A caller that may not go yet is told how long to sleep before it asks again, and
 keeps its turn in the queue meanwhile: first come, first served.
@@ -79,11 +79,12 @@ def ask(state: State, limits: BudgetLimits, caller: Caller) -> Go | Wait | Stop:
 
 
 def ended(state: State, limits: BudgetLimits, caller: Caller, outcome: Outcome) -> None:
-    """The caller's request is over. Harmless if its place was given up meanwhile, or is not known any more."""
+    """The request is over, or the caller waits no longer (`cancelled`). Harmless if its place was given up before."""
     time = state.clock.read(caller.host, caller.clock())
     seconds = max(0.0, outcome.seconds) if math.isfinite(outcome.seconds) else 0.0
     place, in_flight = state.place(caller.ticket), len(state.places)
     began = time - seconds if place is None else place.began
+    state.leave(caller.ticket)
     if place is not None:
         state.places.remove(place)
     match outcome.verdict:
@@ -104,14 +105,6 @@ def ended(state: State, limits: BudgetLimits, caller: Caller, outcome: Outcome) 
         case _:
             state.breaker.abandoned(caller.ticket)
     _cool(state, time, outcome.cooldown)
-
-
-def gave_up(state: State, caller: Caller) -> None:
-    """The caller waits no longer, and made no request (it may have been granted one without learning of it)."""
-    state.clock.read(caller.host, caller.clock())
-    state.leave(caller.ticket)
-    state.places = [place for place in state.places if place.ticket != caller.ticket]
-    state.breaker.abandoned(caller.ticket)
 
 
 def _throttled(state: State, caller: Caller, outcome: Outcome, news: bool, time: float) -> None:

@@ -199,6 +199,22 @@ def test_a_ledger_that_cannot_be_written_stops_the_source_with_the_reason(tmp_pa
     assert stop.value.after is not None
 
 
+def test_a_place_is_given_back_when_the_ledger_can_be_written_again(tmp_path: Path) -> None:
+    """The answer in hand is not lost because the budget could not be told of it."""
+    clock = Clock()
+    budget = shared(tmp_path / "budgets", clock, BudgetLimits(None, 1))
+    with budget.request() as permit:
+        (tmp_path / "budgets").rename(tmp_path / "away")
+        (tmp_path / "budgets").write_text("")
+        permit.done(Outcome("ok", 0.1))
+    with pytest.raises(StopSource):
+        budget.request().__enter__()
+    (tmp_path / "budgets").unlink()
+    (tmp_path / "away").rename(tmp_path / "budgets")
+    with budget.request():
+        assert clock.now == NOON
+
+
 def test_two_machines_share_it_over_the_catalog(tmp_path: Path) -> None:
     """The same promises; and where the catalog cannot be reached, nobody asks the source."""
     url, clock = f"sqlite:///{tmp_path}/catalog.db", Clock()

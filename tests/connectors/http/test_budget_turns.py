@@ -54,8 +54,7 @@ def test_machines_whose_clocks_differ_keep_to_one_budget(
     world = World(BudgetLimits(rate, concurrency, patience=1e9), seed, rough, {"here": 0.0, "there": wrong})
     for host in ("here", "there"):
         # Each is seen once before anything is measured: from then on it is known how much they differ.
-        turns.gave_up(state := world.state(), world.caller("-", host))
-        world.stored = encoded(state)
+        world.end(world.caller("-", host), Outcome("cancelled"))
     for number in range(callers):
         world.worker(f"w{number}", "here" if number % 2 else "there", requests=10)
     world.run(until=10_000)
@@ -124,8 +123,7 @@ def test_the_limit_grows_only_while_it_is_used_and_halves_once_for_each_round_tr
         for caller in going:
             world.end(caller, Outcome("ok", 0.1))
         for caller in callers:
-            turns.gave_up(state := world.state(), caller)
-            world.stored = encoded(state)
+            world.end(caller, Outcome("cancelled"))
     assert world.state().concurrency.limit == 8
     burst_of_four = [world.caller(f"x{number}", "here") for number in range(4)]
     assert all(isinstance(world.ask(caller), turns.Go) for caller in burst_of_four)
@@ -245,8 +243,7 @@ def test_a_dead_process_frees_its_places_and_its_turn() -> None:
     assert isinstance(world.ask(world.caller("far", "far")), turns.Go)
     world.time += LEASE - 1
     world.ask(world.caller("far sign of life", "far"))
-    turns.gave_up(state := world.state(), world.caller("far sign of life", "far"))
-    world.stored = encoded(state)
+    world.end(world.caller("far sign of life", "far"), Outcome("cancelled"))
     world.time += LEASE - 1
     assert isinstance(world.ask(world.caller("mine again", "here")), turns.Wait)
     world.time += 2
