@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,17 +14,19 @@ _PARSERS: dict[str, tuple[str, ...]] = {
     "pdf": ("pdf/2", "pypdf", "pypdfium2"),
     "html": ("html/2", "lxml", "trafilatura"),
     "markdown": ("markdown/1", "markdown-it-py"),
-    "docx": ("docx/1", "python-docx"),
+    "docx": ("docx/2", "python-docx"),
     "pptx": ("pptx/1", "python-pptx"),
     "xlsx": ("xlsx/1", "openpyxl"),
-    "eml": ("eml/1",),
-    "csv": ("csv/1",),
-    "json": ("json/1",),
-    "jsonl": ("jsonl/1",),
-    "zip": ("zip/1",),
+    "csv": ("csv/1", "charset-normalizer"),
+    "json": ("json/1", "charset-normalizer"),
+    "jsonl": ("jsonl/1", "charset-normalizer"),
+    "eml": ("eml/1", "lxml"),
+    "zip": ("zip/1", "charset-normalizer"),
     "text": ("text/1", "charset-normalizer"),
-    "none": ("sniff/1", "charset-normalizer"),
+    "none": ("sniff/2", "charset-normalizer"),
 }
+
+_HOLDERS = ("eml", "zip")  # what they make of a file depends on every other parser
 
 
 def parser_names(plugins: Sequence[str] | None = None, route: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -46,6 +49,8 @@ def names(wanted: Setup) -> dict[str, str]:
     its text."""
     found = load(wanted, _PARSERS)
     own = {kind: "+".join([mine, *map(_installed, libraries)]) for kind, (mine, *libraries) in _PARSERS.items()}
+    inside = hashlib.sha256("\n".join(sorted(own.values())).encode()).hexdigest()[:12]
+    own |= {kind: f"{own[kind]}+parsers {inside}" for kind in _HOLDERS}
     own |= {each.name: f"{each.name} {each.version}" for each in found.parsers}
     routed = tuple(f"{reason} to {name}" for reason, name in wanted.route)
     also = ", ".join((*found.versions(), *routed))
