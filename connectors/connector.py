@@ -33,6 +33,11 @@ class SourceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         """Where the source is: a path or URL without credentials, what the index remembers and `rebind` changes."""
         raise NotImplementedError
 
+    def shape(self) -> object:
+        """What of these keys decides what a document is made of (templates, metadata), as JSON can say it: where it
+        changes, documents are made again. None: nothing."""
+        return None
+
     def anchored(self, folder: Path) -> SourceOptions:
         """The same with paths taken from `folder`. Raises `ValueError`, one line: the key, what is wrong, the fix."""
         return self

@@ -9,6 +9,17 @@ from __future__ import annotations
 import msgspec
 
 
+class Retry(msgspec.Struct, frozen=True):
+    """Which of the documents that are not indexed are tried again now. Empty: all that failed.
+
+    `reason` is a word of `connectors/reasons.py`; a rejected document is meant only by its reason or its uri.
+    """
+
+    source: str = ""
+    reason: str = ""
+    uris: tuple[str, ...] = ()
+
+
 class IngestRequest(msgspec.Struct, frozen=True):
     """One ingest, as a person or a deployment asks for it. Paths are strings, so that it travels as JSON."""
 
@@ -23,6 +34,16 @@ class IngestRequest(msgspec.Struct, frozen=True):
     dry_run: bool = False
     confirm_deletions: int = 0
     """Believe it when at most this many documents of a source are gone at once."""
+    since: float | None = None
+    until: float | None = None
+    """Only what changed at the source from `since` and before `until` (seconds since 1970); the rest is filtered."""
+    budget_tokens: int | None = None
+    budget_minutes: float | None = None
+    """The run ends at a shard boundary when so much is spent; the rest is deferred."""
+    full: bool = False
+    """List everything, also of sources that can say what changed."""
+    retry: Retry | None = None
+    """Nothing is listed; exactly the documents that failed are done again."""
 
 
 class Unbalanced(Exception):
@@ -60,6 +81,16 @@ class Accounting(msgspec.Struct):
     would_delete: int = 0
     would_fetch_bytes: int = 0
     """Dry runs only; what would be indexed is counted as deferred."""
+    unlisted: int = 0
+    """Sources that could not be listed at all; nothing is known to have changed there."""
+    reused_tokens: int = 0
+    """Tokens of chunks whose vectors were there already: moved documents, equal texts, unchanged passages."""
+    next_try: float = 0.0
+    """When the first of the failed documents is tried again by itself; 0 if none waits."""
+    retries: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    """Requests that were repeated: source -> reason -> count."""
+    fetched: int = 0
+    """Bodies that were fetched from a source."""
 
     def check(self) -> None:
         """Raise `Unbalanced` unless every listed document is in exactly one state."""
@@ -73,7 +104,7 @@ class Accounting(msgspec.Struct):
 
     def exit_code(self) -> int:
         """1 if something is left to do or to confirm, else 0. A rejected document is a result."""
-        return 1 if self.failed or self.deferred or self.withheld or self.gaps else 0
+        return 1 if self.failed or self.deferred or self.withheld or self.gaps or self.unlisted else 0
 
 
 STATES = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from penstock.flows.arguments import EXITS, Parser, command, common, positive, show
 from penstock.flows.cli_care import add_care
+from penstock.flows.cli_ingest import add_ingest
+from penstock.flows.cli_sources import add_documents, add_sources
 from penstock.flows.console import Console, standard
 
 if TYPE_CHECKING:
@@ -31,7 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("cmd_status", "status"),
     "failures": ("cmd_status", "failures"),
     "verify": ("cmd_upkeep", "verify"),
+    "retry": ("cmd_ingest", "retry"),
+    "explain": ("cmd_explain", "explain"),
     "sources list": ("cmd_sources", "list_"),
+    "sources test": ("cmd_test", "test"),
     "sources rebind": ("cmd_sources", "rebind"),
     "sources remove": ("cmd_sources", "remove"),
     "repair": ("cmd_upkeep", "repair"),
@@ -92,7 +97,7 @@ def build_parser() -> Parser:
     everywhere = common()
     parser = Parser(
         prog="penstock",
-        description="Keep a replicated, searchable vector index in step with folders of documents.",
+        description="Keep a replicated, searchable vector index in step with documents that live elsewhere.",
         epilog="first steps:\n  penstock ingest ./documents\n  penstock search 'how do I ...?'\n"
         "  penstock status\n\n" + EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -101,9 +106,10 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     parser.set_defaults(home=None, config=None, json=False, verbose=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    _add_writing(commands, everywhere)
+    add_ingest(commands, everywhere)
     _add_reading(commands, everywhere)
-    _add_sources(commands, everywhere)
+    add_documents(commands, everywhere)
+    add_sources(commands, everywhere)
     add_care(commands, everywhere)
     return parser
 
@@ -119,45 +125,6 @@ class _Version(argparse.Action):
 
         show(f"penstock {version('penstock')}")
         parser.exit(0)
-
-
-def _add_writing(commands: Commands, everywhere: Parser) -> None:
-    command(commands, everywhere, "init", "make an empty home", "Make an empty home. `ingest` does it too.")
-    ingest = command(
-        commands,
-        everywhere,
-        "ingest",
-        "index documents; only what changed costs anything",
-        "Bring the index in step with folders, files or configured sources. Unchanged documents cost\n"
-        "nothing; changed ones are replaced, removed ones go away, in one commit each. Ctrl-C finishes the\n"
-        "commit in hand; the same command again goes on, also after a crash.\n\n"
-        "  penstock ingest ./handbook                 a folder is a source, named after the folder\n"
-        "  penstock ingest ./handbook --as manual     ... or named as you like\n"
-        "  penstock ingest ./handbook/new             a part of a known source: infers no deletion\n"
-        "  penstock ingest report.pdf                 a lone file belongs to the source `adhoc`\n"
-        "  penstock ingest --config penstock.toml     all sources of the file",
-    )
-    ingest.add_argument("targets", nargs="*", metavar="PATH_OR_SOURCE", help="folders, files or sources")
-    ingest.add_argument("--as", dest="name", metavar="NAME", help="name of the source, for one folder")
-    ingest.add_argument("--limit", type=positive, metavar="N", help="index at most N, defer the rest")
-    ingest.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
-    ingest.add_argument(
-        "--confirm-deletions",
-        type=positive,
-        default=0,
-        metavar="N",
-        help="believe that up to N documents are gone at once",
-    )
-    plan = command(
-        commands,
-        everywhere,
-        "plan",
-        "say what an ingest would do",
-        "Say what `ingest` of the same would do, and change nothing. Needs a home.",
-    )
-    plan.add_argument("targets", nargs="*", metavar="PATH_OR_SOURCE", help="as for ingest")
-    plan.add_argument("--as", dest="name", metavar="NAME", help="as for ingest")
-    plan.add_argument("--limit", type=positive, metavar="N", help="as for ingest")
 
 
 def _add_reading(commands: Commands, everywhere: Parser) -> None:
@@ -190,33 +157,6 @@ def _add_reading(commands: Commands, everywhere: Parser) -> None:
         commands, everywhere, "status", "one verdict, the next command, the figures",
         "Say how the index is, what to type next, and the figures behind it.",
     )  # fmt: skip
-    failures = command(
-        commands, everywhere, "failures", "documents that are not indexed, and why",
-        "List failed documents (they are tried again) and rejected ones (until they change).",
-    )  # fmt: skip
-    failures.add_argument("--source", metavar="NAME", help="only of this source")
-
-
-def _add_sources(commands: Commands, everywhere: Parser) -> None:
-    sources = commands.add_parser("sources", help="list, re-bind or remove sources", epilog=EXITS, parents=[everywhere],
-        description="A source is where documents come from: its name stays, its place may change.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    verbs = sources.add_subparsers(metavar="VERB", required=True, title="verbs")
-    command(verbs, everywhere, "list", "the sources and where they are", "List the sources.", "sources")
-    rebind = command(
-        verbs, everywhere, "rebind", "a source moved",
-        "Tell the index that a source is somewhere else now. No document is embedded again.\n\n"
-        "  penstock sources rebind handbook /srv/handbook", "sources",
-    )  # fmt: skip
-    rebind.add_argument("old", metavar="OLD", help="the source's name, or where it was")
-    rebind.add_argument("new", type=Path, metavar="NEW", help="where it is now: an existing folder")
-    remove = command(
-        verbs, everywhere, "remove", "forget a source and its documents",
-        "Delete all documents of a source from the index, and the source itself.", "sources",
-    )  # fmt: skip
-    remove.add_argument("name", metavar="NAME", help="the source's name")
-    remove.add_argument("--yes", action="store_true", help="do not ask")
 
 
 if __name__ == "__main__":

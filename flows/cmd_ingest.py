@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.connectors.reasons import FAILURES, REJECTIONS
 from penstock.flows import home as homes
-from penstock.flows import render
-from penstock.flows.accounting import Accounting, IngestRequest
+from penstock.flows import moments, render
+from penstock.flows.accounting import Accounting, IngestRequest, Retry
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, same_place
 from penstock.flows.exits import COMPLETE, UsageError
@@ -41,7 +42,28 @@ def plan(arguments: argparse.Namespace, console: Console) -> int:
     return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console, _again(arguments))
 
 
+def retry(arguments: argparse.Namespace, console: Console) -> int:
+    """Do again what failed."""
+    ctx = context(arguments)
+    ctx.required()
+    if arguments.reason and arguments.reason not in {**FAILURES, **REJECTIONS}:
+        raise UsageError(f"--class {arguments.reason}: known are {', '.join(sorted({**FAILURES, **REJECTIONS}))}")
+    tokens, minutes = moments.budget(arguments.budget)
+    request = IngestRequest(
+        home=str(ctx.home),
+        config=str(ctx.config) if ctx.config else None,
+        targets=(arguments.source,) if arguments.source else (),
+        limit=arguments.limit,
+        budget_tokens=tokens,
+        budget_minutes=minutes,
+        retry=Retry(arguments.source, arguments.reason, tuple(arguments.uri)),
+    )
+    return _run(request, console, "penstock retry" + same_place(arguments))
+
+
 def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool) -> IngestRequest:
+    tokens, minutes = moments.budget(arguments.budget)
+    now = time.time()  # noqa: TID251 - the clock of the run itself is not there yet
     return IngestRequest(
         home=str(ctx.home),
         config=str(ctx.config) if ctx.config else None,
@@ -50,12 +72,19 @@ def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ..
         limit=arguments.limit,
         dry_run=dry_run,
         confirm_deletions=getattr(arguments, "confirm_deletions", 0),
+        since=moments.moment("--since", arguments.since, now),
+        until=moments.moment("--until", arguments.until, now),
+        budget_tokens=tokens,
+        budget_minutes=minutes,
+        full=arguments.full,
     )
 
 
 def _again(arguments: argparse.Namespace) -> str:
     """The `ingest` of the same, to be typed again; without a limit, which would only stop it again."""
     words = ["penstock", "ingest", *arguments.targets, *(["--as", arguments.name] if arguments.name else [])]
+    for option, value in (("--since", arguments.since), ("--until", arguments.until)):
+        words += [option, value] if value else []
     return shlex.join(words) + same_place(arguments)
 
 

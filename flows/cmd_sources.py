@@ -35,10 +35,10 @@ def rebind(arguments: argparse.Namespace, console: Console) -> int:
     """Commit that a source is somewhere else now; its documents stay as they are."""
     ctx = context(arguments)
     ctx.required()
-    new = _folder(arguments.new)
     with _writer(ctx, console) as writer:
         head = writer.head()
         source = _find(head, arguments.old)
+        new = _place(source, arguments.new, ctx)
         taken = [other.name for other in head.sources.values() if other.binding == new]
         if taken and taken != [source.name]:
             raise UsageError(f"{new} is the source {taken[0]} already; remove that one first")
@@ -48,7 +48,8 @@ def rebind(arguments: argparse.Namespace, console: Console) -> int:
             version = writer.commit(Delta(version, [], sources={source.name: moved})).version
     console.answer(
         {"source": source.name, "was": source.binding, "binding": new, "version": version},
-        f"{source.name} is at {new} now (was {source.binding}).\n\nNext: penstock ingest {shlex.quote(new)}",
+        f"{source.name} is at {new} now (was {source.binding}).\n\n"
+        f"Next: penstock ingest {shlex.quote(_again(source, new))}",
     )
     return COMPLETE
 
@@ -77,6 +78,10 @@ def remove(arguments: argparse.Namespace, console: Console) -> int:
     return COMPLETE
 
 
+def _again(source: SourceState, new: str) -> str:
+    return new if source.type == "files" else source.name
+
+
 def _writer(ctx: Context, console: Console) -> Writer:
     """The index for writing. Refuses where nothing was ever ingested: opening would make one."""
     from penstock.flows import wiring
@@ -99,11 +104,21 @@ def _find(head: Manifest, wanted: str) -> SourceState:
     raise UsageError(f"the index knows no source {wanted}; it knows {known}")
 
 
-def _folder(path: Path) -> str:
-    new = path.expanduser()
-    if not new.is_dir():
-        raise UsageError(f"{path}: there is no such folder; NEW is where the source is now")
-    return str(new.resolve())
+def _place(source: SourceState, new: str, ctx: Context) -> str:
+    """Where the source is now: a folder that is there, or for other kinds what the configuration says."""
+    if source.type == "files":
+        folder = Path(new).expanduser()
+        if not folder.is_dir():
+            raise UsageError(f"{new}: there is no such folder; NEW is where the source is now")
+        return str(folder.resolve())
+    said = ctx.settings.sources.get(source.name)
+    if said is None or said.options.binding() != new:
+        there = "nothing" if said is None else said.options.binding()
+        raise UsageError(
+            f"{source.name} is of type {source.type}: change [sources.{source.name}] first, then give what it says "
+            f"(now {there})"
+        )
+    return new
 
 
 def _confirm(yes: bool, name: str, documents: int, console: Console) -> None:

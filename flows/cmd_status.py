@@ -55,6 +55,8 @@ def failures(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"the index knows no source {arguments.source}; it knows {known}")
     states = list(reader.states(arguments.source)) if reader else []
     states = sorted((s for s in states if s.status in ("failed", "rejected")), key=_by_source)
+    if arguments.reason:
+        states = [state for state in states if state.reason == arguments.reason]
     console.answer({"failures": [_failure(state) for state in states]}, render.failures(states, wiring.clock()))
     return COMPLETE
 

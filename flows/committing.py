@@ -92,6 +92,11 @@ class Committer:
         )
         return self._commit(delta, states)
 
+    def commit_sources(self, sources: Mapping[str, SourceState | None]) -> Landed:
+        """Commit what is now known of sources themselves: their cursors."""
+        self._sources.update({name: state for name, state in sources.items() if state is not None})
+        return self._commit(Delta(base_version=self._base, states=[], sources=sources), [])
+
     def _commit(self, delta: Delta, states: Sequence[DocState]) -> Landed:
         committed = self._writer.commit(delta)
         if committed.version == self._base + 1:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -24,7 +25,8 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from penstock.flows import summary, wiring
-from penstock.flows.accounting import Accounting, IngestRequest
+from penstock.flows.accounting import Accounting, IngestRequest, Retry
+from penstock.flows.moments import moment
 from penstock.flows.pipeline import Handle, Submit
 from penstock.flows.run import Run
 from penstock.flows.settings import load
@@ -95,11 +97,19 @@ def ingest(
     limit: int | None = None,
     dry_run: bool = False,
     confirm_deletions: int = 0,
+    since: str | None = None,
+    until: str | None = None,
+    budget_tokens: int | None = None,
+    budget_minutes: float | None = None,
+    full: bool = False,
+    retry: bool = False,
 ) -> State[Any]:
     """Ingest `sources` (names or paths; none: all that are configured) into `home` or the home of `config`.
 
     `limit` bounds how many documents are worked on; `confirm_deletions` is the ceiling up to which a large
-    loss of documents at a source is believed. Ends `Completed`, named `Incomplete` if documents failed, were
+    loss of documents at a source is believed. `since` and `until` are times as the command line takes them (`7d`);
+    at the budget the run stops at a shard boundary; `full` lists everything; `retry` does only again what failed.
+    Ends `Completed`, named `Incomplete` if documents failed, were
     deferred or withheld, and `Failed` if the run could not finish.
     """
     run = _handed_over.get()
@@ -113,6 +123,12 @@ def ingest(
             limit=limit,
             dry_run=dry_run,
             confirm_deletions=confirm_deletions,
+            since=moment("since", since, wiring.clock()),
+            until=moment("until", until, wiring.clock()),
+            budget_tokens=budget_tokens,
+            budget_minutes=budget_minutes,
+            full=full,
+            retry=Retry() if retry else None,
         )
         run = Run(request, _ToLog())
     account = run.execute(_engine)
@@ -139,10 +155,20 @@ def record(run: Run) -> Accounting:
             limit=request.limit,
             dry_run=request.dry_run,
             confirm_deletions=request.confirm_deletions,
+            since=_time(request.since),
+            until=_time(request.until),
+            budget_tokens=request.budget_tokens,
+            budget_minutes=request.budget_minutes,
+            full=request.full,
+            retry=request.retry is not None,
         )
     finally:
         _handed_over.reset(token)
     return run.accounting
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
 
 
 def _engine(pipeline: Callable[[Submit], None]) -> None:

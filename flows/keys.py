@@ -16,14 +16,17 @@ class SettingsError(Exception):
     """The configuration is wrong. The message is one line: the file, the key, the fix."""
 
 
-def typed(value: Any, kind: type[T], where: str, prefix: str) -> T:
-    """`value` as `kind`, strictly: nothing is converted on the quiet. Raises `SettingsError`."""
+def typed(value: Any, kind: type[T], where: str, prefix: str, also: Iterable[str] = ()) -> T:
+    """`value` as `kind`, strictly: nothing is converted on the quiet. Raises `SettingsError`.
+
+    `also`: keys of the same table that are known elsewhere, for the hint after a misspelt one.
+    """
     if not isinstance(value, dict):
         raise SettingsError(f"{where}: {prefix} is {_name(value)}, but a table is needed: write [{prefix}]")
     fields = getattr(kind, "__struct_fields__", None)
     for key in value:
         if fields is not None and key not in fields:
-            raise SettingsError(_unknown(where, prefix, key, fields))
+            raise SettingsError(_unknown(where, prefix, key, [*fields, *also]))
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -149,10 +149,12 @@ class Pipeline:
         account = self._accounting
         account.embedded_tokens += embedded.tokens
         account.padded += embedded.padded
+        account.reused_tokens += embedded.reused_tokens
         seconds = account.stage_seconds["embed"] = account.stage_seconds.get("embed", 0.0) + embedded.seconds
         if seconds > 0:
             account.tokens_per_second = round(account.embedded_tokens / seconds, 1)
             self._preparer.tokens_per_second = account.tokens_per_second
+        self._preparer.embedded_tokens += embedded.tokens + embedded.reused_tokens
 
     def _commit_done(self, landed: Landed) -> None:
         self._count(landed)

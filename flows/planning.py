@@ -6,21 +6,23 @@ A source is worked on by one run at a time: its lock is taken first, and freed b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from penstock.connectors.types import Gap, Item, Source
-from penstock.flows import wiring
+from penstock.connectors.types import Source, SourceError
+from penstock.flows import listing, wiring
 from penstock.flows.accounting import IngestRequest
 from penstock.flows.exits import UsageError
 from penstock.flows.home import Home
+from penstock.flows.listing import Known
 from penstock.flows.names import ADHOC
 from penstock.flows.pipeline import Adopted, wanted_of
-from penstock.flows.plan import SourcePlan, compare, defer_beyond
+from penstock.flows.plan import Rules, SourcePlan, defer_beyond
 from penstock.flows.progress import Observer
 from penstock.flows.settings import Settings
+from penstock.flows.source_wiring import Sources
 from penstock.flows.spool import Shard, leftovers
 from penstock.flows.spool_mirror import Mirror
 from penstock.flows.targets import Target, resolve
@@ -67,50 +69,64 @@ class Planner:
         home: Home,
         observer: Observer,
         stack: ExitStack,
+        sources: Sources,
     ) -> None:
         self._request, self._settings, self._identity, self._home = request, settings, identity, home
-        self._observer, self._stack = observer, stack
+        self._observer, self._stack, self._sources = observer, stack, sources
         self._locks = wiring.locks(settings, home)
         self._locked: set[str] = set()
 
     def plan(self) -> Planned:
-        """List every target and compare. Raises what a source, the settings or the index refuse with."""
-        planned, states = self._opened(self._identity)
+        """List every target and compare. Raises what a source, the settings or the index refuse with.
+
+        Of several sources, one that cannot be listed does not keep the others from their work.
+        """
+        planned, known = self._opened(self._identity)
         for target in planned.targets:
-            name = target.source.name
-            self._observer.stage(f"listing {name}")
-            source = planned.sources[name] = wiring.source(target, self._settings, self._home)
-            planned.plans.append(
-                compare(
-                    name,
-                    self._counted(wiring.listing(target, source)),
-                    states(name),
-                    complete=target.complete,
-                    guard=wiring.deletion_guard(self._settings, self._request.confirm_deletions),
-                    parsers=wiring.parsers(),
-                )
-            )
+            self._observer.stage(f"listing {target.source.name}")
+            planned.plans.append(self._listed(planned, target, known))
         for plan in planned.plans:
             if plan.source == ADHOC:
-                _gone_by_name(plan, states(ADHOC))
+                _gone_by_name(plan, known.scan(ADHOC))
         if planned.writer is not None:
             self._adopt(planned)
         self._overlaps(planned)
+        self._orphans(planned)
         left = None if self._request.limit is None else max(0, self._request.limit - _taken_over(planned))
         defer_beyond(planned.plans, left)
         return planned
 
-    def _opened(self, identity: Mapping[str, str]) -> tuple[Planned, Callable[[str], Iterator[DocState]]]:
+    def _listed(self, planned: Planned, target: Target, known: Known) -> SourcePlan:
+        name = target.source.name
+        try:
+            source = planned.sources[name] = self._sources.open(target)
+            return listing.plan(self._request, target, source, known, self._rules(name), self._observer)
+        except SourceError as error:
+            if len(planned.targets) == 1:
+                raise
+            return SourcePlan(source=name, complete=False, unlisted=str(error))
+
+    def _rules(self, name: str) -> Rules:
+        request = self._request
+        return Rules(
+            guard=wiring.deletion_guard(self._settings, request.confirm_deletions),
+            parsers=wiring.parsers(self._settings),
+            now=wiring.clock(),
+            carried=self._sources.carried(name),
+            since=request.since,
+            until=request.until,
+        )
+
+    def _opened(self, identity: Mapping[str, str]) -> tuple[Planned, Known]:
         if self._request.dry_run:
             reader = wiring.open_reader_if_any(self._settings, self._home, self._observer.note)
             if reader is None:
-                return Planned(0, identity, None, self._resolved(_nothing_yet())), lambda name: iter(())
+                return Planned(0, identity, None, self._resolved(_nothing_yet())), Known.nothing()
             self._stack.callback(reader.close)
             wiring.check_identity(reader.manifest, identity)
             manifest = reader.manifest
-            return Planned(
-                reader.version, identity, None, self._resolved(manifest), known=manifest.sources
-            ), reader.states
+            planned = Planned(reader.version, identity, None, self._resolved(manifest), known=manifest.sources)
+            return planned, Known(reader.states, reader.find_states, manifest.counts)
         writer = wiring.open_writer(self._settings, self._home, self._observer.note)
         self._stack.callback(writer.close)
         head, targets = self._locked_targets(writer)
@@ -119,7 +135,8 @@ class Planner:
         if mirror is not None:
             self._stack.callback(mirror.close)
         planned = Planned(head.version, identity, writer, targets, known=head.sources, mirror=mirror)
-        return planned, lambda name: writer.states().scan(name)
+        view = writer.states()
+        return planned, Known(view.scan, view.find, head.counts)
 
     def _locked_targets(self, writer: Writer) -> tuple[Manifest, list[Target]]:
         """The targets, each with its source locked, and the head as it was after the last lock was taken."""
@@ -144,25 +161,20 @@ class Planner:
         self._locked.add(name)
 
     def _resolved(self, head: Manifest) -> list[Target]:
-        return resolve(
-            self._request.targets,
-            name=self._request.name,
-            known=head.sources,
-            configured=wiring.configured_sources(self._settings),
-        )
-
-    def _counted(self, listing: Iterator[Item | Gap]) -> Iterator[Item | Gap]:
-        for number, entry in enumerate(listing, start=1):
-            if number % 1000 == 0:
-                self._observer.stage(f"listing: {number:,} found")
-            yield entry
+        configured = self._sources.configured()
+        found = resolve(self._request.targets, name=self._request.name, known=head.sources, configured=configured)
+        targets = [replace(target, full_every=self._sources.full_every(target.source.name)) for target in found]
+        if self._request.retry is not None and not self._request.targets:
+            able = [target for target in targets if self._sources.can_open(target.source)]
+            return able or targets
+        return targets
 
     def _overlaps(self, planned: Planned) -> None:
         """Say so when a new source holds another: both will answer with the same files."""
         for target in planned.targets:
             for other in {**planned.known, **{each.source.name: each.source for each in planned.targets}}.values():
                 mine, theirs = target.source, other
-                if mine.name in planned.known or mine.name == theirs.name or ADHOC in (mine.name, theirs.name):
+                if mine.name in planned.known or mine.name == theirs.name or {mine.type, theirs.type} != {"files"}:
                     continue
                 if Path(theirs.binding).is_relative_to(mine.binding):
                     planned.messages.append(
@@ -170,13 +182,22 @@ class Planner:
                         f"twice; `penstock sources remove {theirs.name}` if that is not meant"
                     )
 
+    def _orphans(self, planned: Planned) -> None:
+        """Sources that the configuration no longer names: served, and said."""
+        for name in self._sources.orphans(planned.known):
+            planned.messages.append(
+                f"{name} is orphaned: no longer in the configuration, its documents are served until "
+                f"`penstock sources remove {name}`"
+            )
+
     def _adopt(self, planned: Planned) -> None:
         """Take over what interrupted runs left in the spool, as far as this run still wants it."""
         by_name = {plan.source: plan for plan in planned.plans}
-        fingerprint = wiring.fingerprint(planned.identity)
+        types = {target.source.name: target.source.type for target in planned.targets}
         for shard in self._leftovers(planned, by_name):
             plan = by_name[shard.marker.source]
             todo = {todo.item.uri: todo for todo in plan.todo}
+            fingerprint = wiring.fingerprint(planned.identity, self._settings, types[plan.source])
             wanted = wanted_of(shard, todo) if shard.marker.fingerprint == fingerprint else frozenset[str]()
             if not plan.complete and any(state.uri not in wanted for state in shard.states()):
                 shard.release()  # a part of the source was asked for: the rest of the shard is still good

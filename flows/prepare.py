@@ -6,7 +6,6 @@ bounded few ahead, and written in order of uri.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,25 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
-from penstock.connectors.types import Document, Failed, Fetched, Rejected, RetryLater, Source, StopSource
-from penstock.embed.types import Chunk
+from penstock.connectors.types import Document, Failed, Fetched, Rejected, RejectItem, RetryLater, Source, StopSource
 from penstock.flows.plan import Todo
-from penstock.flows.spool import Shard, ShardWriter
-from penstock.index.types import DocState, DocText, Row
-
-_Prepared = tuple[DocState, DocText | None, Sequence[tuple[Row, Sequence[int]]]]
+from penstock.flows.shaping import Cut, Prepared, Shaper
+from penstock.flows.spool import Shard, ShardWriter, closed
+from penstock.flows.stop import Halted
 
 
 class Parse(Protocol):
     def __call__(self, fetched: Fetched) -> Document | Rejected | Failed: ...
-
-
-class Cut(Protocol):
-    """Cuts a document's text into chunks of the model's own tokens."""
-
-    def __call__(self, document: Document) -> list[Chunk]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +50,42 @@ class ShardLimits:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One source with the items to take from it, and what its configuration adds to every document."""
+    """One source with the items to take from it, and what its configuration adds to every document.
+
+    `ahead`: how many items are worked on at once, beside those that the parsers need. `fingerprint`: what its
+    shards depend on. `carried` digests `metadata` and `labels`.
+    """
 
     source: Source
     todo: Sequence[Todo]
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    fingerprint: str = ""
+    carried: str = ""
+    ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a run may spend: tokens in all, and until when (a time of the run's clock). None: as much as it takes."""
+
+    tokens: int | None = None
+    until: float | None = None
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What a feed still gives. The source may end it before its time."""
+
+    feed: Feed
+    outcomes: Iterator[Prepared]
 
 
 class Preparer:
-    """Makes shards out of feeds, one at a time. Not thread-safe; parses in threads of its own."""
+    """Makes shards out of feeds, one at a time. Not thread-safe; fetches and parses in threads of its own.
+
+    Feeds take turns, a shard each, so that a slow source does not hold up the others.
+    """
 
     def __init__(
         self,
@@ -79,185 +94,146 @@ class Preparer:
         parse: Parse,
         cut: Cut,
         spool: Path,
-        fingerprint: str,
         limits: ShardLimits,
         ahead: int,
         clock: Callable[[], float],
         token: Callable[[], str],
         stopped: Callable[[], bool],
         note: Callable[[str], None],
-        closed: Callable[[Shard], object] = lambda shard: None,
+        ready: Callable[[Shard], object] = lambda shard: None,
+        run: str = "",
+        allowance: Allowance = Allowance(),
     ) -> None:
-        """`closed` is given each shard as soon as it is complete."""
-        self._parse, self._cut, self._closed = parse, cut, closed
-        self._spool, self._fingerprint, self._limits = spool, fingerprint, limits
+        """`ready` is given each shard as soon as it is complete. `run` names this run in document state."""
+        self._parse, self._ready = parse, ready
+        self._spool, self._limits, self._allowance = spool, limits, allowance
         self._clock, self._token, self._stopped, self._note = clock, token, stopped, note
-        self._threads = ThreadPoolExecutor(max_workers=ahead, thread_name_prefix="prepare")
+        most = max((feed.ahead for feed in feeds), default=0)
+        self._threads = ThreadPoolExecutor(max_workers=ahead + most, thread_name_prefix="prepare")
         self._ahead = ahead
-        self._feeds = deque(feeds)
-        self._current: tuple[Feed, Iterator[_Prepared]] | None = None
+        self._streams = deque(_Stream(feed, self._outcomes(feed)) for feed in feeds)
+        self._shaper = Shaper(cut, clock, run)
         self.made: list[Shard] = []
         self.tokens_per_second = 0.0
-        self.stopped_sources: dict[str, str] = {}
+        self.embedded_tokens = 0
+        """How far the device is: what was prepared and not embedded yet counts against the time that is left."""
+        self.prepared_tokens = 0
+        self.spent = ""
+        """Which allowance ended the run early, in words; "" if none did."""
+        self.fetched = 0
+        self.stopped_sources: dict[str, StopSource] = {}
         """Sources that could not go on, with the reason: their remaining items are deferred."""
 
     def next_shard(self) -> Shard | None:
         """The next shard, complete in the spool; None when nothing is left, or a stop was requested."""
-        while not self._stopped():
-            if self._current is None:
-                if not self._feeds:
-                    return None
-                feed = self._feeds.popleft()
-                self._current = (feed, self._outcomes(feed))
-            shard = self._fill(*self._current)
+        while self._streams and not self._stopped():
+            budget = self._budget()
+            if budget <= 0:
+                return None
+            stream = self._streams.popleft()
+            shard, over = self._fill(stream, budget)
+            if not over:
+                self._streams.append(stream)
             if shard is not None:
                 return shard
-            self._current = None
         return None
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _fill(self, feed: Feed, outcomes: Iterator[_Prepared]) -> Shard | None:
+    def _budget(self) -> int:
+        """Tokens for the next shard; 0 when the allowance is spent, which is noted."""
         budget = self._limits.token_budget(len(self.made), self.tokens_per_second)
-        started, size = self._clock(), 0
-        writer = ShardWriter(self._spool / f"shard-{int(started * 1000):014d}-{self._token()}")
+        allowed = self._allowance
+        if allowed.tokens is not None:
+            budget = min(budget, allowed.tokens - self.prepared_tokens)
+            self.spent = "tokens" if budget <= 0 else ""
+        if allowed.until is not None and not self.spent:
+            left = allowed.until - self._clock()
+            waiting = max(0, self.prepared_tokens - self.embedded_tokens)
+            if self.tokens_per_second:
+                budget = min(budget, int(left * self.tokens_per_second) - waiting)
+            self.spent = "minutes" if left <= 0 or budget <= 0 else ""
+        return 0 if self.spent else budget
+
+    def _fill(self, stream: _Stream, budget: int) -> tuple[Shard | None, bool]:
+        """A shard of this stream's documents, None if there were none; and whether the stream is over."""
+        started, size, over = self._clock(), 0, True
+        name = f"shard-{int(started * 1000):014d}-{self._token()}"
+        writer = ShardWriter(self._spool / name, stream.feed.source.name, stream.feed.fingerprint)
         try:
-            for state, text, rows in outcomes:
+            for state, text, rows in stream.outcomes:
                 writer.add(state, text, rows)
                 size += max(state.size, 0)
                 late = self._clock() - started > self._limits.wait_seconds
-                if writer.tokens >= budget or size >= self._limits.bytes or late or self._stopped():
+                past = self._allowance.until is not None and self._clock() >= self._allowance.until
+                if writer.tokens >= budget or size >= self._limits.bytes or late or past:
+                    over = False
                     break
-        except StopSource as stop:
-            self.stopped_sources[feed.source.name] = str(stop)
-            self._note(f"source {feed.source.name} stopped: {stop}")
         except BaseException:
             writer.abandon()
             raise
         if writer.documents == 0:
             writer.abandon()
-            return None
-        shard = writer.close(feed.source.name, self._fingerprint)
+            return None, over
+        shard = closed(writer)
+        self.prepared_tokens += shard.marker.tokens
         self.made.append(shard)
-        self._closed(shard)
-        return shard
+        self._ready(shard)
+        return shard, over
 
-    def _outcomes(self, feed: Feed) -> Iterator[_Prepared]:
-        """Prepared documents in order of uri, a bounded few worked on ahead."""
-        window: deque[Future[_Prepared]] = deque()
-        for todo in feed.todo:
-            window.append(self._threads.submit(self._one, feed, todo))
-            if len(window) > self._ahead:
-                yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
+    def _outcomes(self, feed: Feed) -> Iterator[Prepared]:
+        """Prepared documents in order of uri, a bounded few worked on ahead.
 
-    def _one(self, feed: Feed, todo: Todo) -> _Prepared:
+        When the source or the run is stopped, nothing more is asked for, and what was under way is still given: it
+        need not be fetched again.
+        """
+        window: deque[Future[Prepared | _Ended]] = deque()
+        todo = iter(feed.todo)
+        ended = False
+        while True:
+            while not ended and len(window) <= self._ahead + feed.ahead and (each := next(todo, None)) is not None:
+                window.append(self._threads.submit(self._one, feed, each))
+            if not window:
+                return
+            if (ended := ended or self._stopped()) and not window[0].done() and self._stopped():
+                return  # a person waits: what is still on its way is left
+            outcome = window.popleft().result()
+            if not isinstance(outcome, _Ended):
+                yield outcome
+                continue
+            ended = True
+            if outcome.stop is not None and feed.source.name not in self.stopped_sources:
+                self.stopped_sources[feed.source.name] = outcome.stop
+                self._note(f"source {feed.source.name} stopped: {outcome.stop}")
+
+    def _one(self, feed: Feed, todo: Todo) -> Prepared | _Ended:
+        fetched: Fetched | None = None
         outcome: Document | Rejected | Failed
+        if feed.source.name in self.stopped_sources:
+            return _Ended(None)
         try:
-            outcome = self._parse(feed.source.fetch(todo.item))
+            fetched = feed.source.fetch(todo.item)
+            self.fetched += 1
+            outcome = self._parse(fetched)
         except FileNotFoundError:
             outcome = Failed("vanished", "it was listed and is gone now; the next run will know")
         except RetryLater as later:
-            outcome = Failed("unreachable", str(later))
-        match outcome:
-            case Document():
-                return self._indexed(feed, todo, outcome)
-            case Rejected():
-                return (
-                    self._state(feed, todo, "rejected", outcome, outcome.version or todo.item.version),
-                    None,
-                    [],
-                )
-            case Failed():
-                state = self._state(feed, todo, "failed", outcome, todo.item.version)
-                return _still_served(state, todo.prior), None, []
-
-    def _indexed(self, feed: Feed, todo: Todo, document: Document) -> _Prepared:
-        prior = todo.prior
-        if prior is not None and prior.chunks > 0 and prior.content == document.content:
-            # The second gate: touched, not changed. Only the version token moves; its chunks stay.
-            return _restamped(prior, document), None, []
-        chunks = self._cut(document)
-        metadata = {**document.metadata, **feed.metadata}
-        labels = tuple(dict.fromkeys((*document.labels, *feed.labels)))
-        uri = todo.item.uri
-        rows = [(_row(uri, document.title, chunk, metadata, labels), chunk.ids) for chunk in chunks]
-        text = DocText(
-            uri=uri,
-            content=document.content,
-            text=document.text,
-            kind=document.kind,
-            title=document.title,
-            pages=tuple((span.start, span.end, span.page) for span in document.pages),
-            headings=tuple((span.start, span.end, span.path) for span in document.headings),
-            metadata=metadata,
-            labels=labels,
-        )
-        state = DocState(
-            uri=uri,
-            source=feed.source.name,
-            status="indexed",
-            version=document.version,
-            content=document.content,
-            parser=document.parser,
-            size=todo.item.size,
-            chunks=len(rows),
-            tokens=sum(len(ids) for _, ids in rows),
-            changed_at=self._clock(),
-        )
-        return state, text, rows
-
-    def _state(self, feed: Feed, todo: Todo, status: str, why: Rejected | Failed, version: str) -> DocState:
-        rejected = isinstance(why, Rejected)
-        return DocState(
-            uri=todo.item.uri,
-            source=feed.source.name,
-            status=status,
-            version=version,
-            content=why.content if isinstance(why, Rejected) else "",
-            parser=why.parser if isinstance(why, Rejected) else "",
-            size=todo.item.size,
-            reason=why.reason,
-            detail=why.detail,
-            attempts=0 if rejected else (todo.prior.attempts if todo.prior else 0) + 1,
-            changed_at=self._clock(),
-        )
+            return self._shaper.failed(feed, todo, later)
+        except RejectItem as reject:
+            outcome = Rejected(reject.reason, str(reject))
+        except StopSource as stop:
+            return _Ended(stop)
+        except Halted:
+            return _Ended(None)
+        finally:
+            if fetched is not None and fetched.temporary:
+                fetched.path.unlink(missing_ok=True)
+        return self._shaper.shaped(feed, todo, outcome, fetched)
 
 
-def chunk_id(uri: str, start: int, end: int, text: str) -> str:
-    """128 bits in hex: the same chunk of the same document has the same id in every build of the index."""
-    key = f"{uri}\0{start}\0{end}\0{text}".encode("utf-8", "surrogatepass")
-    return hashlib.sha256(key).hexdigest()[:32]
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """No document: the source stopped, or the run is being stopped (None)."""
 
-
-def _row(uri: str, title: str, chunk: Chunk, metadata: Mapping[str, str], labels: tuple[str, ...]) -> Row:
-    return Row(
-        chunk_id=chunk_id(uri, chunk.start, chunk.end, chunk.text),
-        uri=uri,
-        text=chunk.text,
-        start=chunk.start,
-        end=chunk.end,
-        tokens=len(chunk.ids),
-        page=chunk.page,
-        heading=chunk.heading,
-        title=title,
-        metadata=dict(metadata),
-        labels=labels,
-    )
-
-
-def _restamped(prior: DocState, document: Document) -> DocState:
-    return msgspec.structs.replace(
-        prior, status="indexed", version=document.version, reason="", detail="", attempts=0, next_try=0.0
-    )
-
-
-def _still_served(state: DocState, prior: DocState | None) -> DocState:
-    """A failure changes nothing that is served: what an older version put into the index stays."""
-    if prior is None:
-        return state
-    return msgspec.structs.replace(
-        state, chunks=prior.chunks, tokens=prior.tokens, content=prior.content, parser=prior.parser
-    )
+    stop: StopSource | None

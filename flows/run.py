@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from penstock.flows import cursors, moved, wiring
 from penstock.flows import home as homes
-from penstock.flows import wiring
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.committing import Committer
 from penstock.flows.home import Home
@@ -22,12 +23,18 @@ from penstock.flows.loading import InBackground, Never
 from penstock.flows.pipeline import Pipeline, Submit, count_reason
 from penstock.flows.plan import SourcePlan
 from penstock.flows.planning import Planned, Planner
-from penstock.flows.prepare import Feed, Preparer
+from penstock.flows.prepare import Allowance, Feed, Preparer
 from penstock.flows.progress import Observer
 from penstock.flows.proof import prove
+from penstock.flows.render import duration
 from penstock.flows.settings import load
+from penstock.flows.source_wiring import Sources
 from penstock.flows.stop import Stop, on_signals
 from penstock.index.errors import NoSpace
+from penstock.index.types import DocState
+
+if TYPE_CHECKING:
+    from penstock.index.reading.reader import Reader
 
 Engine = Callable[[Callable[[Submit], None]], None]
 """Runs a pipeline, handing it the way to submit its stages."""
@@ -43,6 +50,8 @@ class Run:
         self._settings = load(Path(request.config) if request.config else None)
         self._stack = ExitStack()
         self._started = wiring.clock()
+        self._name = wiring.run_name(self._started)
+        self._sources: Sources | None = None
         self._planned: Planned | None = None
 
     def plan(self) -> Accounting | None:
@@ -52,12 +61,17 @@ class Run:
         path = Path(self.request.home)
         home = Home(path) if self.request.dry_run else homes.create(path)
         try:
-            planned = Planner(self.request, self._settings, identity, home, self.observer, self._stack).plan()
+            self._sources = Sources(self._settings, home, stopped=self.stop, note=self.observer.note, stack=self._stack)
+            planner = Planner(self.request, self._settings, identity, home, self.observer, self._stack, self._sources)
+            planned = planner.plan()
             _account_for(planned, self.accounting)
             self._planned = planned
             if self.request.dry_run:
                 return self._finish_dry(planned)
-            return self._finish() if planned.idle else None
+            if not planned.idle:
+                return None
+            self._move_cursors(planned, self._committer(planned), {})
+            return self._finish()
         except BaseException:
             self._stack.close()
             raise
@@ -77,18 +91,15 @@ class Run:
         self.observer.planned(planned.documents, sum(plan.bytes for plan in planned.plans))
         self.observer.stage("loading the model")
         encoder = InBackground(lambda: wiring.encoder(self._settings), self.stop) if planned.documents else Never()
-        preparer = self._preparer(planned, home)
+        cache = wiring.vector_cache(self._settings, home, self.observer.note)
+        moved.keep(planned, cache, wiring.model_identity(self._settings), self._reader(home))
+        preparer, committer = self._preparer(planned, home), self._committer(planned)
         pipeline = Pipeline(
             plans=planned.plans,
             adopted=planned.adopted,
             preparer=preparer,
-            embedder=wiring.embedder(encoder, self.stop, self.observer),
-            committer=Committer(
-                planned.writer,
-                base_version=planned.version,
-                identity=planned.identity,
-                sources={target.source.name: target.source for target in planned.targets},
-            ),
+            embedder=wiring.embedder(encoder, self.stop, self.observer, cache),
+            committer=committer,
             encoder=encoder,
             loaded=encoder.loaded,
             model=self._settings.embed.model,
@@ -103,48 +114,92 @@ class Run:
         sys.setswitchinterval(0.0005)
         try:
             engine(pipeline.run)
+            self._move_cursors(planned, committer, pipeline.landed)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpace(f"{home.spool}: the disk is full; nothing is damaged: make room and run again") from error
             raise
         finally:
             pipeline.release()
-        left = planned.documents - pipeline.done
-        self.accounting.deferred += left
-        self._why_deferred(left, preparer.stopped_sources)
+        self._close_account(planned, pipeline, preparer)
         self.observer.stage("checking the account against the index")
         prove(pipeline.landed, planned.writer.states())
 
+    def _reader(self, home: Home) -> Callable[[], AbstractContextManager[Reader]]:
+        return lambda: wiring.open_reader(self._settings, home, self.observer.note)
+
+    def _committer(self, planned: Planned) -> Committer:
+        assert planned.writer is not None
+        return Committer(
+            planned.writer,
+            base_version=planned.version,
+            identity=planned.identity,
+            sources={target.source.name: target.source for target in planned.targets},
+        )
+
+    def _move_cursors(self, planned: Planned, committer: Committer, landed: Mapping[str, DocState]) -> None:
+        found = cursors.moved(planned.plans, planned.targets, landed.values(), wiring.clock())
+        if found:
+            self.accounting.version = max(self.accounting.version, committer.commit_sources(found).version)
+
+    def _close_account(self, planned: Planned, pipeline: Pipeline, preparer: Preparer) -> None:
+        left = planned.documents - pipeline.done
+        account = self.accounting
+        account.deferred += left
+        account.fetched = preparer.fetched
+        self._why_deferred(left, preparer)
+        due = [state.next_try for state in pipeline.landed.values() if state.status == "failed" and state.next_try]
+        account.next_try = min([*due, *([account.next_try] if account.next_try else [])], default=0.0)
+
     def _preparer(self, planned: Planned, home: Home) -> Preparer:
         pool = self._stack.enter_context(wiring.parser_pool(self._settings))
+        minutes = self.request.budget_minutes
         return wiring.preparer(
-            [self._feed(planned, plan) for plan in planned.plans],
+            [self._feed(planned, plan) for plan in planned.plans if plan.todo],
             parse=pool.parse,
             settings=self._settings,
-            identity=planned.identity,
             spool=home.spool,
             stopped=self.stop,
             note=self.observer.note,
-            closed=planned.mirror.keep if planned.mirror else lambda shard: None,
+            ready=planned.mirror.keep if planned.mirror else lambda shard: None,
+            run=self._name,
+            allowance=Allowance(self.request.budget_tokens, None if minutes is None else self._started + minutes * 60),
         )
 
     def _feed(self, planned: Planned, plan: SourcePlan) -> Feed:
-        source, configured = planned.sources[plan.source], self._settings.sources.get(plan.source)
-        if configured is None:
-            return Feed(source, plan.todo)
-        return Feed(source, plan.todo, configured.metadata, configured.labels)
+        assert self._sources is not None
+        name = plan.source
+        kind = next(target.source.type for target in planned.targets if target.source.name == name)
+        said = self._settings.sources.get(name)
+        return Feed(
+            planned.sources[name],
+            plan.todo,
+            said.metadata if said else {},
+            said.labels if said else (),
+            fingerprint=wiring.fingerprint(planned.identity, self._settings, kind),
+            carried=self._sources.carried(name),
+            ahead=self._sources.ahead(name),
+        )
 
-    def _why_deferred(self, count: int, stopped: dict[str, str]) -> None:
-        messages = self.accounting.messages
-        messages += [f"{name} stopped: {reason}" for name, reason in stopped.items()]
+    def _why_deferred(self, count: int, preparer: Preparer) -> None:
+        messages, stopped = self.accounting.messages, preparer.stopped_sources
+        for name, stop in stopped.items():
+            when = "" if stop.after is None else f"; it may be tried again in {duration(stop.after)}"
+            messages.append(f"{name} stopped: {stop}{when}")
         if count and self.stop():
             messages.append(f"stopped on request with {count} documents to go; the same command goes on from here")
+        elif count and preparer.spent:
+            messages.append(
+                f"the budget of {preparer.spent} is spent with {count} documents to go; the same command goes on"
+            )
         elif count and not stopped:
             messages.append(f"{count} documents were changed by another run; the same command looks again")
 
     def _finish(self) -> Accounting:
-        self._stack.close()
         account = self.accounting
+        if self._sources is not None:
+            account.retries = self._sources.retries()
+        self._stack.close()
         account.seconds = round(wiring.clock() - self._started, 3)
         account.stage_seconds = {stage: round(spent, 3) for stage, spent in account.stage_seconds.items()}
         account.check()
@@ -166,11 +221,18 @@ def _account_for(planned: Planned, account: Accounting) -> None:
     for plan in planned.plans:
         account.listed += plan.listed
         account.unchanged += plan.unchanged
+        account.filtered += plan.filtered
         account.withheld += plan.withheld
         account.deferred += plan.deferred
-        for reason, count in plan.still_rejected.items():
-            account.rejected += count
-            count_reason(account, "rejected", reason, count)
+        for status, reasons in (("rejected", plan.still_rejected), ("failed", plan.waiting)):
+            for reason, count in reasons.items():
+                setattr(account, status, getattr(account, status) + count)
+                count_reason(account, status, reason, count)
+        if plan.next_try:
+            account.next_try = min(account.next_try or plan.next_try, plan.next_try)
+        if plan.unlisted:
+            account.unlisted += 1
+            account.messages.append(f"{plan.source} could not be listed: {plan.unlisted}; what is known of it stays")
         if plan.withheld:
             account.messages.append(
                 f"{plan.source}: {plan.withheld} documents are no longer listed; that many at once is not "

@@ -17,10 +17,11 @@ from msgspec import Meta
 
 from penstock.flows import place
 from penstock.flows.keys import SettingsError, typed
-from penstock.flows.names import NAMES, is_name
+from penstock.flows.source_settings import SourceSettings
+from penstock.flows.source_settings import check as check_sources
+from penstock.flows.source_settings import source as source_table
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
-SOURCE_TYPES = ("files",)
 DEFAULT_HOME = ".penstock"
 DEFAULT_FILE = "penstock.toml"
 
@@ -80,12 +81,24 @@ class EmbedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ParseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits for one file: seconds, memory of the parsing process, size. `workers` None: one per core."""
+    """Limits for one file: seconds, memory of the parsing process, size. `workers` None: one per core but one.
+
+    `plugins`: which installed parsers and transforms are used, None: all. `route`: what a file that was rejected for
+    a reason is given to instead, reason -> parser.
+    """
 
     workers: AtLeastOne | None = None
     seconds: Seconds = 60.0
     memory_mb: AtLeastOne = 2048
     max_mb: AtLeastOne = 256
+    plugins: tuple[str, ...] | None = None
+    route: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Vectors that were paid for, by text. `max_mb` 0: none are kept."""
+
+    max_mb: Annotated[int, Meta(ge=0)] = 2048
 
 
 class DeletionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,15 +106,6 @@ class DeletionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     min_count: Annotated[int, Meta(ge=0)] = 20
     min_share: Share = 0.2
-
-
-class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One `[sources.NAME]`. `path` is absolute once loaded."""
-
-    path: str
-    type: str = "files"
-    metadata: dict[str, str] = msgspec.field(default_factory=dict)
-    labels: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +119,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verify: VerifySettings = VerifySettings()
     embed: EmbedSettings = EmbedSettings()
     parse: ParseSettings = ParseSettings()
+    cache: CacheSettings = CacheSettings()
     deletions: DeletionSettings = DeletionSettings()
     sources: dict[str, SourceSettings] = msgspec.field(default_factory=dict)
     said: frozenset[str] = frozenset()
@@ -128,6 +133,7 @@ SECTIONS: dict[str, type[Any]] = {
     "verify": VerifySettings,
     "embed": EmbedSettings,
     "parse": ParseSettings,
+    "cache": CacheSettings,
     "deletions": DeletionSettings,
 }
 """The tables of the file, but for `[sources.NAME]`."""
@@ -143,10 +149,10 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
     said = frozenset(_dotted(raw))
-    settings = _build(raw, where)
-    _check_chunks(settings.embed, where)
-    _check_sources(settings.sources, where)
     folder = path.absolute().parent if path else Path.cwd()
+    settings = _build(raw, folder, where)
+    _check_chunks(settings.embed, where)
+    check_sources(settings.sources, where)
     settings = _anchored(settings, folder, where)
     _check_replicas(settings.index, where)
     return msgspec.structs.replace(settings, said=said)
@@ -169,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: is not valid TOML: {said}") from None
 
 
-def _build(raw: dict[str, Any], where: str) -> Settings:
+def _build(raw: dict[str, Any], folder: Path, where: str) -> Settings:
     """Section by section, so that an error names `sources.wiki.path` and not `$.sources[...].path`."""
     top = {key: value for key, value in raw.items() if key not in SECTIONS and key != "sources"}
     built: dict[str, Any] = {"home": typed(top, _Top, where, "").home}
@@ -177,7 +183,7 @@ def _build(raw: dict[str, Any], where: str) -> Settings:
         if name in raw:
             built[name] = typed(raw[name], kind, where, name)
     sources = typed(raw.get("sources", {}), dict[str, Any], where, "sources")
-    built["sources"] = {name: typed(value, SourceSettings, where, f"sources.{name}") for name, value in sources.items()}
+    built["sources"] = {name: source_table(name, value, folder, where) for name, value in sources.items()}
     return Settings(**built)
 
 
@@ -192,6 +198,7 @@ class _Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verify: dict[str, Any] = {}
     embed: dict[str, Any] = {}
     parse: dict[str, Any] = {}
+    cache: dict[str, Any] = {}
     deletions: dict[str, Any] = {}
     sources: dict[str, Any] = {}
 
@@ -242,21 +249,6 @@ def _check_chunks(embed: EmbedSettings, where: str) -> None:
         )
 
 
-def _check_sources(sources: Mapping[str, SourceSettings], where: str) -> None:
-    """Names become the beginning of every uri; a source that would silently be something else is refused."""
-    paths: dict[Path, str] = {}
-    for name, source in sources.items():
-        if not is_name(name):
-            raise SettingsError(f"{where}: [sources.{name}]: {NAMES}")
-        if source.type not in SOURCE_TYPES:
-            raise SettingsError(
-                f"{where}: sources.{name}.type = {source.type!r}: known here: {', '.join(SOURCE_TYPES)}"
-            )
-        other = paths.setdefault(Path(source.path), name)
-        if other != name:
-            raise SettingsError(f"{where}: sources.{name}.path is that of sources.{other}; keep one of the two")
-
-
 def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
     """Make every path absolute, taken from `folder`; what is already absolute, or a URL, stays as it is."""
 
@@ -284,8 +276,7 @@ def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
             raise SettingsError(f"{where}: index.catalog: {wrong}") from None
     if spool.store:
         spool = msgspec.structs.replace(spool, store=store(spool.store, "spool.store"))
-    sources = {name: msgspec.structs.replace(source, path=at(source.path)) for name, source in settings.sources.items()}
-    return msgspec.structs.replace(settings, home=at(settings.home), index=index, spool=spool, sources=sources)
+    return msgspec.structs.replace(settings, home=at(settings.home), index=index, spool=spool)
 
 
 def _put(raw: dict[str, Any], key: str, value: object) -> None:

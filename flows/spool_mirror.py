@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from penstock.flows.spool import FILES, MARKER, VECTORS, Marker, Shard, arriving, decoded
+from penstock.flows.shard_writer import FILES, MARKER, Marker
+from penstock.flows.spool import VECTORS, Shard, arriving, decoded
 from penstock.index.errors import IndexFault
 
 if TYPE_CHECKING:

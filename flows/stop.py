@@ -19,6 +19,13 @@ LOADING = "load-model"
 """The name of the thread that loads a model."""
 
 
+class Halted(BaseException):
+    """Raised out of a wait when the run is being stopped. No failure of anybody: what waited is done by the next run.
+
+    Not an `Exception`: whoever handles the faults of a source must not take it for one.
+    """
+
+
 class Stop:
     """Says whether somebody asked the run to stop. Safe to ask from any thread."""
 

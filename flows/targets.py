@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from penstock.flows.exits import UsageError
 from penstock.flows.names import ADHOC, NAMES, is_name, slug
 from penstock.index.types import SourceState
@@ -22,6 +24,8 @@ class Target:
 
     source: SourceState
     under: tuple[Path, ...] = ()
+    full_every: float = 86_400.0
+    """Seconds: a source with a changes feed is listed whole at least that often."""
 
     @property
     def complete(self) -> bool:
@@ -40,8 +44,9 @@ def resolve(
     Raises `UsageError` for a word that is neither a source nor a path, and for a configured source that the
     index knows at another place.
     """
-    sources = {**known, **configured}
     _check_bindings(known, configured)
+    configured = {name: _remembered(source, known.get(name)) for name, source in configured.items()}
+    sources = {**known, **configured}
     if not words:
         every = configured or {name: source for name, source in known.items() if name != ADHOC}
         if not every:
@@ -54,6 +59,13 @@ def resolve(
         before = targets.get(target.source.name)
         targets[target.source.name] = target if before is None else _merged(before, target)
     return list(targets.values())
+
+
+def _remembered(source: SourceState, known: SourceState | None) -> SourceState:
+    """What the file says, with what only the index knows of it."""
+    if known is None:
+        return source
+    return msgspec.structs.replace(source, cursor=known.cursor, held=known.held, listed_at=known.listed_at)
 
 
 def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Target:
@@ -124,8 +136,10 @@ def _merged(one: Target, other: Target) -> Target:
 def _check_bindings(known: Mapping[str, SourceState], configured: Mapping[str, SourceState]) -> None:
     for name, source in configured.items():
         before = known.get(name)
-        if before is not None and before.binding != source.binding:
-            raise UsageError(
-                f"sources.{name}.path is {source.binding}, but the index knows it at {before.binding}; if it moved: "
-                f"`penstock sources rebind {name} {source.binding}`"
-            )
+        if before is None or before.binding == source.binding:
+            continue
+        key = ".path" if source.type == "files" else ""
+        raise UsageError(
+            f"sources.{name}{key} is {source.binding}, but the index knows it at {before.binding}; if it moved: "
+            f"`penstock sources rebind {name} {source.binding}`"
+        )

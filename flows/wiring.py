@@ -6,13 +6,13 @@ Everything heavy is imported inside the function that needs it, so that a comman
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.connectors.types import Gap, Item, Mark
 from penstock.flows import home as homes
 from penstock.flows import layout as layouts
 from penstock.flows import place as places
@@ -21,16 +21,16 @@ from penstock.flows.home import Home
 from penstock.flows.layout import Layout
 from penstock.flows.names import ADHOC
 from penstock.flows.plan import DeletionGuard
-from penstock.flows.prepare import Feed, Parse, Preparer, ShardLimits
+from penstock.flows.prepare import Allowance, Feed, Parse, Preparer, ShardLimits
 from penstock.flows.progress import Observer
 from penstock.flows.settings import DEFAULT_FILE, Settings, load
-from penstock.flows.targets import Target
 from penstock.index.errors import WrongIndex
-from penstock.index.types import Manifest, SourceState
+from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
     from penstock.connectors.parsing.pool import ParserPool
-    from penstock.connectors.types import Document, Source
+    from penstock.connectors.types import Document
+    from penstock.embed.cache import Cache
     from penstock.embed.types import Chunk, Encoder
     from penstock.flows.embedding import Embedder
     from penstock.flows.spool import Shard
@@ -42,11 +42,17 @@ if TYPE_CHECKING:
 
 clock = time.time
 sleep = time.sleep
+chance = random.random
 
 
 def token() -> str:
     """A fresh random id: 64 bits in hex."""
     return secrets.token_hex(8)
+
+
+def run_name(started: float) -> str:
+    """Names one run in document state: when it began, UTC, and a little chance."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started))}-{secrets.token_hex(3)}"
 
 
 # ── index ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,26 +218,7 @@ def _is_new(found: Layout, replicas: Mapping[str, Store]) -> bool:
 # ── sources and parsers ──────────────────────────────────────────────────────────────────────────────────
 
 
-def configured_sources(settings: Settings) -> dict[str, SourceState]:
-    """What `[sources.NAME]` says, as the index remembers sources."""
-    return {
-        name: SourceState(name=name, type=source.type, binding=str(Path(source.path).resolve()))
-        for name, source in settings.sources.items()
-    }
-
-
-def source(target: Target, settings: Settings, home: Home) -> Source:
-    """The connector that pulls from a target."""
-    from penstock.connectors.sources.adhoc import AdhocSource
-    from penstock.connectors.sources.files import FilesSource
-
-    state = target.source
-    if state.name == ADHOC:
-        return AdhocSource(target.under, clock=clock, sleep=sleep)
-    return FilesSource(state.name, state.binding, clock=clock, sleep=sleep, exclude=_ours(settings, home))
-
-
-def _ours(settings: Settings, home: Home) -> list[Path]:
+def ours(settings: Settings, home: Home) -> list[Path]:
     """What belongs to the index: never a document, even where the home lies inside the source."""
     found = layout(settings, home)
     files = [found.catalog_file] if found.catalog_file is not None else []
@@ -240,23 +227,7 @@ def _ours(settings: Settings, home: Home) -> list[Path]:
     return [home.path, *found.folders.values(), *files, *mirror]
 
 
-def listing(target: Target, source: Source) -> Iterator[Item | Gap]:
-    """What the source lists, or the parts of it that the target names."""
-    from penstock.connectors.sources.files import FilesSource
-
-    if not target.under or not isinstance(source, FilesSource):
-        yield from (entry for entry in source.list() if not isinstance(entry, Mark))
-        return
-    seen: set[str] = set()
-    for path in target.under:
-        for entry in source.list(path.relative_to(target.source.binding)):
-            if not isinstance(entry, Item) or entry.uri not in seen:
-                yield entry
-            if isinstance(entry, Item):
-                seen.add(entry.uri)
-
-
-def parsers() -> frozenset[str]:
+def parsers(settings: Settings) -> frozenset[str]:
     """Today's parsers, by the names that they leave in document state."""
     from penstock.connectors.parsing.pool import parser_names
 
@@ -303,6 +274,13 @@ def identity(settings: Settings) -> dict[str, str]:
     }
 
 
+def model_identity(settings: Settings) -> dict[str, str]:
+    """What decides a text's vector: the model alone, not the chunking. Equal to the loaded encoder's `identity`."""
+    from penstock.embed import models
+
+    return models.model_identity(settings.embed.model)
+
+
 def check_identity(head: Manifest, mine: Mapping[str, str]) -> None:
     """Raise `WrongIndex` if the index was made with another model or other chunks."""
     space = head.spaces.get(head.live)
@@ -335,11 +313,15 @@ def _chunking(settings: Settings) -> tuple[int, int]:
     return size, overlap
 
 
-def fingerprint(identity: Mapping[str, str]) -> str:
-    """Names what a prepared shard depends on: another model, chunking or parser makes it useless."""
+def fingerprint(identity: Mapping[str, str], settings: Settings, kind: str) -> str:
+    """Names what a shard of a source of type `kind` depends on: another model, chunking, parser or connector makes it
+    useless."""
     import hashlib
 
-    said = "\n".join([*(f"{key}={identity[key]}" for key in sorted(identity)), *sorted(parsers())])
+    from penstock.connectors.registry import connector
+
+    kinds = [] if kind == ADHOC else [connector(kind).version]
+    said = "\n".join([*(f"{key}={identity[key]}" for key in sorted(identity)), *sorted(parsers(settings)), *kinds])
     return hashlib.sha256(said.encode()).hexdigest()
 
 
@@ -358,11 +340,12 @@ def preparer(
     *,
     parse: Parse,
     settings: Settings,
-    identity: Mapping[str, str],
     spool: Path,
     stopped: Callable[[], bool],
     note: Callable[[str], None],
-    closed: Callable[[Shard], object],
+    ready: Callable[[Shard], object],
+    run: str,
+    allowance: Allowance,
 ) -> Preparer:
     """The first stage, with the model's own tokenizer."""
     from penstock.embed import chunk, models, tokenize
@@ -385,18 +368,30 @@ def preparer(
         parse=parse,
         cut=cut,
         spool=spool,
-        fingerprint=fingerprint(identity),
         limits=ShardLimits(),
+        run=run,
+        allowance=allowance,
         ahead=_parse_workers(settings) + 2,
         clock=clock,
         token=token,
         stopped=stopped,
         note=note,
-        closed=closed,
+        ready=ready,
     )
 
 
-def embedder(load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer) -> Embedder:
+def vector_cache(settings: Settings, home: Home, note: Callable[[str], None]) -> Cache:
+    """Vectors by text, in the home's cache."""
+    from penstock.embed.cache import NoCache, VectorCache
+
+    if not settings.cache.max_mb:
+        return NoCache()
+    return VectorCache(home.cache / "vectors.db", settings.cache.max_mb << 20, clock=clock, note=note)
+
+
+def embedder(
+    load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer, cache: Cache
+) -> Embedder:
     """The second stage, on this host's slots."""
     from penstock.flows.embedding import Embedder
 
@@ -409,6 +404,7 @@ def embedder(load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], o
         note=observer.note,
         advanced=lambda tokens: observer.advanced(0, tokens),
         stage=observer.stage,
+        cache=cache,
     )
 
 

@@ -6,20 +6,23 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penstock.index.blobs.blockcache import BlockCache, RecentBlocks
 from penstock.index.blobs.watched import PATIENCE, Watched
-from penstock.index.commits.state import StateView
+from penstock.index.commits.state import StateView, TextView
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
+from penstock.index.reading import passages
 from penstock.index.reading import places as published_at
 from penstock.index.reading.finding import Finder
+from penstock.index.reading.passages import Passage
 from penstock.index.reading.places import Published
 from penstock.index.reading.problems import Problems
 from penstock.index.reading.served import Served
@@ -27,8 +30,9 @@ from penstock.index.segments.facets import Filter
 from penstock.index.segments.search import Match, top_k
 from penstock.index.segments.segment import VectorMemory
 from penstock.index.stores.store import Store
-from penstock.index.types import DocState, Hit, Manifest
+from penstock.index.types import DocState, DocText, Hit, Manifest
 
+T = TypeVar("T")
 _log = logging.getLogger("penstock.index")
 _RECENT = 8
 """This part of the memory holds blocks of stores without local files; the rest holds vectors."""
@@ -142,6 +146,25 @@ class Reader:
         published = self._served.published
         return StateView(published.manifest.state, published.stores, self._problems).scan(source)
 
+    def find_states(self, uris: Iterable[str]) -> dict[str, DocState]:
+        """Return the states of those uris that have one."""
+        published = self._served.published
+        return StateView(published.manifest.state, published.stores, self._problems).find(uris)
+
+    def passages(self, uris: Iterable[str]) -> list[Passage]:
+        """Return every served chunk of these documents, with its vector. Raises as `search` does."""
+        wanted = list(uris)
+        return self._answered(lambda served: list(passages.of_documents(served.segments(None), wanted)))
+
+    def passage(self, chunk_id: str) -> Passage | None:
+        """Return the served chunk of that id, None if there is none. Reads every row. Raises as `search` does."""
+        return self._answered(lambda served: passages.of_chunk(served.segments(None), chunk_id))
+
+    def texts(self, uris: Iterable[str]) -> dict[str, DocText]:
+        """Return the parsed texts of those documents that have one."""
+        published = self._served.published
+        return TextView(published.manifest.texts, published.stores, self._problems).find(uris)
+
     def refresh(self) -> bool:
         """Go on to the newest published version; True if that is another one.
 
@@ -184,7 +207,7 @@ class Reader:
                     return
         raise _Closed("the reader is closed")
 
-    def _answered(self, find: Callable[[Served], list[list[Hit]]]) -> list[list[Hit]]:
+    def _answered(self, find: Callable[[Served], T]) -> T:
         """Answer from the version in hand; where its files are gone, once more from what is published now."""
         with self._leased() as served:
             try:

@@ -10,6 +10,7 @@ import pytest
 from penstock.flows import launch, prefect_api, wiring
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.progress import Quiet
+from penstock.flows.settings import load
 from penstock.index.reading.reader import Reader
 from tests.fakes.encoder import HashEncoder
 
@@ -21,6 +22,7 @@ class World:
         self.home, self.docs = path / "home", path / "docs"
         self.docs.mkdir(parents=True)
         self.encoder = HashEncoder()
+        self.encoder.identity = wiring.model_identity(load(None))
         monkeypatch.setattr(wiring, "encoder", lambda settings: self.encoder)
         monkeypatch.setattr(prefect_api, "answers", lambda note: False)
         monkeypatch.chdir(path)

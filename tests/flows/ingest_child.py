@@ -18,7 +18,7 @@ import msgspec
 import xxhash
 
 from penstock.embed.types import Encoded
-from penstock.flows import cli, embedding, spool, wiring
+from penstock.flows import cli, embedding, listing, spool, wiring
 from penstock.index.commits.commit import Writer
 from tests.fakes.encoder import HashEncoder
 
@@ -61,7 +61,7 @@ class Logged(HashEncoder):
 def main(argument: str) -> int:
     child = msgspec.json.decode(argument, type=Child)
     wiring.encoder = lambda settings: slow(child.load_seconds, lambda: Logged(child))
-    wiring.listing = after(child.list_seconds, wiring.listing)
+    listing.plan = after(child.list_seconds, listing.plan)
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=child.shard_tokens, growth=1)  # type: ignore[misc]
     embedding.Embedder = partial(embedding.Embedder, flush_seconds=child.flush_seconds)  # type: ignore[misc]
     if child.die_at:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.connectors.types import Gap, Item
-from penstock.flows.plan import DeletionGuard, SourcePlan, compare, defer_beyond
+from penstock.flows.plan import DeletionGuard, Find, Rules, SourcePlan, compare, defer_beyond
 from penstock.index.types import DocState
 
 PARSERS = frozenset({"text/1"})
@@ -26,8 +26,12 @@ def known(number: int, version: str = "1", status: str = "indexed", parser: str 
 def plan_of(
     listing: Iterable[Item | Gap], states: Iterable[DocState], *, complete: bool = True, confirmed: int = 0
 ) -> SourcePlan:
-    guard = DeletionGuard(confirmed=confirmed)
-    return compare("s", listing, iter(states), complete=complete, guard=guard, parsers=PARSERS)
+    rules, known = Rules(DeletionGuard(confirmed=confirmed), PARSERS), {state.uri: state for state in states}
+    return compare("s", listing, known.values(), finding(known), complete=complete, rules=rules)
+
+
+def finding(known: Mapping[str, DocState]) -> Find:
+    return lambda uris: {uri: known[uri] for uri in uris if uri in known}
 
 
 def test_equal_version_tokens_need_nothing() -> None:

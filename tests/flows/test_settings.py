@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.connectors.sources.files import FilesOptions
 from penstock.flows.layout import Layout, layout
 from penstock.flows.settings import SECTIONS, Settings, SettingsError, load
+from penstock.flows.source_settings import COMMON
 
 
 def write(folder: Path, text: str) -> Path:
@@ -64,7 +66,7 @@ def test_paths_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
     found = laid(settings)
     assert found.replicas == {"0": f"{tmp_path}/a", "1": "/b", "2": f"{tmp_path}/c"}
     assert found.catalog == f"sqlite:///{tmp_path}/cat.db"
-    assert settings.sources["wiki"].path == str(tmp_path / "../wiki")
+    assert settings.sources["wiki"].options == FilesOptions(path=str(tmp_path / "../wiki"))
     assert settings.sources["wiki"].metadata == {"team": "docs"}
     assert found.write_quorum == 2
 
@@ -97,7 +99,7 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
         (
             "[zzz]\na = 1",
             "zzz",
-            "known here: deletions, embed, home, index, keep, parse, reader, sources, spool, verify",
+            "known here: cache, deletions, embed, home, index, keep, parse, reader, sources, spool, verify",
         ),
         ("[sources.wiki]\npath = 'x'\nlabel = []", "sources.wiki.label", "did you mean labels?"),
         ("[sources.wiki]\ntype = 'files'", "sources.wiki.path", "is missing"),
@@ -177,9 +179,14 @@ def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> N
     known = {"home", "sources.handbook.metadata.team"}
     for section in SECTIONS:
         known |= {f"{section}.{field}" for field in getattr(settings, section).__struct_fields__}
-    known |= {f"sources.handbook.{f}" for f in settings.sources["handbook"].__struct_fields__ if f != "metadata"}
+    source = settings.sources["handbook"]
+    tables = {"metadata", "budget", "network"}
+    own = {*COMMON, *source.options.__struct_fields__} - tables
+    own |= {f"{table}.{key}" for table in ("budget", "network") for key in getattr(source, table).__struct_fields__}
+    known |= {f"sources.handbook.{key}" for key in own}
+    known = known - {"parse.route"} | {"parse.route.no_text"}
     assert settings.said == known
-    for key in known - {"sources.handbook.metadata.team"}:
+    for key in known - {"sources.handbook.metadata.team", "parse.route.no_text"}:
         assert f"`{key.replace('handbook', 'NAME')}`" in text
 
 

@@ -14,17 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.flows.spool import Shard, ShardWriter, VectorLog, leftovers
+from penstock.flows.shard_writer import FILES, JOURNAL
+from penstock.flows.spool import Shard, ShardWriter, VectorLog, closed, leftovers
 from penstock.index.types import DocState, DocText, Row
 
 
 def fill(directory: Path, documents: int = 3) -> Shard:
-    writer = ShardWriter(directory)
+    writer = ShardWriter(directory, "s", "fingerprint")
     for number in range(documents):
         uri = f"s/{number}"
         rows = [(Row(f"id{number}-{n}", uri, f"text {n}", 0, 6, 3), [101, n, 102]) for n in range(2)]
         writer.add(DocState(uri, "s", "indexed", chunks=2), DocText(uri, "c", "text"), rows)
-    return writer.close("s", "fingerprint")
+    return closed(writer)
 
 
 def test_a_closed_shard_says_what_was_put_in(tmp_path: Path) -> None:
@@ -38,10 +39,56 @@ def test_a_closed_shard_says_what_was_put_in(tmp_path: Path) -> None:
 
 def test_a_shard_without_its_marker_is_removed(tmp_path: Path) -> None:
     """What was being filled when its process died does not count."""
-    writer = ShardWriter(tmp_path / "shard-1")
+    writer = ShardWriter(tmp_path / "shard-1", "s", "f")
     writer.lock.release()
     assert list(leftovers(tmp_path)) == []
     assert not (tmp_path / "shard-1").exists()
+
+
+def unfinished(directory: Path, documents: int = 3) -> None:
+    """What a killed process leaves: everything it wrote, no marker, no lock."""
+    writer = ShardWriter(directory, "s", "fingerprint")
+    for number in range(documents):
+        rows = [(Row(f"id{number}-{n}", f"s/{number}", f"text {n}", 0, 6, 3), [101, n, 102]) for n in range(2)]
+        writer.add(DocState(f"s/{number}", "s", "indexed", chunks=2), DocText(f"s/{number}", "c", "text"), rows)
+    writer.lock.release()
+
+
+def test_what_a_killed_process_had_prepared_is_taken_over(tmp_path: Path) -> None:
+    """No document that was written whole has to be fetched again."""
+    unfinished(tmp_path / "shard-1")
+    [shard] = leftovers(tmp_path)
+    assert [state.uri for state in shard.states()] == ["s/0", "s/1", "s/2"]
+    assert (shard.marker.source, shard.marker.fingerprint) == ("s", "fingerprint")
+    assert (shard.marker.chunks, shard.marker.tokens) == (6, 18)
+    shard.release()
+    [again] = leftovers(tmp_path)
+    assert again.marker == shard.marker
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from([*FILES, JOURNAL]), cut=st.floats(0, 1), flip=st.booleans())
+def test_of_a_torn_shard_only_whole_documents_are_taken(
+    tmp_path_factory: pytest.TempPathFactory, name: str, cut: float, flip: bool
+) -> None:
+    """Whatever a file lost or holds instead: what comes back is a beginning of what was written, each byte of it."""
+    spool = tmp_path_factory.mktemp("spool")
+    unfinished(spool / "shard-1")
+    path = spool / "shard-1" / name
+    data = bytearray(path.read_bytes())
+    at = min(int(cut * len(data)), len(data) - 1)
+    if flip:
+        data[at] ^= 0xFF
+    else:
+        del data[at:]
+    path.write_bytes(data)
+    for shard in leftovers(spool):
+        states = list(shard.states())
+        assert [state.uri for state in states] == [f"s/{number}" for number in range(len(states))]
+        assert [row.chunk_id for row in shard.rows()] == [f"id{i // 2}-{i % 2}" for i in range(2 * len(states))]
+        assert [list(ids) for ids in shard.ids()] == [[101, i % 2, 102] for i in range(2 * len(states))]
+        assert [text.text for text in shard.texts()] == ["text"] * len(states)
+        shard.release()
 
 
 def test_a_shard_that_is_just_being_made_is_nobodys_leftover(tmp_path: Path) -> None:
