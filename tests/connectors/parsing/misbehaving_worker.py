@@ -21,6 +21,9 @@ def obey(kind: str, data: bytes, name: str) -> Parsed:
     match words[0]:
         case "sleep":
             time.sleep(60)
+        case "spin":
+            while True:
+                pass
         case "eat":
             eaten = []
             while True:

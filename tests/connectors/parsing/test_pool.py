@@ -156,6 +156,50 @@ def test_a_version_read_in_the_tick_it_was_written_equals_no_other(pool: ParserP
     assert isinstance(document, Document) and document.version == f"{now}-5-fresh"
 
 
+def test_what_the_source_says_of_a_document_joins_what_the_file_says(pool: ParserPool, tmp_path: Path) -> None:
+    """The source's version token wins, its metadata too; its title serves where the file has none; labels are kept."""
+    file = fetched(tmp_path, samples.pdf("one"))
+    said = Fetched(
+        file.path,
+        file.name,
+        version="rev-7",
+        temporary=True,
+        title="The source's title",
+        url="https://wiki.example/one",
+        metadata={"author": "somebody", "space": "ENG"},
+        labels=("staff",),
+    )
+    document = pool.parse(said)
+    assert isinstance(document, Document)
+    assert (document.version, document.title, document.labels) == ("rev-7", "The source's title", ("staff",))
+    assert document.metadata == {
+        "author": "somebody",
+        "space": "ENG",
+        "url": "https://wiki.example/one",
+        "pages": "1",
+        "extracted_by": "pypdf",
+    }
+    titled = pool.parse(Fetched(fetched(tmp_path, samples.pdf("one", title="Its own")).path, "a", title="Other"))
+    assert isinstance(titled, Document) and titled.title == "Its own" and file.path.exists()
+
+
+def test_a_version_of_the_source_holds_for_a_rejection_and_is_never_marked_fresh(
+    pool: ParserPool, tmp_path: Path
+) -> None:
+    """The mark is for tokens taken from a file's own times."""
+    path = tmp_path / "new"
+    path.write_bytes(b" ")
+    rejected = pool.parse(Fetched(path, "new", version="rev-8"))
+    assert isinstance(rejected, Rejected) and rejected.version == "rev-8"
+
+
+def test_a_parser_over_its_processor_time_is_stopped_by_itself(tmp_path: Path) -> None:
+    """The limit holds without the parent's clock."""
+    with ParserPool(1, seconds=30, cpu_seconds=1, command=OBEYING) as pool:
+        outcome = pool.parse(fetched(tmp_path, "spin"))
+    assert isinstance(outcome, Rejected) and outcome.reason == "too_slow" and "processor time" in outcome.detail
+
+
 def test_a_parser_over_its_time_is_stopped_and_the_next_file_goes_on(tmp_path: Path) -> None:
     """`too_slow` comes at the limit, with the identity of the file."""
     with ParserPool(1, seconds=0.5, command=OBEYING) as pool:
