@@ -83,6 +83,8 @@ def unfit(url: httpx.URL) -> str:
         return "is neither http nor https"
     if not url.host:
         return "names no host"
+    if url.port is not None and not 0 < url.port < 1 << 16:
+        return "names a port that cannot be"
     if url.userinfo:
         return "has a user or password in it"
     return ""

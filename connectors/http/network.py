@@ -105,7 +105,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
     def _addresses(self, host: str, port: int, end: float) -> list[str]:
         try:
             found = within(end - self._monotonic(), lambda: self._resolve(host, port))
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             raise httpcore.ConnectError(f"the name of the host was not found: {error}") from None
         allowed = [address for address in found if self._allowance.permits(host, address)]
         if found and not allowed:

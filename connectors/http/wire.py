@@ -71,6 +71,8 @@ class Wire:
                     self._pieces(ask, response, began + seconds),
                 )
             finally:
+                if surplus(response):
+                    response.extensions["network_stream"].close()
                 response.close()
 
     def close(self) -> None:
@@ -114,6 +116,19 @@ def faults(ask: Ask, late: Callable[[], str]) -> Iterator[None]:
         ) from None
     except (httpcore.NetworkError, ssl.SSLError, OSError) as error:
         raise Fault("reset", f"the connection to {ask.shown} was lost: {type(error).__name__}") from None
+
+
+def surplus(response: httpcore.Response) -> bool:
+    """Whether more came on the connection than this answer: h11 would take it for the answer to the next request, and
+    one document would get another one's bytes.
+
+    httpcore has no public way to ask. If a later version keeps it elsewhere, no connection is used twice.
+    """
+    try:
+        held, _ = response.stream._stream._connection._h11_state.trailing_data  # type: ignore[union-attr]
+    except AttributeError:
+        return True
+    return bool(held)
 
 
 def broken(said: str) -> str:
