@@ -16,6 +16,7 @@ from penstock.flows import render, report
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened
 from penstock.flows.exits import COMPLETE, UsageError
+from penstock.flows.source_wiring import orphans
 from penstock.index.commits.delta import Delta
 from penstock.index.types import DocState, Manifest, SourceState
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 def list_(arguments: argparse.Namespace, console: Console) -> int:
     """The sources, where they are, and whether that is there."""
-    reader = opened(context(arguments), console)
-    found = report.sources(reader.manifest) if reader else []
+    ctx = context(arguments)
+    reader = opened(ctx, console)
+    found = report.sources(reader.manifest, orphans(ctx.settings, reader.manifest.sources)) if reader else []
     console.answer({"sources": [msgspec.structs.asdict(s) for s in found]}, render.sources(found))
     return COMPLETE
 

@@ -13,6 +13,7 @@ from penstock.flows.absent import Absent
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened, same_place
 from penstock.flows.exits import COMPLETE, UNAVAILABLE, UsageError
+from penstock.flows.source_wiring import orphans
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
 
@@ -38,8 +39,9 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
         if shared := same_failure_domain(stores):
             looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
+    lost = orphans(ctx.settings, manifest.sources) if manifest else []
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
-    found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog)
+    found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog, lost)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE

