@@ -70,7 +70,7 @@ class Listing:
         number = offset // size + 1
         self._shift(world, number)
         shown = self.shown(world)
-        rows = [_row(world, entry, query, self.skew) for entry in self._slice(shown, number, offset, size)]
+        rows = [_row(world, entry, query, base, self.skew) for entry in self._slice(shown, number, offset, size)]
         more = offset + size < len(shown)
         if style == "page":
             return {"items": rows, "page": number, "per_page": size, "total": len(shown)}, []
@@ -90,7 +90,7 @@ class Listing:
         here, number = rest[:size], (len(shown) - len(rest)) // size + 1
         if number in self.skips:
             here = here[:-1]
-        rows = [_row(world, entry, query, self.skew) for entry in here]
+        rows = [_row(world, entry, query, base, self.skew) for entry in here]
         last = rest[:size][-1].number if len(rest) > size else None
         if style == "cursor":
             paging = {"next": {"after": str(last)}} if last is not None else {}
@@ -112,10 +112,15 @@ class Listing:
         return here[:-1] if number in self.skips else here
 
 
-def _row(world: World, entry: Entry, query: Mapping[str, str], skew: float) -> dict[str, Any]:
+def _row(world: World, entry: Entry, query: Mapping[str, str], base: str, skew: float) -> dict[str, Any]:
     if query.get("full"):
-        return detail(world, entry, "", skew)
-    return {"id": entry.number, "title": world.title(entry), "updated_at": world.updated_at(entry, skew)}
+        return detail(world, entry, base, skew)
+    return {
+        "id": entry.number,
+        "title": world.title(entry),
+        "updated_at": world.updated_at(entry, skew),
+        "attachments": _attachments(world, entry, base),
+    }
 
 
 def detail(world: World, entry: Entry, base: str, skew: float = 0.0) -> dict[str, Any]:
@@ -130,17 +135,21 @@ def detail(world: World, entry: Entry, base: str, skew: float = 0.0) -> dict[str
         "body": world.body(entry),
         "url": f"{base}/files/{world.file_name(entry)}",
         "readers": ["everyone"] if entry.number % 3 else ["staff"],
-        "attachments": [
-            {
-                "id": f"{entry.number}-{position}",
-                "name": attachment.name,
-                "size": len(attachment.body),
-                "sha256": attachment.digest,
-                "url": f"{base}/files/{attachment.name}",
-            }
-            for position, attachment in enumerate(world.attachments(entry))
-        ],
+        "attachments": _attachments(world, entry, base),
     }
+
+
+def _attachments(world: World, entry: Entry, base: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{entry.number}-{position}",
+            "name": attachment.name,
+            "size": len(attachment.body),
+            "sha256": attachment.digest,
+            "url": f"{base}/files/{attachment.name}",
+        }
+        for position, attachment in enumerate(world.attachments(entry))
+    ]
 
 
 def _url(base: str, style: str, query: Mapping[str, str]) -> str:
