@@ -67,7 +67,7 @@ def read_markup(markup: str, name: str, *, pruned: bool) -> Parsed:
     return Parsed(
         text=text,
         title=title or next((each.title for each in page.headings), ""),
-        headings=spans(page.headings, len(text)),
+        headings=spans(sorted(page.headings, key=lambda each: each.start), len(text)),  # one may stand in another
         metadata=described(
             author=_meta(root, "author"),
             description=_meta(root, "description"),

@@ -65,6 +65,12 @@ def test_html_nested_too_deeply_is_refused_and_not_cut_short() -> None:
     assert refused.value.reason == "damaged"
 
 
+def test_html_headings_inside_headings_stay_in_order() -> None:
+    """Broken nesting must not let spans overlap."""
+    parsed = html.parse(b"<html><body><h1>outer <h2>inner</h2> rest</h1><p>words", "a.html")
+    assert all(before.end <= after.start for before, after in pairwise(parsed.headings)) and parsed.headings
+
+
 @given(markup=st.lists(st.sampled_from(["<h1>", "</h1>", "<h2>", "<p>", "<td>", "<pre>", "x ", "\n", "é", "</p>"])))
 def test_html_spans_are_sorted_and_inside_whatever_the_markup(markup: list[str]) -> None:
     """Broken nesting included."""
