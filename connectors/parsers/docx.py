@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-import docx
+from docx.opc.part import PartFactory
 from docx.oxml.ns import qn
 from docx.oxml.parser import parse_xml
+from docx.package import Package
+from docx.parts.document import DocumentPart
 
+from penstock.connectors.parsers.archive import check_office
 from penstock.connectors.parsers.flow import Flow
 from penstock.connectors.parsers.outline import Heading, spans
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, described
 from penstock.connectors.parsers.tree import walk
 
-_MAX_PARTS = 10_000
-_MAX_UNPACKED = 512 << 20
-_MAX_RATIO = 200  # office XML packs to a tenth; a bomb packs to a thousandth
-_RATIO_FROM = 4 << 20
+# Templates and files with macros are documents like any other; python-docx knows them by no content type.
+for _type in (
+    "application/vnd.ms-word.document.macroEnabled.main+xml",
+    "application/vnd.ms-word.template.macroEnabledTemplate.main+xml",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml",
+):
+    PartFactory.part_type_for.setdefault(_type, DocumentPart)
 
 _P, _T, _PSTYLE, _OUTLINE = qn("w:p"), qn("w:t"), qn("w:pStyle"), qn("w:outlineLvl")
 _VAL, _TC, _TR, _TBL = qn("w:val"), qn("w:tc"), qn("w:tr"), qn("w:tbl")
@@ -28,42 +33,30 @@ _BREAKS = {qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:tab"): "\t", qn("w:noBreakH
 _MARKUP = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 # Deleted text; the old-reader copy of a drawing's text; tab stops, which are settings and no tabs.
 _UNSEEN = {qn("w:del"), qn("w:moveFrom"), _MARKUP + "Fallback", qn("w:tabs")}
+_OUTSIDE = ("/header", "/footer", "/footnotes", "/endnotes", "/comments")
 _HEADING = re.compile(r"heading\s+([1-9])", re.IGNORECASE)
 
 
 def parse(data: bytes, name: str) -> Parsed:
-    """Body text with that of tables, text boxes and content controls, then notes; no headers, footers, comments.
+    """Body text with that of tables, text boxes and content controls; then what stands outside of it, each once:
+    headers and footers, footnotes and endnotes, comments. Only the body has headings.
 
-    Raises `Unparsable`: `too_large` when it would unpack to more than 512 MiB or like an archive bomb,
-    `encrypted` when the archive has a password.
+    Raises `Unparsable`: as `check_office`, and `no_text` for pictures alone.
     """
-    _check_archive(data, name)
-    document = docx.Document(io.BytesIO(data))
+    check_office(data, name)
+    document = Package.open(io.BytesIO(data)).main_document_part.document
     story = _Story(_levels(document))
     story.read(document.element.body)
-    for notes in _notes(document):
-        story.read(notes)
+    body = len(story.flow.text())
+    for outside in _outside(document, {story.flow.text()}):
+        story.flow.block(2)
+        story.flow.verbatim(outside)
     text = story.flow.text()
+    if not text.strip() and any(each.reltype.endswith("/image") for each in document.part.rels.values()):
+        raise Unparsable("no_text", f"{name} holds pictures and no text")
     facts = _facts(document)
     title = facts.pop("title", "") or next((each.title for each in story.headings if each.title), "")
-    return Parsed(text=text, title=title, headings=spans(story.headings, len(text)), metadata=facts)
-
-
-def _check_archive(data: bytes, name: str) -> None:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = archive.infolist()
-        if any(part.flag_bits & 1 for part in parts):
-            raise Unparsable("encrypted", f"{name} needs a password")
-        unpacked = sum(part.file_size for part in parts)
-        if len(parts) > _MAX_PARTS or unpacked > _MAX_UNPACKED:
-            raise Unparsable("too_large", f"{name} would unpack to {len(parts)} parts, {unpacked} bytes")
-        if unpacked > _RATIO_FROM and unpacked > _MAX_RATIO * len(data):
-            raise Unparsable("too_large", f"{name} would unpack {unpacked // len(data)}-fold, like an archive bomb")
-        for part in parts:
-            if part.filename.endswith((".xml", ".rels")):
-                with archive.open(part) as opened:
-                    if b"<!DOCTYPE" in opened.read(1024):
-                        raise Unparsable("damaged", f"{part.filename} in {name} declares entities")
+    return Parsed(text=text, title=title, headings=spans(story.headings, body), metadata=facts)
 
 
 def _levels(document: Any) -> dict[str, int]:
@@ -99,10 +92,18 @@ def _outline(element: Any) -> int | None:
     return int(value) + 1 if value.isdigit() and int(value) < 9 else None
 
 
-def _notes(document: Any) -> Iterator[Any]:
-    for relation in document.part.rels.values():
-        if relation.reltype.endswith(("/footnotes", "/endnotes")) and not relation.is_external:
-            yield parse_xml(relation.target_part.blob)
+def _outside(document: Any, said: set[str]) -> Iterator[str]:
+    """The texts of parts beside the body. Each section may name the same header again."""
+    relations = [each for each in document.part.rels.values() if not each.is_external]
+    for kind in _OUTSIDE:
+        for relation in relations:
+            if relation.reltype.endswith(kind):
+                story = _Story({})
+                story.read(parse_xml(relation.target_part.blob))
+                text = story.flow.text().strip()
+                if text and text not in said:
+                    said.add(text)
+                    yield text
 
 
 def _facts(document: Any) -> dict[str, str]:

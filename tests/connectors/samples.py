@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from email.message import EmailMessage
 
 import docx
+import openpyxl
+import pptx
+from pptx.util import Inches
 from pypdf import PdfReader, PdfWriter
 
 
@@ -63,4 +68,49 @@ def repacked(archive: bytes, name: str, content: bytes) -> bytes:
             if part != name:
                 new.writestr(part, old.read(part))
         new.writestr(name, content)
+    return out.getvalue()
+
+
+def workbook(sheets: Mapping[str, Iterable[Sequence[object]]]) -> bytes:
+    """An Excel file with these rows on each sheet."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(list(row))
+    return saved(book)
+
+
+def slides(*pages: tuple[str, str], notes: str = "") -> bytes:
+    """A PowerPoint file of (title, text) slides, `notes` beneath the last one."""
+    show = pptx.Presentation()
+    for title, text in pages:
+        slide = show.slides.add_slide(show.slide_layouts[5])
+        slide.shapes.title.text = title
+        box = slide.shapes.add_textbox(Inches(1), Inches(3), Inches(4), Inches(1))
+        box.text_frame.text = text
+        if notes and (title, text) == pages[-1]:
+            slide.notes_slide.notes_text_frame.text = notes
+    return saved(show)
+
+
+def message(subject: str = "A subject", text: str = "Words of the message.", html: str = "") -> EmailMessage:
+    """A message with one text, and HTML beside it if there is any."""
+    made = EmailMessage()
+    made["Subject"] = subject
+    made["From"], made["To"] = "Ada <ada@example.org>", "grace@example.org"
+    made["Date"] = "Fri, 03 Jan 2020 10:00:00 +0100"
+    made["Message-ID"] = "<1@example.org>"
+    made.set_content(text)
+    if html:
+        made.add_alternative(html, subtype="html")
+    return made
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, content in members.items():
+            made.writestr(name, content)
     return out.getvalue()
