@@ -14,6 +14,7 @@ from penstock.connectors.sources.rest.oauth2 import OAuth2
 from penstock.connectors.sources.rest.options import RestOptions
 from penstock.connectors.types import RetryLater, StopSource
 
+_NOT_THIS_ONE = (400, 402, 405, 406, 409, 412, 413, 414, 415, 422, 423, 424, 451)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -47,15 +48,20 @@ class Api:
         parts = urlsplit(self._base)
         return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
-    def get(self, url: str, params: Mapping[str, str | int], read: Callable[[Any], Any]) -> tuple[Reply, Any]:
+    def get(
+        self, url: str, params: Mapping[str, str | int], read: Callable[[Any], Any], *, one_item: bool = False
+    ) -> tuple[Reply, Any]:
         """An answer, and what `read` makes of its JSON; `read` raises `RetryLater` for what should be asked again.
 
-        Raises what `Door.request` does.
+        `one_item`: what the API will not answer concerns this item alone. Raises what `Door.request` does.
         """
         made: list[Any] = []
+        tolerated = _NOT_THIS_ONE if one_item else ()
 
         def valid(reply: Reply) -> None:
             made.clear()
+            if reply.status in tolerated:
+                return
             try:
                 body = reply.json()
             except RecursionError:
@@ -68,11 +74,15 @@ class Api:
         headers = {"Accept": "application/json", **self._options.headers}
         missing = False
         try:
-            reply = self._opened().request(address, params=query, headers=headers, valid=valid)
+            reply = self._opened().request(
+                address, params=query, headers=headers, valid=valid, accept_statuses=tolerated
+            )
         except FileNotFoundError:
             missing = True  # raised again outside, as the address in the first one may hold a key
         if missing:
             raise FileNotFoundError(f"{shown(url)} is not there")
+        if reply.status in tolerated:
+            raise RetryLater(f"{shown(url)} answered {reply.status}", reason="refused", retries=reply.retries)
         return reply, made[0]
 
     def download(self, url: str, max_bytes: int) -> Download:
@@ -104,8 +114,6 @@ class Api:
         return urlunsplit(parts._replace(query=urlencode([*kept, *query.items()]))), None
 
     def _opened(self) -> Door:
-        if self._oauth2 is not None:
-            self._oauth2.headers()  # a token is fetched now, and not from within another request's permit
         with self._lock:
             if self._door is None:
                 self._door = self._open()

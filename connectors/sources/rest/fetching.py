@@ -93,7 +93,7 @@ class Fetching:
         if not collection.detail:
             return self._listed(collection, name), 0
         path = address(collection.detail, {"id": name})
-        reply, row = self._api.get(self._api.url(path), {}, lambda body: _object_in(body, collection))
+        reply, row = self._api.get(self._api.url(path), {}, lambda body: _object_in(body, collection), one_item=True)
         if collection.deleted and is_set(first(row, collection.deleted)):
             raise FileNotFoundError(f"{collection.name} {name} is marked as deleted")
         parts = {

@@ -105,7 +105,7 @@ def _walk(value: Any, step: Step) -> list[Any]:
 
 
 def elements(value: Any, path: str | tuple[Step, ...]) -> list[Any]:
-    """What a loop over `path` goes through: the elements of the lists that stand there, what is no list, but no null."""
+    """What a loop over `path` goes through: elements of lists, and what is no list; no nulls."""
     found: list[Any] = []
     for each in every(value, path):
         found.extend(one for one in (each if isinstance(each, list) else [each]) if one is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from penstock.connectors.sources.rest.fields import first, is_set, text_of
 from penstock.connectors.sources.rest.paging_options import (
@@ -24,11 +24,17 @@ _REL_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One page to ask for. `given`: the address came from the server, so look where it leads."""
+    """One page to ask for.
+
+    `given`: the address came from the server, so look where it leads. `overlap`: so many of its first rows are the
+    last ones of the page before. `counts`: it was found by counting, so that what comes or goes meanwhile shifts it.
+    """
 
     url: str
     params: dict[str, str | int] = field(default_factory=dict)
     given: bool = False
+    overlap: int = 0
+    counts: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -38,9 +44,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What came: the answer's address, its `Link` header, its JSON, how many objects it held, how many came so far
-    with it, and how many there are (None if the API does not say)."""
+    """What came: the answer's number from 1, its address, its `Link` header, its JSON, how many new objects it held,
+    how many came so far with it, and how many there are (None if the API does not say)."""
 
+    number: int
     url: str
     link: str
     body: Any
@@ -70,20 +77,23 @@ def following(paging: Paging, ask: Ask, page: Page) -> Ask | None:
     match paging:
         case PagePaging():
             number = int(ask.params[paging.page])
-            return None if _all_came(page) else Ask(ask.url, {**ask.params, paging.page: number + 1})
+            asked = {**ask.params, paging.page: number + 1}
+            return None if _all_came(page) else Ask(ask.url, asked, counts=paging.twice)
         case OffsetPaging():
-            place = int(ask.params[paging.offset]) + page.count
-            return None if _all_came(page) else Ask(ask.url, {**ask.params, paging.offset: place})
+            overlap = min(paging.overlap, page.so_far)
+            asked = {**ask.params, paging.offset: page.so_far - overlap}
+            return None if _all_came(page) else Ask(ask.url, asked, overlap=overlap)
         case CursorPaging():
             cursor = text_of(first(page.body, paging.next))
             more = not paging.more or is_set(first(page.body, paging.more))
-            return Ask(ask.url, {**ask.params, paging.cursor: cursor}) if cursor and more else None
+            counts = paging.twice and _counts(cursor, page)
+            return Ask(ask.url, {**ask.params, paging.cursor: cursor}, counts=counts) if cursor and more else None
         case NextPaging():
             link = first(page.body, paging.next)
-            return Ask(_joined(page.url, link), given=True) if isinstance(link, str) and link.strip() else None
+            return _linked(page, link, paging.twice) if isinstance(link, str) and link.strip() else None
         case LinkPaging():
             link = next_link(page.link)
-            return Ask(_joined(page.url, link), given=True) if link else None
+            return _linked(page, link, paging.twice) if link else None
         case _:
             return None
 
@@ -96,8 +106,8 @@ def next_link(header: str) -> str:
     return ""
 
 
-def counted(paging: Paging) -> bool:
-    """Whether pages are found by counting, so that what comes or goes meanwhile shifts them."""
+def shifts(paging: Paging) -> bool:
+    """Whether a row that comes twice shows that the list shifted."""
     return isinstance(paging, (PagePaging, OffsetPaging))
 
 
@@ -105,9 +115,16 @@ def _all_came(page: Page) -> bool:
     return page.count == 0 or (page.total is not None and page.so_far >= page.total)
 
 
-def _joined(base: str, link: str) -> str:
-    """ "" for what cannot be read: it is no origin of ours."""
+def _linked(page: Page, link: str, twice: bool) -> Ask:
+    """ "" as the address for what cannot be read: it is no origin of ours."""
     try:
-        return urljoin(base, link.strip())
+        url = urljoin(page.url, link.strip())
+        values = [value for _, value in parse_qsl(urlsplit(url).query)]
     except ValueError:
-        return ""
+        return Ask("", given=True)
+    return Ask(url, given=True, counts=twice and any(_counts(value, page) for value in values))
+
+
+def _counts(value: str, page: Page) -> bool:
+    """Whether a parameter is the number of the next page, or of rows so far: some links and cursors only count."""
+    return value in (str(page.number), str(page.number + 1), str(page.so_far), str(page.so_far + 1))

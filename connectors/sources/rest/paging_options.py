@@ -1,4 +1,9 @@
-"""How an API hands out a long list, as the configuration says it."""
+"""How an API hands out a long list, as the configuration says it.
+
+Where pages are counted, what comes or goes meanwhile shifts the rest, and a row that slips to a page that was read
+already is missed without a trace if as many come as go. So pages by offset overlap a little, and numbered pages (links
+and cursors that just count, too) are read twice, until two readings in a row agree; `twice = false` trusts the API.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +28,23 @@ class PagePaging(_Kind, frozen=True, tag="page"):
     limit: str = "per_page"
     size: Size = 100
     first: Annotated[int, Meta(ge=0, le=1)] = 1
+    twice: bool = True
 
 
 class OffsetPaging(_Kind, frozen=True, tag="offset"):
-    """So many are skipped: `offset=0`, `offset=100`, up to an empty page or to `total`."""
+    """So many are skipped: `offset=0`, `offset=99`, up to a page with nothing new or to `total`.
+
+    `overlap`: rows of the page before that are asked for again and have to be the same.
+    """
 
     offset: str = "offset"
     limit: str = "limit"
     size: Size = 100
+    overlap: Annotated[int, Meta(ge=0, le=10)] = 1
+
+    def __post_init__(self) -> None:
+        if self.size <= self.overlap:
+            raise ValueError(f"size = {self.size} must be larger than overlap = {self.overlap}")
 
 
 class CursorPaging(_Kind, frozen=True, tag="cursor"):
@@ -41,6 +55,7 @@ class CursorPaging(_Kind, frozen=True, tag="cursor"):
     more: str = ""
     limit: str = "limit"
     size: Size = 100
+    twice: bool = True
 
     def __post_init__(self) -> None:
         steps(self.next), steps(self.more)
@@ -52,6 +67,7 @@ class NextPaging(_Kind, frozen=True, tag="next"):
     next: str = "next"
     limit: str = ""
     size: Size = 100
+    twice: bool = True
 
     def __post_init__(self) -> None:
         steps(self.next)
@@ -62,6 +78,7 @@ class LinkPaging(_Kind, frozen=True, tag="link"):
 
     limit: str = "per_page"
     size: Size = 100
+    twice: bool = True
 
 
 class NoPaging(_Kind, frozen=True, tag="none"):

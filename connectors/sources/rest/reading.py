@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from penstock.connectors.sources.rest.api import Api, shown
 from penstock.connectors.sources.rest.fields import every, first, is_set, scalar, text_of
 from penstock.connectors.sources.rest.options import Collection, Part
-from penstock.connectors.sources.rest.paging import Ask, Page, counted, following, opening
+from penstock.connectors.sources.rest.paging import Ask, Page, following, opening, shifts
 from penstock.connectors.types import RejectItem, RetryLater, StopSource
 
 _MOST_STERILE = 20
 """Pages in a row without anything new, where cursors are followed: filtered lists may have a few."""
+
+_MOST_OVERLAP = 10
+
+
+class Came(NamedTuple):
+    """A page: what was asked for, its objects, and how many there are in all (None if it does not say)."""
+
+    ask: Ask
+    rows: list[Any]
+    total: int | None
 
 
 class Reading:
@@ -25,28 +35,41 @@ class Reading:
         self._params = {**collection.params, **(extra or {})}
         self._ids: set[str] = set()
         self._totals: set[int] = set()
-        self._shifts = counted(collection.paging)
+        self._shifts = shifts(collection.paging)
+        self._last: list[str] = []
         self.trouble = ""
         self.nameless = 0
         """Objects without an id."""
+        self.counts = False
+        """Whether pages were found by counting, and nothing else tells whether the list held still."""
 
     def objects(self) -> Iterator[tuple[str, Any]]:
         """(id, object), page by page, each id once. Raises `RetryLater` and `StopSource`."""
         sterile = 0
-        for number, (rows, total) in enumerate(self._pages(), start=1):
-            if total is not None:
-                self._totals.add(total)
+        for number, came in enumerate(self._pages(), start=1):
+            self.counts = self.counts or came.ask.counts
+            if came.total is not None:
+                self._totals.add(came.total)
             before = len(self._ids) + self.nameless
-            yield from self._fresh(rows, number)
+            yield from self._fresh(came, number)
             sterile = sterile + 1 if len(self._ids) + self.nameless == before else 0
-            if (sterile and rows and self._shifts) or sterile > _MOST_STERILE:
+            if (sterile and len(came.rows) > came.ask.overlap and self._shifts) or sterile > _MOST_STERILE:
                 self.trouble = f"page {number} holds nothing new: the list shifts, or the API pages in another way"
                 return
         self._judge()
 
-    def _fresh(self, rows: list[Any], number: int) -> Iterator[tuple[str, Any]]:
-        for row in rows:
-            name = scalar(first(row, self._collection.id))
+    def agrees(self, other: Reading | None) -> bool:
+        """Whether both found the same ids."""
+        return other is not None and self._ids == other._ids and self.nameless == other.nameless
+
+    def _fresh(self, came: Came, number: int) -> Iterator[tuple[str, Any]]:
+        names = [scalar(first(row, self._collection.id)) for row in came.rows]
+        again = came.ask.overlap
+        if again and names[:again] != self._last[-again:]:
+            self.trouble = f"page {number} does not begin where the one before ended: the list shifts while it is read"
+            again = 0
+        self._last = names[-_MOST_OVERLAP:]
+        for name, row in zip(names[again:], came.rows[again:], strict=True):
             if not name:
                 self.nameless += 1
             elif name not in self._ids:
@@ -62,7 +85,7 @@ class Reading:
         elif self._totals and came < max(self._totals):
             self.trouble = f"{came} came of the {max(self._totals)} that there are said to be"
 
-    def _pages(self) -> Iterator[tuple[list[Any], int | None]]:
+    def _pages(self) -> Iterator[Came]:
         collection = self._collection
         try:
             yield from pages(self._api, collection, collection.path, collection.items, self._params)
@@ -72,8 +95,8 @@ class Reading:
 
 def pages(
     api: Api, collection: Collection, path: str, items: str, params: Mapping[str, str | int], *, part: bool = False
-) -> Iterator[tuple[list[Any], int | None]]:
-    """(objects, total) of each page. Raises as `Api.get` does, and `StopSource` for a next page that cannot be."""
+) -> Iterator[Came]:
+    """Every page. Raises as `Api.get` does, and `StopSource` for a next page that cannot be."""
     ask: Ask | None = opening(collection.paging, api.url(path), dict(params))
     asked: set[tuple[object, ...]] = set()
     so_far = 0
@@ -84,14 +107,14 @@ def pages(
         if ask.key in asked:
             raise StopSource(f"the next page after page {len(asked)} is one that was read before: check paging")
         asked.add(ask.key)
-        reply, body = api.get(ask.url, ask.params, lambda body: checked(body, collection, items, part))
+        reply, body = api.get(ask.url, ask.params, lambda body: checked(body, collection, items, part), one_item=part)
         rows = first(body, items)
         total = _whole(first(body, collection.total)) if collection.total else None
-        so_far += len(rows)
-        yield rows, total
-        ask = following(
-            collection.paging, ask, Page(reply.url, reply.headers.get("link", ""), body, len(rows), so_far, total)
-        )
+        new = max(0, len(rows) - ask.overlap)
+        so_far += new
+        yield Came(ask, rows, total)
+        link = reply.headers.get("link", "")
+        ask = following(collection.paging, ask, Page(len(asked), reply.url, link, body, new, so_far, total))
 
 
 def part_of(api: Api, collection: Collection, part: Part, path: str, limit: int) -> list[Any]:
@@ -99,9 +122,10 @@ def part_of(api: Api, collection: Collection, part: Part, path: str, limit: int)
     found: list[Any] = []
     last: list[Any] = []
     size = 0
-    for rows, _ in pages(api, collection, path, part.items, part.params, part=True):
-        if rows == last:
-            break  # the API does not page here, and gave everything at first
+    for came in pages(api, collection, path, part.items, part.params, part=True):
+        rows = came.rows[came.ask.overlap :]
+        if rows == last or not rows:
+            break  # also where the API does not page, and gave everything at first
         found += rows
         size += sum(len(text_of(row)) for row in rows)
         if size > limit:

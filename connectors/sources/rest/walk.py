@@ -48,6 +48,7 @@ class Walk:
     def changed(self) -> Iterator[Item | Gone | Gap]:
         """Raises what a reading raises. `trouble` is set in the end if something may be missing."""
         yielded: set[str] = set()
+        before: Reading | None = None
         for _ in range(_READINGS):
             reading = self._reading(self._extra())
             for name, row in reading.objects():
@@ -56,9 +57,12 @@ class Walk:
                 if name not in yielded:
                     yielded.add(name)
                     yield from self._made(name, row)
+            self.trouble = reading.trouble
             if not reading.trouble:
-                break
-        self.trouble = reading.trouble
+                if not reading.counts or reading.agrees(before):
+                    break
+                self.trouble = "what was found differs from one reading to the next: the list shifts while it is read"
+            before = None if reading.trouble else reading
         if reading.nameless and not self.trouble:
             self.trouble = f'{reading.nameless} listed objects have no id at id = "{self._collection.id}": check it'
 

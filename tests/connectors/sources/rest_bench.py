@@ -19,11 +19,11 @@ SECRET = "s3cr3t/+&?value"
 FILES = {"items": "files", "url": "{link}", "name": "name", "size": "size"}
 
 PAGING: dict[str, dict[str, Any]] = {
-    "page": {"kind": "page", "size": 10},
+    "page": {"kind": "page", "size": 10, "twice": False},
     "offset": {"kind": "offset", "size": 10},
-    "cursor": {"kind": "cursor", "next": "next.after", "cursor": "after", "more": "more", "size": 10},
-    "next": {"kind": "next"},
-    "link": {"kind": "link", "size": 10},
+    "cursor": {"kind": "cursor", "next": "next.after", "cursor": "after", "more": "more", "size": 10, "twice": False},
+    "next": {"kind": "next", "twice": False},
+    "link": {"kind": "link", "size": 10, "twice": False},
     "none": {"kind": "none"},
 }
 

@@ -49,7 +49,7 @@ def once(act: Callable[[], object], page: str) -> Callable[[Asked], None]:
     return hook
 
 
-@pytest.mark.parametrize(("style", "page"), [("page", "3"), ("offset", "20")])
+@pytest.mark.parametrize(("style", "page"), [("page", "3"), ("offset", "18")])
 def test_a_row_that_vanishes_between_pages_makes_it_list_again(api: JsonApi, kit: Tools, style: str, page: str) -> None:
     """Else the row that slipped to an earlier page would look deleted."""
     fill(api, 35)
@@ -72,6 +72,55 @@ def test_a_row_that_comes_in_front_makes_it_list_again_without_repeating_items(a
     entries = list(opened(api, kit, collection(total=None)).list())
     assert len(items(entries)) == 36 and "crm/items/new" in items(entries)
     assert gaps(entries) == []
+
+
+@pytest.mark.parametrize("style", ["page", "next", "link", "cursor"])
+def test_pages_that_are_counted_are_read_until_two_readings_agree(api: JsonApi, kit: Tools, style: str) -> None:
+    """As many rows come as go: neither a total nor a duplicate tells that one slipped to a page that was read."""
+    fill(api, 35)
+    new = {"id": "new", "title": "new", "text": "new", "at": NOW}
+
+    def swap() -> None:
+        api.rows.pop("0")
+        api.rows["new"] = new
+
+    def hook(asked: Asked) -> None:
+        if "0" in api.rows and (asked.query.get("page") == "2" or asked.query.get("after") == "10"):
+            swap()
+
+    api.hook = hook  # type: ignore[assignment]
+    rules = collection(style)
+    rules["paging"] = {**rules["paging"], "twice": True}
+    entries = list(opened(api, kit, rules).list())
+    assert {f"crm/items/{number}" for number in range(1, 35)} <= set(items(entries))
+    assert gaps(entries) == [] and len(api.asked) == 12
+
+
+def test_one_page_is_read_once_and_cursors_that_are_keys_are_too(api: JsonApi, kit: Tools) -> None:
+    """There is nothing that could shift."""
+    fill(api, 10)
+    rules = collection("page")
+    rules["paging"] = {"kind": "page", "size": 10}
+    assert len(items(list(opened(api, kit, rules).list()))) == 10
+    assert len(api.asked) == 1
+    cursors = iter(["MTA=", "MjA=", None])
+    rows = iter([[{"id": f"{page}-{row}", "at": NOW} for row in range(10)] for page in range(3)])
+    api.hook = lambda asked: Answer({"items": next(rows), "next": {"after": next(cursors)}, "more": True})
+    assert len(items(list(opened(api, kit, collection("cursor")).list()))) == 30
+
+
+def test_rows_that_swap_places_under_an_offset_show_at_the_seam(api: JsonApi, kit: Tools) -> None:
+    """The page overlaps the one before by a row, which has to be the same."""
+    fill(api, 35)
+
+    def swap() -> None:
+        api.rows.pop("0")
+        api.rows["new"] = {"id": "new", "title": "new", "text": "new", "at": NOW}
+
+    api.hook = once(swap, "18")  # type: ignore[assignment]
+    entries = list(opened(api, kit, collection("offset")).list())
+    assert {f"crm/items/{number}" for number in range(1, 35)} <= set(items(entries))
+    assert gaps(entries) == [] and len(api.asked) == 8
 
 
 def test_a_list_that_never_holds_still_is_a_gap(api: JsonApi, kit: Tools) -> None:
