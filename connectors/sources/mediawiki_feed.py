@@ -15,6 +15,9 @@ from typing import Any
 from penstock.connectors.sources.mediawiki_api import Api, Params, entries
 
 LOGS = ("delete", "move", "import")
+_GOING = ("delete", "delete_redir", "delete_redir2")
+_OF_PAGES = (*_GOING, "restore")
+"""The other actions of that log hide revisions, and never the newest one."""
 AT_LEAST = 86_400.0
 """Seconds for which every wiki keeps its recent changes."""
 
@@ -56,23 +59,23 @@ def touched(api: Api, since: float, page_size: int, namespaces: frozenset[int]) 
 
 
 def logged(events: list[dict[str, Any]], namespaces: frozenset[int]) -> Touched:
-    """Pages of log events. `logpage` is the id at the time of the event; `pageid` is whatever has that title now,
-    such as the redirect that a move left. An event whose page is hidden has neither."""
+    """Pages of log events. `logpage` is the page that was deleted or moved; where the log has no number (a page that
+    was restored or imported may have none yet), its title is as good. `pageid` is whatever has that title now, such
+    as the redirect that a move left. An event that is hidden has none of them."""
     found = Touched()
     for event in events:
         params = event.get("params")
         params = params if isinstance(params, dict) else {}
-        match event.get("type"), event.get("action"):
-            case "delete", "delete" | "delete_redir" | "delete_redir2" if event.get("ns") in namespaces:
-                found.ids.add(number(event.get("logpage")))
-            case "delete", "restore" if event.get("ns") in namespaces:
-                found.titles.add(title(event.get("title")))
-            case "move", _ if {event.get("ns"), params.get("target_ns")} & namespaces:
-                found.titles.add(title(params.get("target_title")))
-            case "import", _ if event.get("ns") in namespaces:
-                found.titles.add(title(event.get("title")))
-    found.ids.discard(0)
-    found.titles.discard("")
+        moved = event.get("type") == "move"
+        named = params.get("target_title") if moved else event.get("title")
+        if not {event.get("ns"), params.get("target_ns") if moved else None} & namespaces:
+            continue
+        if event.get("type") == "delete" and event.get("action") not in _OF_PAGES:
+            continue
+        if page := number(event.get("logpage")):
+            found.ids.add(page)
+        elif event.get("action") not in _GOING and title(named):
+            found.titles.add(title(named))
     return found
 
 

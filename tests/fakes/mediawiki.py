@@ -92,14 +92,13 @@ class FakeWiki:
             page.ns, page.title = namespace_of(new), new
             self._titles[new] = self._titles.pop(old)
             self._revise(page, page.text)
-            left = None
             if leave:
                 left = self._new(old)
                 self._revise(left, f"#REDIRECT [[{new}]]")
                 left.redirect = True
             ns = namespace_of(old)
-            self._logged("move", "move", ns, old, left.number if left else 0, target_ns=page.ns, target_title=new)
-            self._changed("log", ns, old, left.number if left else 0, page.revision, logtype="move", logaction="move")
+            self._logged("move", "move", ns, old, page.number, target_ns=page.ns, target_title=new)
+            self._changed("log", ns, old, page.number, page.revision, logtype="move", logaction="move")
             return page
 
     def delete(self, title: str) -> None:
