@@ -24,7 +24,7 @@ class Ask:
     """A request without credentials. Header names are lower case."""
 
     method: str
-    url: httpx.URL
+    url: httpx.URL = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
 

@@ -11,24 +11,26 @@ from penstock.connectors.http.wire import Answer
 from penstock.connectors.types import RejectItem
 
 
-def content(ask: Ask, answer: Answer, *, max_bytes: int, max_ratio: int) -> Iterator[bytes]:
-    """The body in pieces, unpacked. Raises `Fault`, and `RejectItem` (`too_large`), before anything is read if the
-    length is announced."""
-    if ask.method == "HEAD":
-        return
+def content(ask: Ask, answer: Answer, *, max_bytes: int, max_ratio: int, already: int = 0) -> Iterator[bytes]:
+    """The body in pieces, unpacked: at most `max_bytes` with those that there are `already`.
+
+    Raises `Fault`, and `RejectItem` (`too_large`), before anything is read if the length is announced.
+    """
+    if ask.method == "HEAD" or answer.status in (204, 304):
+        return  # what their heads say is about another answer
     headers = answer.headers
-    if not encoded(answer) and (announced(answer) or 0) > max_bytes:
+    if not encoded(answer) and already + (announced(answer) or 0) > max_bytes:
         raise too_large(ask, max_bytes)
     digests = of_the_content(headers)
     if answer.status == 200:
         digests |= of_the_whole(headers)
     raw = checked(answer.pieces, digests)
-    yield from bounded(ask, unpacked(raw, headers.get("content-encoding", ""), max_ratio=max_ratio), max_bytes)
+    plain = unpacked(raw, headers.get("content-encoding", ""), max_ratio=max_ratio)
+    yield from bounded(ask, plain, max_bytes, already)
 
 
-def bounded(ask: Ask, pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
-    """The same pieces. Raises `RejectItem` once they are more than `max_bytes`."""
-    came = 0
+def bounded(ask: Ask, pieces: Iterable[bytes], max_bytes: int, came: int) -> Iterator[bytes]:
+    """The same pieces. Raises `RejectItem` once they are more than `max_bytes`, with the `came` bytes before them."""
     for piece in pieces:
         came += len(piece)
         if came > max_bytes:

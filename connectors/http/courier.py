@@ -91,7 +91,8 @@ class Courier:
                     wait = cooldown(answer.headers, answer.status, self._clock())
                     if answer.status == 401 and 401 not in errand.accept and login is not NOBODY:
                         raise Expired(login)
-                    self._credentials.accepted(login)
+                    if answer.status < 400:
+                        self._credentials.accepted(login)
                     return taken(ask, answer, errand, wait)
             except Fault as fault:
                 verdict, wait = fault.verdict, max(wait, fault.cooldown)

@@ -17,7 +17,7 @@ from penstock.connectors.http.faults import Disliked
 from penstock.connectors.http.network import Resolve, system_resolve
 from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.http.retrying import Retries
-from penstock.connectors.http.types import Budget, Download, NetworkRules, Reply
+from penstock.connectors.http.types import Budget, Download, NetworkRules, NotModified, Reply
 from penstock.connectors.http.wire import Answer, Wire
 from penstock.connectors.types import RetryLater, SourceError, StopSource
 
@@ -134,7 +134,7 @@ class HttpDoor:
         """No message leaves with a secret in it, nor with the error below it, whose message we did not write."""
         try:
             yield
-        except (SourceError, FileNotFoundError) as error:
+        except (SourceError, FileNotFoundError, NotModified) as error:
             error.args = tuple(self._redactor.clean(arg) if isinstance(arg, str) else arg for arg in error.args)
             raise error from None
 

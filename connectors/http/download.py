@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from penstock.connectors.http.asking import Ask
 from penstock.connectors.http.body import announced, content, encoded, too_large
@@ -13,6 +14,7 @@ from penstock.connectors.http.digests import Digests, check_file, of_the_whole
 from penstock.connectors.http.faults import Fault
 from penstock.connectors.http.types import Download, NetworkRules, NotModified
 from penstock.connectors.http.wire import Answer
+from penstock.connectors.types import StopSource
 
 SETTLED = 60.0
 """Seconds that an entity must be older than the answer for its Last-Modified to tell versions apart (RFC 9110
@@ -127,17 +129,23 @@ class Transfer:
         return ""
 
     def _write(self, ask: Ask, answer: Answer) -> None:
-        most = self._max_bytes - self._size
-        with self._path.open("ab") as file:
-            for piece in content(ask, answer, max_bytes=most, max_ratio=self._max_ratio):
+        bounds = {"max_bytes": self._max_bytes, "max_ratio": self._max_ratio, "already": self._size}
+        with self._open("ab") as file:
+            for piece in content(ask, answer, **bounds):
                 file.write(piece)
                 self._size += len(piece)
                 self._furthest = max(self._furthest, self._size)
 
     def _restart(self) -> None:
-        with self._path.open("wb"):
-            pass
+        self._open("wb").close()
         self._size, self._total, self._validator, self._digests = 0, None, "", {}
+
+    def _open(self, mode: str) -> BinaryIO:
+        try:
+            return cast(BinaryIO, self._path.open(mode))
+        except FileNotFoundError:
+            # Not to be taken for the item's absence.
+            raise StopSource(f"the scratch folder {self._path.parent} is gone; make it again") from None
 
 
 def validator(headers: Mapping[str, str]) -> str:

@@ -19,13 +19,18 @@ class Redactor:
     """
 
     def __init__(self) -> None:
+        self._known: set[str] = set()
         self._forms: tuple[str, ...] = ()
         self._lock = threading.Lock()
 
     def learn(self, *secrets: str) -> None:
         """From now on these values are taken out: as they are, percent-encoded, in a JSON string, in base64."""
-        forms = {form for secret in secrets if len(secret) >= SHORTEST for form in spellings(secret)}
+        new = {secret for secret in secrets if len(secret) >= SHORTEST} - self._known
+        if not new:
+            return
+        forms = {form for secret in new for form in spellings(secret)}
         with self._lock:
+            self._known |= new
             # The longest first: a secret within another one's spelling must not leave the rest of it behind.
             self._forms = tuple(sorted(forms.union(self._forms), key=lambda form: (-len(form), form)))
 

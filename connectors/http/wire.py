@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,13 +21,16 @@ KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept: less than the five after which many servers close theirs."""
 NEVER_GIVEN = ("set-cookie", "set-cookie2")
 
+# Its debug lines show the heads of answers: cookies, signed URLs.
+logging.getLogger("httpcore").setLevel(logging.INFO)
+
 
 @dataclass(slots=True)
 class Answer:
     """An answer whose body is still to come. `headers` have lower-case names; cookies are not among them."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     seconds: float
     """From sending the request to the answer's head."""
     pieces: Iterator[bytes] = field(repr=False)

@@ -169,6 +169,15 @@ def test_no_secret_is_in_any_message_or_repr(tmp_path: Path) -> None:
             assert "secret" not in shown, path
 
 
+def test_not_even_debug_lines_show_an_answers_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A signed URL in a redirect, a cookie: the library below logs heads when everything is logged."""
+    caplog.set_level("DEBUG")
+    play = saying(404, Set_Cookie="session=topsecret", X_Signed="topsecret")
+    with serving(play) as server, pytest.raises(FileNotFoundError):
+        bench(tmp_path).door.request(server.url)
+    assert "topsecret" not in caplog.text
+
+
 @pytest.mark.parametrize("token", ["bro\nken", "bro\r\nX-Evil: 1", "zażółć\u2603"])
 def test_a_token_that_cannot_be_sent_is_told_and_not_shown(tmp_path: Path, token: str) -> None:
     """A line break at the end of a token is a common mistake: one line says so, without the token."""

@@ -52,6 +52,16 @@ def test_an_unchanged_page_costs_no_body(tmp_path: Path) -> None:
         assert server.heard[0].headers["if-none-match"] == '"v1"'
 
 
+def test_what_a_304_says_of_the_body_is_not_about_its_own(tmp_path: Path) -> None:
+    """Its length and digest are those of the page that did not change; the same goes for HEAD."""
+    head = "Content-Length: 999999999\r\nContent-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\nContent-Encoding: br\r\n\r\n"
+    plays = [raw("HTTP/1.1 304 Not Modified\r\n" + head), raw("HTTP/1.1 200 OK\r\n" + head)]
+    with serving(in_turn(*plays)) as server:
+        door = bench(tmp_path).door
+        assert door.request(server.url, accept_statuses=(304,)).body == b""
+        assert door.request(server.url, method="HEAD").body == b""
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_what_is_gone_is_not_found(tmp_path: Path, status: int) -> None:
     """At once, and no fault of the source."""

@@ -1,10 +1,11 @@
-"""Downloads: continued where they were cut, begun again where the entity changed, never a mixture, nothing left over."""
+"""Downloads: continued where they were cut, begun again where the entity changed, never a mixture, no leftovers."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -353,3 +354,16 @@ def test_validators() -> None:
     assert validator(date) == date["last-modified"]
     assert validator({**date, "date": "Sat, 01 Jan 2022 00:00:59 GMT"}) == ""
     assert validator({**date, "date": "nonsense"}) == validator({}) == ""
+
+
+def test_a_scratch_folder_that_goes_away_is_no_missing_item(tmp_path: Path) -> None:
+    """`FileNotFoundError` means that the source no longer has it, and nothing else."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
+    def play(line: Line, heard: Heard) -> None:
+        shutil.rmtree(scratch)
+        cut(BODY, 100)(line, heard)
+
+    with serving(play) as server, pytest.raises(StopSource, match="scratch"):
+        bench(scratch).door.download(server.url, max_bytes=10**6)
