@@ -28,6 +28,8 @@ PIECE = 8 << 20
 ATTEMPTS = 5
 PATIENCE = 120.0
 """Seconds: no attempt at a request is begun later than that after the first."""
+SILENCE = 30.0
+"""Seconds without a byte after which an answer has failed."""
 _SLOWEST = 64 << 10
 """Bytes per second: a download that is slower has failed."""
 _ODD = re.compile(r"[\x00-\x1f\x7f]|//|\A/|/\Z")
@@ -181,8 +183,8 @@ class ObjectClient:
         place = self._place
         times = {
             "connect_timeout": timedelta(seconds=10),
-            "read_timeout": timedelta(seconds=30),
-            "timeout": timedelta(seconds=30 + PIECE / _SLOWEST),
+            "read_timeout": timedelta(seconds=SILENCE),
+            "timeout": timedelta(seconds=SILENCE + PIECE / _SLOWEST),
         }
         common: dict[str, Any] = {"client_options": times, "retry_config": {"max_retries": 0}}
         config: Any = dict(self._config())
