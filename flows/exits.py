@@ -18,6 +18,7 @@ _BY_NAME = {
     "StopSource": (USAGE, "source"),
     "RetryLater": (UNAVAILABLE, "source-busy"),
     "UnknownModel": (USAGE, "unknown-model"),
+    "ParserUnavailable": (USAGE, "parser"),
     "WrongIndex": (USAGE, "wrong-index"),
     "NoSpace": (UNAVAILABLE, "no-space"),
     "Corrupt": (UNAVAILABLE, "corrupt"),

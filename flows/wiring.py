@@ -229,9 +229,9 @@ def ours(settings: Settings, home: Home) -> list[Path]:
 
 def parsers(settings: Settings) -> frozenset[str]:
     """Today's parsers, by the names that they leave in document state."""
-    from penstock.connectors.parsing.pool import parser_names
+    from penstock.connectors.parsing.names import parser_names
 
-    return frozenset(parser_names().values())
+    return frozenset(parser_names(settings.parse.plugins, settings.parse.route).values())
 
 
 def parser_pool(settings: Settings) -> ParserPool:
@@ -243,6 +243,8 @@ def parser_pool(settings: Settings) -> ParserPool:
         seconds=settings.parse.seconds,
         memory_bytes=settings.parse.memory_mb << 20,
         max_bytes=settings.parse.max_mb << 20,
+        plugins=settings.parse.plugins,
+        route=settings.parse.route,
     )
 
 

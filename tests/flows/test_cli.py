@@ -501,7 +501,7 @@ def test_all_of_the_optional_libraries_are_known_as_ours() -> None:
     """As pyproject.toml lists them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     listed = {re.split(r"[\[<>=]", line)[0] for extra in ("ingest", "embed", "minilm") for line in project[extra]}
-    imported = {"python-docx": "docx", "markdown-it-py": "markdown_it"}
+    imported = {"python-docx": "docx", "python-pptx": "pptx", "markdown-it-py": "markdown_it"}
     for name in listed - {"penstock"}:
         module = imported.get(name, name.replace("-", "_"))
         assert "penstock[all]" in outcome(ModuleNotFoundError("", name=module))[2], module
