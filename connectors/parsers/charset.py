@@ -66,7 +66,9 @@ def _known(declared: str) -> str:
     """The codec for a declared encoding; a page that says latin-1 means cp1252, as every browser reads it."""
     try:
         name = codecs.lookup(declared).name if declared else ""
-    except LookupError:
+    except (LookupError, ValueError):  # no such codec; a NUL in its name
+        return ""
+    if name in ("idna", "punycode") or "escape" in name:  # no encoding of documents, and slow on long ones
         return ""
     if name in ("iso8859-1", "ascii"):
         return ""  # said by habit more than by knowledge: UTF-8 first, then a guess that includes cp1252

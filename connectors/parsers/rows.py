@@ -41,6 +41,7 @@ class TableWriter:
     def __init__(self, out: Sections) -> None:
         self._out = out
         self._header: Row = {}
+        self._unused: Row = {}
         self.rows = 0
         """Rows written, headers not counted."""
         self.columns: list[str] = []
@@ -61,6 +62,7 @@ class TableWriter:
                 self._plain(row)
             self._out.gap()
             self._header = {column: " ".join(name.split()) for column, name in head[at].items()}
+            self._unused = dict(self._header)
             self.columns = self.columns or list(self._header.values())
             head = head[at + 1 :]
         elif not head[0].keys() <= self._header.keys():
@@ -70,6 +72,9 @@ class TableWriter:
                 self._named(row)
             elif not self._header:
                 self._plain(row)
+        if self._unused:  # nothing is lost: the name of a column says what a file is about
+            self._out.line(f"Columns without values: {', '.join(self._unused.values())}")
+            self._unused = {}
 
     def _plain(self, row: Row) -> None:
         self.rows += 1
@@ -77,6 +82,8 @@ class TableWriter:
 
     def _named(self, row: Row) -> None:
         self.rows += 1
+        for column in row.keys() & self._unused.keys():
+            del self._unused[column]
         named = [f"{name}: {value}" if (name := self._header.get(at)) else value for at, value in row.items()]
         if sum(map(len, named)) > _LONG_ROW or any("\n" in value for value in named):
             self._out.gap()

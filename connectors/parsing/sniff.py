@@ -75,14 +75,13 @@ def _is_pdf(data: bytes) -> bool:
 
 def _text(data: bytes, name: str) -> str:
     head = data[: 16 * _HEAD]
-    whole = len(head) == len(data)
-    head = head if whole else head[: head.rfind(b"\n") + 1] or head
+    head = head if len(head) == len(data) else head[: head.rfind(b"\n") + 1] or head
     decoded = decode(head)
     if decoded is None:
         raise Unparsable("unsupported", f"{name} is a binary file of no kind that is read")
     suffix = PurePosixPath(name).suffix.lower()
     text = decoded.text.replace("\r\n", "\n").replace("\r", "\n")
-    if _is_json(text, whole):
+    if _is_json(text):
         return "jsonl" if _is_lines(data, decoded.encoding, suffix) else "json"
     if _is_mail(text, name, suffix):
         return "eml"
@@ -107,7 +106,7 @@ def _markup(text: str, suffix: str) -> str:
     return "csv" if _is_regular(text) else "text"
 
 
-def _is_json(text: str, whole: bool) -> bool:
+def _is_json(text: str) -> bool:
     """An object or an array in which every word is JSON's, as far as the head goes. `[x](y)` and logs are not."""
     text = text.lstrip()
     if not _JSON_START.match(text[:_HEAD]):
@@ -115,8 +114,8 @@ def _is_json(text: str, whole: bool) -> bool:
     read = _JSON_TOKENS.match(text).end()  # type: ignore[union-attr]  # it matches the empty string
     if read == len(text):
         return True
-    rest = text[read:]  # a string or a word that the head cut in two
-    return not whole and (rest.startswith('"') or len(rest) < 400)
+    rest = text[read:]  # a string, a word or a figure that the end cut in two: of the head, or of a file that is torn
+    return rest.startswith('"') or any(word.startswith(rest) for word in ("true", "false", "null", "-"))
 
 
 def _is_lines(data: bytes, encoding: str, suffix: str) -> bool:

@@ -33,6 +33,11 @@ def test_rows_longer_or_shorter_than_the_header_are_kept_whole() -> None:
     assert read("a,b\n1,2,3,x\n4\n5,6\n") == "a: 1 | b: 2 | 3 | x\na: 4\na: 5 | b: 6"
 
 
+def test_a_column_that_is_always_empty_is_still_named() -> None:
+    """At the end, once."""
+    assert read("a,b,c\n1,,\n2,,\n") == "a: 1\na: 2\nColumns without values: b, c"
+
+
 def test_a_table_of_figures_has_no_header() -> None:
     """Then cells are set off by tabs, and none is taken for a name."""
     assert read("1,2\n3,4\n") == "1\t2\n3\t4"
