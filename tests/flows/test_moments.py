@@ -1,0 +1,49 @@
+"""Times and budgets as people type them."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.flows.exits import UsageError
+from penstock.flows.moments import budget, moment
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"),
+    [
+        (None, None),
+        ("1970-01-02", 86_400.0),
+        ("1970-01-01T01:00", 3_600.0),
+        ("1970-01-01T01:00Z", 3_600.0),
+        ("1970-01-01T01:00+01:00", 0.0),
+        ("7d", NOW - 7 * 86_400),
+        ("1.5h", NOW - 5_400),
+        ("2w", NOW - 14 * 86_400),
+    ],
+)
+def test_a_moment_is_a_date_a_time_or_how_long_ago(word: str | None, seconds: float | None) -> None:
+    """UTC where no zone is said."""
+    assert moment("--since", word, NOW) == seconds
+
+
+@pytest.mark.parametrize("word", ["yesterday", "", "7", "d7", "2026-13-01"])
+def test_what_is_no_moment_is_refused_with_an_example(word: str) -> None:
+    """One line that says what to write."""
+    with pytest.raises(UsageError, match=r"--until .*7d"):
+        moment("--until", word, NOW)
+
+
+def test_a_budget_is_tokens_minutes_or_both() -> None:
+    """With k and M for thousands and millions of tokens."""
+    assert budget([]) == (None, None)
+    assert budget(["tokens=2M", "minutes=1.5"]) == (2_000_000, 1.5)
+    assert budget(["tokens=30_000"]) == (30_000, None)
+
+
+@pytest.mark.parametrize("word", ["tokens", "tokens=-1", "minutes=3k", "minutes=0", "euros=3", "tokens=2G"])
+def test_what_is_no_budget_is_refused_with_an_example(word: str) -> None:
+    """A budget that is read wrongly would cost money."""
+    with pytest.raises(UsageError, match="--budget"):
+        budget([word])
