@@ -155,7 +155,7 @@ def is_sound(parsed: Parsed | Document) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(what=changes, inside=st.integers(-8, 40))
 def test_a_changed_file_of_any_kind_is_read_or_refused(
     kind: str, what: list[tuple[str, int, int, bytes]], inside: int
