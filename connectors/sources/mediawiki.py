@@ -100,7 +100,7 @@ class MediaWikiSource:
         for namespace in self._options.namespaces:
             yield from self._listed(namespace, seen)
         for entry in self._touched(began - self._options.overlap, seen):
-            if isinstance(entry, Item):
+            if not isinstance(entry, Gone):
                 yield entry
 
     def changes(self, cursor: str) -> Iterator[Item | Gone | Gap | Mark]:
@@ -119,12 +119,12 @@ class MediaWikiSource:
     def fetch(self, item: Item) -> Fetched:
         """The page as it is now. One that became a redirect, or left the namespaces, is no longer there."""
         try:
-            return self._reading.fetch(item, self._item)
+            return self._reading.fetch(item, self._entry)
         except ApiError as error:
             raised = error.of_an_item(item.uri)
         raise raised
 
-    def _listed(self, namespace: int, seen: SeenIds) -> Iterator[Item]:
+    def _listed(self, namespace: int, seen: SeenIds) -> Iterator[Item | Gap]:
         asked = {
             "action": "query",
             "generator": "allpages",
@@ -135,11 +135,11 @@ class MediaWikiSource:
         }
         for batch in pages_of(self._api, asked):
             for page in batch:
-                item = self._item(page)
-                if item is not None and seen.add(page.number):
-                    yield item
+                entry = self._entry(page)
+                if entry is not None and seen.add(page.number):
+                    yield entry
 
-    def _touched(self, since: float, seen: SeenIds) -> Iterator[Item | Gone]:
+    def _touched(self, since: float, seen: SeenIds) -> Iterator[Item | Gap | Gone]:
         """What the pages that were touched since then are now, except those in `seen`."""
         titles: set[str] = set()
         for some in touched(self._api, since, self._options.page_size, self._namespaces):
@@ -151,16 +151,18 @@ class MediaWikiSource:
             for asked in [{"titles": each} for each in joined(new)]:
                 yield from self._looked_at(asked, seen)
 
-    def _looked_at(self, asked: dict[str, str], seen: SeenIds | None = None) -> Iterator[Item | Gone]:
+    def _looked_at(self, asked: dict[str, str], seen: SeenIds | None = None) -> Iterator[Item | Gap | Gone]:
         for batch in pages_of(self._api, {"action": "query", **asked, **ASKED}, post=True):
             for page in batch:
                 if page.number and (seen is None or seen.add(page.number)):
-                    yield self._item(page) or Gone(self._uri(page.number))
+                    yield self._entry(page) or Gone(self._uri(page.number))
 
-    def _item(self, page: Page) -> Item | None:
+    def _entry(self, page: Page) -> Item | Gap | None:
         """None for what is no document: a redirect, another namespace, nothing at all."""
         if page.missing or page.redirect or page.namespace not in self._namespaces:
             return None
+        if page.broken:
+            return Gap(self._uri(page.number), "the wiki does not say which revision this page has; edit it there")
         return Item(
             uri=self._uri(page.number),
             locator=str(page.number),

@@ -42,7 +42,7 @@ def touched(api: Api, since: float, page_size: int, namespaces: frozenset[int]) 
         "rclimit": page_size,
     }
     for answer in api.answers(recent):
-        found = entries(answer, "recentchanges")
+        found = [each for each in entries(answer, "recentchanges") if each.get("ns") in namespaces]
         yield Touched(ids={number(each.get("pageid")) for each in found if each.get("logtype") not in LOGS} - {0})
     for kind in LOGS:
         log: Params = {

@@ -12,13 +12,15 @@ from penstock.connectors.connector import Tools
 from penstock.connectors.sources.mediawiki_api import Api, Params
 from penstock.connectors.sources.mediawiki_feed import number, seconds, stamp
 from penstock.connectors.sources.mediawiki_site import Site
-from penstock.connectors.types import Fetched, Item, RejectItem, RetryLater
+from penstock.connectors.types import Fetched, Gap, Item, RejectItem, RetryLater
 
 ASKED: Params = {"prop": "info|revisions", "rvprop": "ids|timestamp|size"}
 """What is asked about each page, wherever pages are listed: all of them get their tokens from the same facts."""
 _LOOKS = 4
 _TOKEN = re.compile(r"([hw])(\d+)(?:-(\d+))?")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+Document = Callable[["Page"], Item | Gap | None]
+"""What the source lists a page as."""
 _BEFORE = '<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>\n'
 _AFTER = "\n</body></html>\n"
 
@@ -36,31 +38,31 @@ class Page:
     modified: float | None = None
     redirect: bool = False
     missing: bool = False
+    broken: bool = False
     answer: Any = None
     """What the wiki said of it."""
 
 
 def page_of(answer: dict[str, Any]) -> Page:
-    """Raises `RetryLater` for a page that lacks what every page has."""
+    """`broken` is a page that lacks what every page has: some wikis have such rows, and it must not hide the others."""
     found = number(answer.get("pageid"))
     if not found or answer.get("missing") or answer.get("invalid") or answer.get("special"):
         return Page(number=found, missing=True)
     revisions = answer.get("revisions")
     newest = revisions[0] if isinstance(revisions, list) and revisions and isinstance(revisions[0], dict) else {}
-    page = Page(
+    revision, touched = number(answer.get("lastrevid")), re.sub(r"[^0-9]", "", str(answer.get("touched", "")))
+    return Page(
         number=found,
         title=str(answer.get("title", "")),
         namespace=answer["ns"] if isinstance(answer.get("ns"), int) else -1,
-        revision=number(answer.get("lastrevid")),
-        touched=re.sub(r"[^0-9]", "", str(answer.get("touched", ""))),
+        revision=revision,
+        touched=touched,
         size=number(newest.get("size")) or number(answer.get("length")),
         modified=seconds(newest.get("timestamp")),
         redirect=bool(answer.get("redirect")),
+        broken=not revision or not touched,
         answer=answer,
     )
-    if not page.revision or not page.touched or page.namespace < 0:
-        raise RetryLater(f"the wiki does not say which revision page {found} has", reason="garbled")
-    return page
 
 
 def pages_of(api: Api, asked: Params, *, post: bool = False) -> Iterator[list[Page]]:
@@ -79,7 +81,7 @@ class Reading:
     def version(self, page: Page) -> str:
         return f"{self.kind}{page.revision}" + (f"-{page.touched}" if self._touched else "")
 
-    def fetch(self, item: Item, document: Callable[[Page], Item | None]) -> Fetched:
+    def fetch(self, item: Item, document: Document) -> Fetched:
         """The page of `item`; `document` says what the source would list it as, None for nothing.
 
         Raises `FileNotFoundError` for what is no document any more, `RejectItem`, `RetryLater`, and `ApiError`.
@@ -107,7 +109,7 @@ class Reading:
         names = [str(each.get("title", "")).partition(":")[2] for each in page.answer.get("categories", [])]
         return self._written(now, page.title, text, ".wiki", names, 0)
 
-    def _rendered(self, item: Item, document: Callable[[Page], Item | None]) -> Fetched:
+    def _rendered(self, item: Item, document: Document) -> Fetched:
         """What people see, in the revision whose token it is given.
 
         The token is taken before the text: `touched` may be older than what was rendered, so that the page is looked
@@ -140,11 +142,13 @@ class Reading:
             known = None
         raise RetryLater(f"edited each time while it was read: {item.uri}", reason="changing")
 
-    def _looked(self, item: Item, asked: Params, document: Callable[[Page], Item | None]) -> tuple[Page, Item]:
+    def _looked(self, item: Item, asked: Params, document: Document) -> tuple[Page, Item]:
         """What the page is now."""
         for batch in pages_of(self._api, asked):
             for page in batch:
                 now = document(page)
+                if isinstance(now, Gap):
+                    raise RetryLater(f"{now.reason}: {item.uri}", reason="garbled")
                 if now is not None and now.locator == item.locator:
                     self._measured(now, now.size)
                     return page, now

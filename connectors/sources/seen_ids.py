@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-_BITS = 1 << 14
+_BITS = 1 << 11
 
 
 class SeenIds:
-    """Ten million ids that were numbered through take about a megabyte."""
+    """Ten million ids that were numbered through take about two megabytes."""
 
     def __init__(self) -> None:
         self._pieces: dict[int, bytearray] = {}

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.connectors.sources.mediawiki import MediaWikiOptions
 from penstock.connectors.sources.seen_ids import SeenIds
-from penstock.connectors.types import CursorExpired, Fetched, Gone, Item, Mark, RejectItem, RetryLater, StopSource
+from penstock.connectors.types import CursorExpired, Fetched, Gap, Gone, Item, Mark, RejectItem, RetryLater, StopSource
 from tests.connectors.sources.wiki import WikiBench
 from tests.fakes.mediawiki import FakeWiki
 
@@ -102,6 +102,26 @@ def test_a_page_that_leaves_the_namespaces_is_gone_and_one_that_comes_is_new(ben
     assert changes(bench, cursor) == ({f"notes/{coming.number}"}, {f"notes/{going.number}"})
     with pytest.raises(FileNotFoundError):
         bench.open().fetch(item)
+
+
+def test_pages_of_other_namespaces_are_not_even_looked_at(bench: WikiBench, wiki: FakeWiki) -> None:
+    """However busy their talk is."""
+    cursor = mark(bench)
+    for number in range(30):
+        wiki.edit(f"Talk:Page {number}", "text")
+    wiki.delete("Talk:Page 3")
+    assert changes(bench, cursor) == (set(), set())
+    assert not any("pageids" in asked for asked in wiki.requests)
+
+
+def test_a_page_without_a_revision_is_a_gap(bench: WikiBench, wiki: FakeWiki) -> None:
+    """A broken row of the wiki's database hides no other page."""
+    wiki.edit("Good", "text")
+    broken = wiki.edit("Broken", "text")
+    broken.revision = 0
+    entries = list(bench.open().list())
+    assert [each.uri_prefix for each in entries if isinstance(each, Gap)] == [f"notes/{broken.number}"]
+    assert len([each for each in entries if isinstance(each, Item)]) == 1
 
 
 def test_deleted_restored_and_protected_pages_are_in_the_feed(bench: WikiBench, wiki: FakeWiki) -> None:
