@@ -1,4 +1,4 @@
-"""Doors for the tests of the door: short deadlines, sleeps that are only written down."""
+"""Doors for the tests of the door: few attempts, sleeps that are only written down."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ class Bench:
         numbers = itertools.count()
         rules = {
             "allow": LOOPBACK,
-            "connect_seconds": 1.0,
-            "read_seconds": 0.5,
-            "total_seconds": 3.0,
+            "connect_seconds": 5.0,
+            "read_seconds": 3.0,
+            "total_seconds": 10.0,
             "attempts": 3,
             **self.rules,
         }
         given = {
+            "budget": self.budget,
             "clock": time.time,
             "monotonic": time.monotonic,
             "sleep": self.slept.append,
@@ -48,9 +49,7 @@ class Bench:
             "resolve": system_resolve,
             **self.given,
         }
-        self.door = HttpDoor(
-            budget=self.budget, rules=NetworkRules(**rules), scratch=self.scratch, redactor=self.redactor, **given
-        )
+        self.door = HttpDoor(rules=NetworkRules(**rules), scratch=self.scratch, redactor=self.redactor, **given)
 
     def verdicts(self) -> list[str]:
         """What the budget was told."""

@@ -103,15 +103,15 @@ def test_a_download_has_the_time_that_its_size_needs(tmp_path: Path) -> None:
         line.drip(b"x" * 9000, 0.02, piece=200)
 
     with serving(play) as server:
-        done = bench(tmp_path, rules={**SHORT, "total_seconds": 0.4}).door.download(server.url, max_bytes=10000)
+        done = bench(tmp_path, rules={**SHORT, "read_seconds": 1.0, "total_seconds": 0.4}).door.download(server.url, max_bytes=10000)
         assert done.size == 9000
 
 
 def test_a_deadline_of_one_request_is_not_the_next_ones(tmp_path: Path) -> None:
     """Connections are used again; deadlines are not."""
     with serving(saying(200, "x")) as server:
-        at = bench(tmp_path, rules={**SHORT, "total_seconds": 0.3})
-        end = time.monotonic() + 0.8
+        at = bench(tmp_path, rules={**SHORT, "read_seconds": 1.0, "total_seconds": 0.6})
+        end = time.monotonic() + 1.0
         while time.monotonic() < end:
             at.door.request(server.url)
             time.sleep(0.05)

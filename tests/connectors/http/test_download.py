@@ -312,7 +312,7 @@ def test_the_rest_goes_through_the_redirect_again(tmp_path: Path) -> None:
         assert server.targets() == ["/item", "/signed", "/item", "/signed"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1999), st.sampled_from(["", '"e"', 'W/"e"'])), max_size=6))
 def test_versions_are_never_mixed(tmp_path_factory: pytest.TempPathFactory, story: list[tuple[int, int, str]]) -> None:
     """Whatever version each attempt meets, wherever it is cut: the file is one version, whole, or there is none."""

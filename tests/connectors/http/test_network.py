@@ -233,7 +233,7 @@ def test_a_certificate_for_another_name_is_refused(tmp_path: Path, certificate: 
 def test_a_server_that_speaks_no_tls_is_unreachable(tmp_path: Path) -> None:
     """It may be a proxy that is starting: tried again, in the end unreachable."""
     with serving(saying(200, "plain")) as server:
-        at = bench(tmp_path, rules={"read_seconds": 0.2})
+        at = bench(tmp_path, rules={"read_seconds": 0.2, "connect_seconds": 0.3})
         with pytest.raises(RetryLater) as caught:
             at.door.request(f"https://127.0.0.1:{server.port}/")
         assert caught.value.reason in ("unreachable", "timed_out")
