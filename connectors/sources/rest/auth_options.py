@@ -67,9 +67,12 @@ class OAuth2Auth(_Kind, frozen=True, tag="oauth2"):
     leeway: Annotated[float, Meta(ge=0)] = 60.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.token_url)
+        try:
+            parts = urlsplit(self.token_url)
+        except ValueError:
+            raise ValueError("token_url is no address: write https://host/path") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-            raise ValueError(f'token_url = "{self.token_url}" is no address: write https://host/path')
+            raise ValueError("token_url is no address: write https://host/path")
         if parts.scheme == "http" and not _is_near(parts.hostname):
             raise ValueError(f'token_url = "{self.token_url}" would show the secret to the network: write https://')
 

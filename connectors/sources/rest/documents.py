@@ -17,10 +17,11 @@ from penstock.connectors.types import Fetched, RejectItem, RetryLater
 
 _SUFFIX = {"html": ".html", "markdown": ".md", "text": ".txt"}
 
+# One `main`: the parser then keeps all of it, and does not look for the content of a web page.
 _PAGE = """<!DOCTYPE html>
-<html><head><meta charset="utf-8"><title>{title}</title></head><body>
+<html><head><meta charset="utf-8"><title>{title}</title></head><body><main>
 {body}
-</body></html>
+</main></body></html>
 """
 
 

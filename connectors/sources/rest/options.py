@@ -158,7 +158,7 @@ class RestOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, kw_onl
     def __post_init__(self) -> None:
         parts = _split(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f'url = "{self.url}" is no address: write https://host/path')
+            raise ValueError("url is no address: write https://host/path")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError("url holds a user, a password, a query or a fragment: use auth and params for these")
         for name in self.headers:
@@ -190,7 +190,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f'url = "{url}" is no address: write https://host/path') from error
+        raise ValueError("url is no address: write https://host/path") from error
     return parts
 
 
