@@ -96,6 +96,8 @@ class Courier:
                     return taken(ask, answer, errand, wait)
             except Fault as fault:
                 verdict, wait = fault.verdict, max(wait, fault.cooldown)
+                if fault.reason in ("timeout", "stalled"):
+                    head = 0.0  # it is not the head's quickness that counts: the budget takes the whole time
                 raise
             finally:
                 if verdict != "cancelled":

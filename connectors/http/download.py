@@ -137,7 +137,8 @@ class Transfer:
                 self._furthest = max(self._furthest, self._size)
 
     def _restart(self) -> None:
-        self._open("wb").close()
+        if self._size:
+            self._open("wb").close()
         self._size, self._total, self._validator, self._digests = 0, None, "", {}
 
     def _open(self, mode: str) -> BinaryIO:
