@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from penstock.connectors.connector import Tools
@@ -21,8 +22,6 @@ _TOKEN = re.compile(r"([hw])(\d+)(?:-(\d+))?")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 Document = Callable[["Page"], Item | Gap | None]
 """What the source lists a page as."""
-_BEFORE = '<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>\n'
-_AFTER = "\n</body></html>\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +132,9 @@ class Reading:
             if not isinstance(parsed, dict) or not isinstance(parsed.get("text"), str):
                 raise RetryLater(f"the wiki does not show the text of {item.uri}", reason="garbled")
             if number(parsed.get("revid")) == revision_of(known.version) and known.version[0] == self.kind:
-                # Comments say when and in how long it was rendered: other bytes each time.
-                text = _BEFORE + _COMMENT.sub("", parsed["text"]) + _AFTER
-                names = [
-                    str(each.get("category", "")) for each in parsed.get("categories", []) if not each.get("hidden")
-                ]
-                return self._written(known, str(parsed.get("title", "")), text, ".html", names, retries)
+                title = str(parsed.get("title", ""))
+                names = [str(each.get("category")) for each in parsed.get("categories", []) if not each.get("hidden")]
+                return self._written(known, title, markup(title, parsed["text"]), ".html", names, retries)
             known = None
         raise RetryLater(f"edited each time while it was read: {item.uri}", reason="changing")
 
@@ -180,6 +176,15 @@ class Reading:
         if size > self._tools.max_bytes:
             said = f"{size} bytes are more than the limit ({self._tools.max_bytes}): {item.uri}"
             raise RejectItem(said, reason="too_large")
+
+
+def markup(title: str, rendered: str) -> str:
+    """A page's content as a file, with its title, or a parser would take the first heading for that.
+
+    No whole page, out of which a parser would choose: it is content from its first word. Comments are left out, since
+    they say when and in how long it was rendered, which makes other bytes each time.
+    """
+    return f'<meta charset="utf-8">\n<title>{escape(title)}</title>\n{_COMMENT.sub("", rendered)}\n'
 
 
 def revision_of(version: str) -> int:

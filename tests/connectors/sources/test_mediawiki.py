@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.connectors.parsers import html
+from penstock.connectors.parsing.sniff import kind_of
 from penstock.connectors.sources.mediawiki import MediaWikiOptions
 from penstock.connectors.sources.seen_ids import SeenIds
 from penstock.connectors.types import CursorExpired, Fetched, Gap, Gone, Item, Mark, RejectItem, RetryLater, StopSource
@@ -51,8 +53,8 @@ def fetched(bench: WikiBench, item: Item) -> Fetched:
     return bench.fetched(bench.open(), item)[1]
 
 
-def test_a_moved_page_keeps_its_uri_and_its_bytes(bench: WikiBench, wiki: FakeWiki) -> None:
-    """The title is metadata: it changes the version and not the content, so that nothing is embedded again."""
+def test_a_moved_page_keeps_its_uri_and_its_text(bench: WikiBench, wiki: FakeWiki) -> None:
+    """Its title changes and with it its version, and no word of its text: nothing is embedded again."""
     number = str(wiki.edit("Old name", "text").number)
     before = listed(bench)[number]
     old = bench.open().fetch(before)
@@ -61,7 +63,8 @@ def test_a_moved_page_keeps_its_uri_and_its_bytes(bench: WikiBench, wiki: FakeWi
     assert list(after) == [number] and after[number].version != before.version
     new = bench.open().fetch(after[number])
     assert (old.title, new.title) == ("Old name", "New name")
-    assert old.path.read_bytes() == new.path.read_bytes()
+    one, two = (html.parse(got.path.read_bytes(), got.name) for got in (old, new))
+    assert (one.text, one.title, two.title) == (two.text, "Old name", "New name")
     assert new.url.endswith("/wiki/New_name")
 
 
@@ -204,6 +207,20 @@ def test_what_people_see_comes_without_what_the_parser_notes(bench: WikiBench, w
     assert b"<!--" not in one.path.read_bytes() and b"&lt;b&gt;" in one.path.read_bytes()
     assert one.metadata["categories"] == "A | Two words"
     assert one.metadata["title"] == one.title == "Page"
+
+
+def test_all_of_a_rendered_page_is_text(bench: WikiBench, wiki: FakeWiki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what would be boilerplate around an article; its title is the page's and not its first heading."""
+    wiki.edit("Ünï & <co>", "unused")
+    (item,) = listed(bench).values()
+    rendered = "<h2>First</h2><ul><li><a href='/'>Link</a></li></ul><footer>Last words</footer>"
+    monkeypatch.setattr(wiki, "_parse", lambda asked: {"parse": {"title": "Ünï & <co>", "revid": 1, "text": rendered}})
+    got = bench.open().fetch(item)
+    data = got.path.read_bytes()
+    assert kind_of(data, got.name) == "html"
+    found = html.parse(data, got.name)
+    assert found.title == "Ünï & <co>"
+    assert found.text.split() == ["First", "Link", "Last", "words"]
 
 
 @pytest.mark.parametrize(
