@@ -19,8 +19,8 @@ from sqlalchemy.pool import NullPool
 
 from penstock.connectors.connector import Tools
 from penstock.connectors.http.types import Outcome, Permit
-from penstock.connectors.sources.sql import place
-from penstock.connectors.sources.sql.faults import Fault, fault_of
+from penstock.connectors.sources.sql import place, postgres
+from penstock.connectors.sources.sql.faults import UNREADABLE, Fault, fault_of
 from penstock.connectors.sources.sql.options import SqlOptions
 from penstock.connectors.types import StopSource
 
@@ -40,17 +40,18 @@ class Database:
         self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
 
-    def rows(self, statement: sa.Select[Any], about: str) -> list[tuple[Any, ...]]:
+    def rows(self, statement: sa.Select[Any], about: str, *, one_row: bool = False) -> list[tuple[Any, ...]]:
         """All rows of one statement, in a transaction of its own; `about` says what they are, for messages.
 
-        Raises `StopSource` and `RetryLater`.
+        `one_row`: it asks for one row, so that a bad value in it says nothing about others. Raises `StopSource` and
+        `RetryLater`.
         """
         for attempt in range(self._options.attempts):
             try:
                 return self._asked(statement)
             except Fault as fault:
                 if not fault.passing or attempt + 1 == self._options.attempts:
-                    raise fault.error(self._name, about, attempt) from None
+                    raise fault.error(self._name, about, attempt, one_row=one_row) from None
                 self.retries += 1
                 self._tools.sleep(_WAITS[min(attempt, len(_WAITS) - 1)])
         raise AssertionError("there is at least one attempt")
@@ -69,7 +70,7 @@ class Database:
             try:
                 with engine.connect() as db, db.begin():
                     found = [tuple(row) for row in db.execute(statement)]
-            except (exc.SQLAlchemyError, sqlite3.Error, OSError, UnicodeError) as error:
+            except (exc.SQLAlchemyError, sqlite3.Error, OSError, *UNREADABLE) as error:
                 fault = fault_of(error, place.file_of(self._options.url))
                 if permit is not None:
                     permit.done(Outcome(fault.verdict, self._tools.clock() - began))
@@ -117,10 +118,11 @@ def _engine(name: str, options: SqlOptions, password: str | None) -> sa.Engine:
         what = _EXTRAS.get(error.name or "", error.name)
         raise StopSource(f"source {name} needs {error.name}, which is not installed: pip install '{what}'") from None
     except (exc.ArgumentError, exc.NoSuchModuleError, ValueError):
-        raise StopSource(
-            f"source {name}: no database of that kind is known; write postgresql:// or sqlite://"
-        ) from None
+        raise StopSource(f"source {name}: no such kind of database here; write postgresql:// or sqlite://") from None
     event.listen(engine, "begin", _begun(engine.dialect.name, options))
+    if engine.dialect.driver == "psycopg":
+        driver = engine.dialect.loaded_dbapi
+        event.listen(engine, "connect", lambda connection, _: postgres.load_any_date(driver, connection))
     return engine
 
 
@@ -156,7 +158,7 @@ def _begun(dialect: str, options: SqlOptions) -> Any:
     """What is said first in each transaction: that it only reads, and how long it may take."""
     milliseconds = max(1, round(options.statement_seconds * 1000))
     said = {
-        "postgresql": ["SET TRANSACTION READ ONLY", f"SET LOCAL statement_timeout = {milliseconds}"],
+        "postgresql": postgres.told(milliseconds),
         "mysql": [f"SET SESSION max_execution_time = {milliseconds}"],
         "mariadb": [f"SET SESSION max_statement_time = {milliseconds / 1000}"],
         "oracle": ["SET TRANSACTION READ ONLY"],

@@ -11,6 +11,8 @@ from sqlalchemy import exc
 
 from penstock.connectors.types import RetryLater, SourceError, StopSource
 
+UNREADABLE = (NotImplementedError, ValueError, ArithmeticError)
+"""What a driver raises, bare, for a value that it cannot make anything of."""
 _LOGIN = re.compile(
     r"authentication failed|no password supplied|no pg_hba.conf entry|access denied for user|login failed"
     r"|ORA-01017|role .* does not exist|role .* is not permitted",
@@ -18,15 +20,15 @@ _LOGIN = re.compile(
 )
 _PLACE = re.compile(r"database .* does not exist|unknown database|unsupported file format|not a database|malformed",
                     re.IGNORECASE)  # fmt: skip
-_QUERY = re.compile(r"no such (table|column)|syntax error|permission denied for|command denied", re.IGNORECASE)
+_QUERY = re.compile(r"no such (table|column)|syntax error|permission denied for|command denied|readonly", re.IGNORECASE)
 _BUSY = re.compile(r"database( table)? is locked|database is busy", re.IGNORECASE)
 _SECRETS = re.compile(r"(password|passwd|pwd|secret|token)(\s*[=:]\s*)\S+", re.IGNORECASE)
 _CROWDED, _CANCELLED = ("53300",), ("57014",)
 _PASSING_CLASSES = ("08", "40", "53", "57")
-_STANDING_CLASSES = ("22", "28", "3D", "42", "0A", "21")
+_STANDING_CLASSES = ("0A", "21", "25", "28", "3D", "42")
 
 
-@dataclass
+@dataclass(eq=False)
 class Fault(Exception):
     """One attempt that failed. `passing`: another attempt soon may succeed. `verdict` is for the budget."""
 
@@ -36,10 +38,14 @@ class Fault(Exception):
     passing: bool = False
     reason: str = "server_error"
     verdict: str = "failed"
+    of_row: bool = False
+    """A value in a row is to blame: others may be well."""
 
-    def error(self, source: str, about: str, retries: int) -> SourceError:
-        """What the source raises after the last attempt."""
+    def error(self, source: str, about: str, retries: int, *, one_row: bool) -> SourceError:
+        """What the source raises after the last attempt; with `one_row`, only that row was asked for."""
         line = f"source {source}, {about}: {self.said}"
+        if one_row and self.of_row:
+            return RetryLater(line, reason="garbled", retries=retries)
         if self.remedy:
             return StopSource(f"{line}; {self.remedy}")
         return RetryLater(line, reason=self.reason, retries=retries)
@@ -62,6 +68,8 @@ def fault_of(error: BaseException, file: Path | None) -> Fault:
         return Fault(said, passing=True, reason="throttled", verdict="throttled")
     if _BUSY.search(said):
         return Fault(said, passing=True, reason="timed_out", verdict="throttled")
+    if state.startswith("22") or isinstance(error, (exc.DataError, *UNREADABLE)):
+        return Fault(said, "correct the query: each row must have a value there", verdict="ok", of_row=True)
     if state.startswith(_STANDING_CLASSES) or _QUERY.search(said) or _is_ours(error):
         return Fault(said, "correct the query or its columns, or let the user read what it asks for", verdict="ok")
     lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
@@ -72,7 +80,7 @@ def fault_of(error: BaseException, file: Path | None) -> Fault:
 
 def _is_ours(error: BaseException) -> bool:
     """What the database says of a statement, and not of itself or the way to it."""
-    if isinstance(error, exc.ProgrammingError | exc.NotSupportedError | exc.DataError):
+    if isinstance(error, exc.ProgrammingError | exc.NotSupportedError):
         return True
     if isinstance(error, exc.DBAPIError):
         return False

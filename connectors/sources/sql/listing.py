@@ -28,38 +28,45 @@ def listed(database: Database, shape: Shape, size: int, since: Any = None) -> It
     after: Bound | None = None
     before: set[str] = set()
     doubled: set[str] = set()
+    bound, idle = "", False
     while True:
-        rows = _page(database, shape, kind.listed(), after, size + 1, since)
+        rows = _page(database, shape, shape.listed, after, size + 1, since)
         uris = [shape.uri(shape.key(row)) for row in rows]
         twice = {uri for uri, count in Counter(uris).items() if count > 1}
-        for uri in twice - doubled:
+        for uri in sorted(twice - doubled):
             yield Gap(uri, f"two rows have this key: make {', '.join(shape.keys)} unique")
         new = [(uri, row) for uri, row in zip(uris[:size], rows[:size], strict=True)
                if uri not in before and uri not in twice | doubled]  # fmt: skip
         yield from _entries(database, shape, [row for _, row in new], after, size + 1, since)
         if len(rows) <= size:
             return
-        stuck = after is not None and not new and not twice - doubled
+        stuck = not new and (idle or uris[size] in before | doubled | {bound})
         if stuck:
-            yield Gap(shape.prefix, f"more than {size} rows have keys that the database holds for equal")
+            yield Gap(shape.prefix, f"more than {size} rows have keys that are equal to the database: make them unique")
         doubled = twice & {uris[size]}
         before = {uri for uri, _ in new} | twice
+        bound, idle = uris[size], not new
         after = Bound(shape.key(rows[size]), past=stuck)
 
 
 def _entries(
     database: Database, shape: Shape, rows: Sequence[Row], after: Bound | None, limit: int, since: Any
-) -> Iterator[Item | Gone]:
+) -> Iterator[Item | Gone | Gap]:
+    """The rows of a page. Where some do not say when they changed, the page is read again with all columns."""
     whole: dict[str, Row] = {}
-    if not all(map(shape.has_token, rows)) and shape.kind.listed() != shape.kind.used():
-        found = _page(database, shape, shape.kind.used(), after, limit, since)
+    if shape.listed != shape.used and not all(map(shape.has_token, rows)):
+        found = _page(database, shape, shape.used, after, limit, since)
         whole = {shape.uri(shape.key(row)): row for row in found}
     for row in rows:
         uri = shape.uri(shape.key(row))
         if shape.is_deleted(row):
             yield Gone(uri)
-        elif shape.has_token(row) or uri in whole or shape.kind.listed() == shape.kind.used():
-            yield _item(shape, row if shape.has_token(row) else whole.get(uri, row))
+        elif shape.listed == shape.used or shape.has_token(row):
+            yield _item(shape, row)
+        elif uri in whole:
+            yield _item(shape, whole[uri])
+        else:
+            yield Gap(uri, "it changed while it was listed")
 
 
 def _item(shape: Shape, row: Row) -> Item:

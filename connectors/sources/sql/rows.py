@@ -32,6 +32,7 @@ class Shape:
         self.kind = kind
         self.keys = several(kind.key)
         self.prefix = f"{source}/{kind.name}/"
+        self.listed, self.used = kind.listed(), kind.used()
         self._make = kind.make()
         self._body = Template(kind.body, markup=kind.format == "html")
         self._title, self._url = Template(kind.title), Template(kind.url)
@@ -53,7 +54,7 @@ class Shape:
         """Changes with the row, and with what the configuration makes of it."""
         token = self._token(row)
         if token is None:
-            values = [[name, rendered(row[name])] for name in self.kind.used()]
+            values = [[name, rendered(row[name])] for name in self.used]
             token = hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
         return f"{token if len(token) <= 100 else hashlib.sha256(token.encode()).hexdigest()}.{self._make}"
 

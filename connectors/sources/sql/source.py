@@ -12,7 +12,7 @@ from penstock.connectors.sources.sql.engine import Database
 from penstock.connectors.sources.sql.listing import listed
 from penstock.connectors.sources.sql.options import SqlOptions
 from penstock.connectors.sources.sql.rows import Row, Shape, key_of
-from penstock.connectors.sources.sql.values import coded, decoded, earlier, is_coarse, seconds
+from penstock.connectors.sources.sql.values import coded, decoded, earlier, granule, seconds, until
 from penstock.connectors.types import CursorExpired, Fetched, Gap, Gone, Item, Mark, RejectItem, RetryLater, StopSource
 
 _SUFFIXES = {"text": ".txt", "markdown": ".md", "html": ".html"}
@@ -76,11 +76,11 @@ class SqlSource:
         self._database.close()
 
     def _row(self, shape: Shape, item: Item, key: tuple[Any, ...]) -> Row:
-        columns = shape.kind.used()
-        found = self._database.rows(queries.one(shape.kind, columns, key), f"kind {shape.kind.name}")
+        columns = shape.used
+        found = self._database.rows(queries.one(shape.kind, columns, key), item.uri, one_row=True)
         rows = [dict(zip(columns, row, strict=True)) for row in found]
         same = [row for row in rows if shape.uri(shape.key(row)) == item.uri]
-        if len(same) > 1:
+        if len(same) > 1 or (not same and len(rows) == queries.TIES):
             raise RetryLater(f"two rows have the key of {item.uri}: make it unique", reason="garbled")
         if not same or shape.is_deleted(same[0]):
             raise FileNotFoundError(f"there is no such row any more: {item.uri}")
@@ -93,13 +93,22 @@ class SqlSource:
         in 225 is taken for a fresh one, and costs a fetch.
         """
         column = shape.kind.updated
-        if not column or (shape.kind.version and row[shape.kind.version] is not None) or not is_coarse(row[column]):
+        if not column or (shape.kind.version and row[shape.kind.version] is not None):
             return False
-        ((now,),) = self._database.rows(queries.now(), "clock")
-        moment, updated = seconds(now), seconds(row[column])
+        step = granule(row[column])
+        if not step:
+            return False
+        moment, updated = seconds(self._now()), seconds(row[column])
         if moment is None or updated is None:
             return True
+        if step > 1:
+            return abs(moment - updated) < 2 * step
         return (moment - updated + _FRESH / 2) % _ZONES < 2 * _FRESH
+
+    def _now(self) -> Any:
+        """The database's clock."""
+        ((now,),) = self._database.rows(queries.now(), "clock")
+        return now
 
 
 class FedSqlSource(SqlSource):
@@ -124,13 +133,13 @@ class FedSqlSource(SqlSource):
         yield mark
 
     def _mark(self) -> Mark:
-        """The highest `updated` of each kind, as of now."""
+        """The highest `updated` of each kind, as of now. One in the future would hide what changes until then."""
         highest = {}
         for name, shape in self._shapes.items():
             if shape.kind.updated:
                 ((value,),) = self._database.rows(queries.highest(shape.kind), f"kind {name}")
                 try:
-                    highest[name] = coded(value)
+                    highest[name] = coded(until(self._now(), value))
                 except TypeError as error:
                     said = f"source {self.name}, kind {name}: updated cannot be of the type {error}; cast it"
                     raise StopSource(said) from None

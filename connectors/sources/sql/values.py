@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+_DAY = 86400
 _FALSE = frozenset(("", "0", "f", "n", "no", "false", "off"))
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f%/]")
 
@@ -149,7 +150,7 @@ def earlier(value: Any, by: float) -> Any:
         case datetime():
             return value - timedelta(seconds=by)
         case date():
-            return value - timedelta(days=math.ceil(by / 86400))
+            return value - timedelta(days=math.ceil(by / _DAY))
         case str() if found := _moment(value):
             # Cut to whole seconds and without its zone: the beginning of a text comes before the text.
             text = (found - timedelta(seconds=by)).isoformat(sep=value[10] if len(value) > 10 else " ")[:19]
@@ -157,10 +158,27 @@ def earlier(value: Any, by: float) -> Any:
     return None
 
 
-def is_coarse(value: Any) -> bool:
-    """Whether a moment has whole seconds only: two changes within one of them look the same."""
+def granule(value: Any) -> int:
+    """The seconds within which two changes may leave the same moment: a day, a second, 0 for less than that."""
+    if isinstance(value, str) and len(value) == 10:
+        return _DAY
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return _DAY
     found = seconds(value)
-    return found is not None and found == int(found)
+    return 1 if found is not None and found == int(found) else 0
+
+
+def until(now: Any, value: Any) -> Any:
+    """`value`, or one like it that is not ahead of `now`; None if there is no telling.
+
+    What has no zone may be ahead by a day: it may be the time of anywhere.
+    """
+    found, moment = seconds(value), seconds(now)
+    if found is None or moment is None:
+        return value
+    zoned = isinstance(value, int | float | Decimal) or (isinstance(value, datetime) and value.tzinfo is not None)
+    ahead = found - moment
+    return value if ahead <= (0 if zoned else _DAY) else earlier(value, ahead + (0 if zoned else _DAY))
 
 
 def _unit(value: Any) -> int:

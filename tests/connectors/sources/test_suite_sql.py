@@ -84,12 +84,8 @@ class SqlBench(Bench):
         return f"{self.NAME}/doc/{named([name])}"
 
     def put(self, name: str, text: str) -> None:
-        kept = self.options_of(name)
         self.delete(name)
-        self.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (name, text, *kept, self.stamp()))
-
-    def options_of(self, name: str) -> tuple[str, str]:
-        return ("", "")
+        self.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (name, text, "", "", self.stamp()))
 
     def delete(self, name: str) -> None:
         self.execute("DELETE FROM documents WHERE name = ?", (name,))
@@ -108,6 +104,8 @@ class SqlBench(Bench):
         rows = [(name, f"text of {name}", "", "", self.stamp()) for name in names]
         if rows:
             self.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", *rows)
+        if count > 1000:
+            self.options = {**self.options, "page_size": 250}
         return names
 
     def requests(self) -> int:
