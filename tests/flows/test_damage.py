@@ -97,6 +97,7 @@ def test_what_is_good_nowhere_is_named_marked_and_embedded_again(
     assert not said(world, capsys, "verify", code=1)["ok"]
     lost = said(world, capsys, "repair", code=1)["documents"]
     assert lost and "docs/later.txt" not in lost
+    world.home.joinpath("cache", "vectors.db").unlink()  # or it would have them
     account = world.ingest()
     assert account.indexed == len(lost) and len(world.encoder.embedded) > embedded
     assert said(world, capsys, "verify")["ok"] and said(world, capsys, "repair")["ok"]
