@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from penstock.connectors.http.asking import Ask, redirected
 from penstock.connectors.http.credentials import NOBODY, Credentials, Expired
 from penstock.connectors.http.faults import Fault
-from penstock.connectors.http.network import NotAllowed
+from penstock.connectors.http.network import NotAllowed, Untrusted
 from penstock.connectors.http.ratelimit import cooldown
 from penstock.connectors.http.statuses import REDIRECTS, judged
 from penstock.connectors.http.types import Budget, Outcome
@@ -72,6 +72,10 @@ class Courier:
                 if hop == 0 and not errand.one_item:
                     raise StopSource(str(error)) from None
                 raise RetryLater(str(error), reason="refused") from None
+            except Untrusted as error:
+                if self._credentials.owns(ask.origin) or (hop == 0 and not errand.one_item):
+                    raise StopSource(str(error)) from None
+                raise RetryLater(str(error), reason="unreachable") from None
             if not isinstance(found, Onward):
                 return found
             ask = found.ask

@@ -16,7 +16,7 @@ from typing import Any
 import httpcore
 
 from penstock.connectors.http.addresses import Allowance
-from penstock.connectors.types import SourceError, StopSource
+from penstock.connectors.types import SourceError
 
 Resolve = Callable[[str, int], Sequence[str]]
 """(host, port) to addresses. Raises `OSError`."""
@@ -27,6 +27,10 @@ PIECE = 16 << 10
 
 class NotAllowed(SourceError):
     """The address may not be asked."""
+
+
+class Untrusted(SourceError):
+    """The certificate is not one to trust."""
 
 
 class Stalled(httpcore.ReadTimeout):
@@ -139,13 +143,13 @@ class TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Raises `StopSource` when the certificate is not one to trust: trying again would not change that."""
+        """Raises `Untrusted`: trying again would not change a certificate."""
         left = self._left(timeout, httpcore.ConnectTimeout)
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, left)
         except httpcore.ConnectError as error:
             if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-                raise StopSource(
+                raise Untrusted(
                     f"the certificate of {server_hostname} is not trusted ({error.__cause__.verify_message}); "
                     "if it is signed by an authority of your own, name that one's file in network.ca_file"
                 ) from None

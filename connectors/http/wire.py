@@ -56,7 +56,7 @@ class Wire:
     def send(self, ask: Ask, seconds: float) -> Iterator[Answer]:
         """The answer to a request, for the length of a block; all of it within `seconds`.
 
-        Raises `Fault`, `StopSource` (a certificate that is not trusted), `NotAllowed`.
+        Raises `Fault`, `NotAllowed`, `Untrusted`, and `StopSource` for a header that cannot be sent.
         """
         began = self._monotonic()
         rules = self._rules

@@ -103,7 +103,9 @@ def test_a_download_has_the_time_that_its_size_needs(tmp_path: Path) -> None:
         line.drip(b"x" * 9000, 0.02, piece=200)
 
     with serving(play) as server:
-        done = bench(tmp_path, rules={**SHORT, "read_seconds": 1.0, "total_seconds": 0.4}).door.download(server.url, max_bytes=10000)
+        done = bench(tmp_path, rules={**SHORT, "read_seconds": 1.0, "total_seconds": 0.4}).door.download(
+            server.url, max_bytes=10000
+        )
         assert done.size == 9000
 
 

@@ -212,6 +212,31 @@ def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path, certificate
         assert at.budget.requests == 1 and server.heard == []
 
 
+def test_a_bad_certificate_elsewhere_is_that_items_trouble(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """A download that leads to a host that we do not trust fails alone; the source's own host stops the source."""
+    with (
+        serving(saying(200, "x"), tls=served(certificate)) as other,
+        serving(saying(302, Location=other.url)) as server,
+    ):
+        with pytest.raises(RetryLater, match="certificate"):
+            bench(tmp_path, origins=[server.url]).door.download(server.url, max_bytes=10)
+        with pytest.raises(StopSource, match="certificate"):
+            bench(tmp_path, origins=[other.url]).door.download(other.url, max_bytes=10)
+        assert other.heard == []
+
+
+def test_a_redirect_out_of_tls_is_refused(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    """From https to http nothing is followed, however much the same the host is."""
+    with (
+        serving(saying(200, "open")) as plain,
+        serving(saying(301, Location=plain.url), tls=served(certificate)) as server,
+    ):
+        at = bench(tmp_path, rules={"ca_file": certificate[0]})
+        with pytest.raises(RetryLater, match="https to http") as caught:
+            at.door.request(server.url)
+        assert caught.value.reason == "refused" and plain.heard == []
+
+
 def test_a_certificate_of_the_ca_file_is_accepted(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     """By name and by address, on a connection that is used again."""
     with serving(saying(200, "sealed"), tls=served(certificate)) as server:
