@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.connectors.parsers.charset import decode
-from penstock.connectors.parsers.parsed import Parsed, Unparsable, described
+from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, tidy
 from penstock.connectors.parsers.records import RecordWriter, loads, title_of
 from penstock.connectors.parsers.sections import Sections
 
@@ -28,4 +28,6 @@ def parse(data: bytes, name: str) -> Parsed:
     parsed = out.parsed(title=title, metadata=described(values_left_out=writer.blobs or None))
     if not parsed.text and writer.blobs:
         raise Unparsable("no_text", f"{name} holds no words")
+    if not parsed.text and any(char.isalnum() for char in decoded.text):
+        return Parsed(text=tidy(decoded.text))  # names that lead to nothing are all that it says
     return parsed if title else Parsed(text=parsed.text, headings=parsed.headings, metadata=parsed.metadata)

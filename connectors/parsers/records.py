@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from penstock.connectors.parsers.parsed import Unparsable, one_line
@@ -17,6 +18,7 @@ DEEPEST = 200
 """Objects and arrays in one another. Beyond, the paths alone would be longer than what they lead to."""
 
 _NAMES = ("title", "name", "subject", "headline", "label", "summary", "id", "key")
+_RANKS = {name: rank for rank, name in enumerate(_NAMES)}
 _LONGEST_TITLE = 200
 _LONGEST_LIST = 400
 _BLOB = 512
@@ -145,15 +147,16 @@ def title_of(value: Any) -> str:
 
 
 def _name(pairs: Pairs) -> int | None:
-    """The member that names the record."""
-    found = {
-        key.lower(): at
-        for at, (key, value) in reversed(list(enumerate(pairs)))
-        if isinstance(value, str) and 0 < len(value) <= _LONGEST_TITLE and one_line(value)
-    }
-    return next((found[key] for key in _NAMES if key in found), None)
+    """The member that names the record, by the first of `_NAMES` that it has."""
+    best, found = len(_NAMES), None
+    for at, (key, value) in enumerate(pairs):
+        rank = _RANKS.get(key.lower(), best)
+        if rank < best and isinstance(value, str) and len(value) <= _LONGEST_TITLE and one_line(value):
+            best, found = rank, at
+    return found
 
 
+@lru_cache(4096)  # the same few keys come in every record
 def _joined(path: str, key: str) -> str:
     return f"{path}.{one_line(key)}" if path else one_line(key)
 

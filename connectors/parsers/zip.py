@@ -19,15 +19,16 @@ def parse(data: bytes, name: str) -> Parsed:
     """Members in the archive's order, each parsed as what it is, zip in zip in zip at most; pages are dropped.
 
     A member's path is only a label. One that cannot be read costs itself alone: `metadata["members_rejected"]`
-    names it with its reason. Raises `Unparsable`: `too_large` for more than 2,000 members or 512 MiB unpacked
-    (nested ones included), `empty`, `damaged`, and when no member can be read the commonest of their reasons.
+    names it with its reason, and empty ones are counted. Raises `Unparsable`: `too_large` for more than 2,000
+    members or 512 MiB unpacked (nested ones included), `empty`, `damaged`, and when no member can be read the
+    commonest of their reasons.
     """
     return parse_within(data, name, Allowance())
 
 
 def parse_within(data: bytes, name: str, allowance: Allowance) -> Parsed:
     """As `parse`, with what the file around it has left."""
-    out, rejected, read_ones = Sections(), Rejections(), 0
+    out, rejected, read_ones, empty = Sections(), Rejections(), 0, 0
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except BROKEN as error:
@@ -40,7 +41,10 @@ def parse_within(data: bytes, name: str, allowance: Allowance) -> Parsed:
             try:
                 parsed = read(_unpacked(archive, member), path, allowance)
             except Unparsable as error:
-                rejected.add(path, error.reason)
+                if error.reason == "empty":  # counted: there are dozens in any archive of programs
+                    empty += 1
+                else:
+                    rejected.add(path, error.reason)
                 continue
             read_ones += 1
             out.leave(1)
@@ -48,7 +52,9 @@ def parse_within(data: bytes, name: str, allowance: Allowance) -> Parsed:
             out.adopt(parsed)
     if not read_ones:
         raise _nothing(name, rejected)
-    counts = described(members=len(members), members_read=read_ones, members_rejected=str(rejected))
+    counts = described(
+        members=len(members), members_read=read_ones, members_empty=empty or None, members_rejected=str(rejected)
+    )
     return Parsed(text=(whole := out.parsed()).text, headings=whole.headings, metadata=counts)
 
 
@@ -82,6 +88,6 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 def _nothing(name: str, rejected: Rejections) -> Unparsable:
     if not rejected.reasons:
-        return Unparsable("empty", f"the archive {name} holds no files")
+        return Unparsable("empty", f"the archive {name} holds no files, or only empty ones")
     reason = Counter(reason for _, reason in rejected.reasons).most_common(1)[0][0]
     return Unparsable(reason, f"no file in the archive {name} can be read: {rejected}")

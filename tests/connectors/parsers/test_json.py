@@ -61,6 +61,12 @@ def test_strings_without_words_are_left_out_and_counted() -> None:
     assert parsed.text == f"t: words\nurl: {link}" and parsed.metadata == {"values_left_out": "1"}
 
 
+def test_names_without_values_are_text_as_they_stand() -> None:
+    """And nothing at all is empty."""
+    assert json.parse(b'{"pagination": {}, "rest": null}', "a").text == '{"pagination": {}, "rest": null}'
+    assert json.parse(b"[{}]", "a").text == ""
+
+
 def test_a_text_kept_as_a_list_of_lines_is_one_text_again() -> None:
     """As notebooks keep their cells."""
     data = stdlib.dumps({"cells": [{"source": ["a = 1\n", "b = 2"]}]}).encode()

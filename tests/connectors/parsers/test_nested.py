@@ -44,6 +44,7 @@ def test_each_member_is_a_section_under_its_path_parsed_as_what_it_is() -> None:
                 "__MACOSX/._a": b"litter",
                 "docs/": b"",
                 "d.csv": b"a,b\nx,1\n",
+                "__init__.py": b"",
             }
         ),
         "a.zip",
@@ -55,7 +56,12 @@ def test_each_member_is_a_section_under_its_path_parsed_as_what_it_is() -> None:
         (("d.csv",), "d.csv\n\na: x | b: 1"),
     ]
     assert parsed.pages == ()
-    assert parsed.metadata == {"members": "4", "members_read": "3", "members_rejected": "c.png (unsupported)"}
+    assert parsed.metadata == {
+        "members": "5",
+        "members_read": "3",
+        "members_empty": "1",
+        "members_rejected": "c.png (unsupported)",
+    }
 
 
 def test_an_archive_in_an_archive_is_read_two_deep_and_no_deeper() -> None:
@@ -107,7 +113,7 @@ def test_a_member_that_lies_about_its_size_is_unpacked_no_further_than_it_says()
 
 @pytest.mark.parametrize(
     ("members", "reason"),
-    [({}, "empty"), ({"a.png": PICTURE}, "unsupported"), ({"a.txt": b" ", "b": b"", "c.png": PICTURE}, "empty")],
+    [({}, "empty"), ({"a.png": PICTURE}, "unsupported"), ({"a.txt": b" ", "b": b""}, "empty")],
 )
 def test_an_archive_without_anything_to_read_is_refused_for_its_commonest_reason(
     members: dict[str, bytes], reason: str
