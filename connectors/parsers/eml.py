@@ -16,6 +16,7 @@ from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, on
 from penstock.connectors.parsers.sections import Sections
 
 _SAID = ("from", "to", "cc")
+_WORDS = ("text/plain", "text/html")
 _SUFFIXES = {"text/html": ".html", "text/csv": ".csv", "text/markdown": ".md", "message/rfc822": ".eml"}
 _SECRET = ("application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted")
 
@@ -51,16 +52,21 @@ def _read(message: Message, name: str, allowance: Allowance) -> Parsed:
             out.line(f"{key.capitalize()}: {value}")
     out.gap()
     body, attached = _parts(message)
-    for part in body:
-        out.adopt(_body(part, name))
-    names, rejected = _attachments(out, attached, allowance)
+    rejected = Rejections()
+    for number, part in enumerate(body, 1):
+        try:
+            out.adopt(_body(part, name))
+        except Unparsable as error:
+            if error.reason != "empty":
+                rejected.add(_name_of(part, number), error.reason)
+    names = _attachments(out, attached, allowance, rejected)
     facts = {**head, "message_id": header(message, "message-id"), "in_reply_to": header(message, "in-reply-to")}
     facts |= {"attachments": ", ".join(names), "attachments_rejected": str(rejected)}
     return out.parsed(title=subject, metadata=described(**facts))
 
 
-def _attachments(out: Sections, parts: list[Message], allowance: Allowance) -> tuple[list[str], Rejections]:
-    names, rejected = [], Rejections()
+def _attachments(out: Sections, parts: list[Message], allowance: Allowance, rejected: Rejections) -> list[str]:
+    names = []
     for number, part in enumerate(parts, 1):
         called = _name_of(part, number)
         names.append(called)
@@ -76,7 +82,7 @@ def _attachments(out: Sections, parts: list[Message], allowance: Allowance) -> t
         out.leave(2)
         out.heading(2, called)
         out.adopt(parsed)
-    return names, rejected
+    return names
 
 
 def _parts(message: Message) -> tuple[list[Message], list[Message]]:
@@ -84,8 +90,7 @@ def _parts(message: Message) -> tuple[list[Message], list[Message]]:
     body: list[Message] = []
     attached: list[Message] = []
     for part in _leaves(message):
-        words = part.get_content_type() in ("text/plain", "text/html") and not _is_attached(part)
-        (body if words else attached).append(part)
+        (body if _is_words(part) else attached).append(part)
     return body, attached
 
 
@@ -104,38 +109,40 @@ def _leaves(message: Message) -> Iterator[Message]:
 
 
 def _chosen(alternatives: list[Message]) -> list[Message]:
-    """Plain text if it says anything, else HTML; what is neither (a calendar entry) comes along."""
+    """Plain text if it says anything, else HTML; and what is neither, also out of those that are passed over: some
+    programs attach files to the HTML alone."""
     kinds = [_says(part) for part in alternatives]
-    best = next((each for each in ("text/plain", "text/html") if each in kinds), "")
-    return [
-        part
-        for part, kind in zip(alternatives, kinds, strict=True)
-        if kind == best or not (kind.startswith("text/") or part.get_content_type() in ("text/plain", "text/html"))
-    ]
+    best = next((each for each in _WORDS if each in kinds), "")
+    chosen: list[Message] = []
+    for part, kind in zip(alternatives, kinds, strict=True):
+        if kind == best:
+            chosen.append(part)
+        else:
+            chosen.extend(leaf for leaf in part.walk() if not leaf.is_multipart() and not _is_words(leaf))
+    return chosen
 
 
 def _says(part: Message) -> str:
     """text/plain or text/html, for a part with words in it, alone or inside a multipart/related; else ""."""
     for leaf in part.walk():
-        kind = leaf.get_content_type()
-        if kind in ("text/plain", "text/html") and _content(leaf).strip():
-            return kind
+        if _is_words(leaf) and _content(leaf).strip():
+            return leaf.get_content_type()
     return ""
 
 
-def _is_attached(part: Message) -> bool:
-    return str(part.get("Content-Disposition", "")).strip().lower().startswith("attachment")
+def _is_words(part: Message) -> bool:
+    """Whether the part is text of the message itself, and not of a file that is attached to it."""
+    attached = str(part.get("Content-Disposition", "")).strip().lower().startswith("attachment")
+    return part.get_content_type() in _WORDS and not attached
 
 
 def _body(part: Message, name: str) -> Parsed:
+    """Raises `Unparsable`."""
     found = decode(_content(part), str(_quietly(part.get_content_charset)))
     if found is None:
-        return Parsed(text="")
+        raise Unparsable("unsupported", f"a part of {name} is no text in an encoding that can be recognised")
     if part.get_content_type() == "text/html":
-        try:
-            return html.parse(b"\xef\xbb\xbf" + tidy(found.text).encode(), name)  # the mark outdoes a meta element
-        except Unparsable:
-            return Parsed(text="")
+        return html.parse(b"\xef\xbb\xbf" + tidy(found.text).encode(), name)  # the mark outdoes a meta element
     return Parsed(text=tidy(found.text).strip())
 
 

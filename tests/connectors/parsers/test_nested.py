@@ -193,6 +193,18 @@ def test_attachments_are_sections_below_the_subject_and_unread_ones_are_told() -
     assert parsed.text.endswith("inner words")
 
 
+def test_a_file_attached_to_the_html_alone_is_not_lost_with_it() -> None:
+    """The plain text is chosen, and the file comes along."""
+    made = samples.message("s", "plain words")
+    rich = EmailMessage()
+    rich.set_content("<p>rich words", subtype="html")
+    rich.add_attachment(b"file words", maintype="application", subtype="octet-stream", filename="f.txt")
+    made.make_alternative()
+    made.attach(rich)
+    parsed = eml.parse(made.as_bytes(), "a.eml")
+    assert parsed.text.endswith("\n\nplain words\n\nf.txt\n\nfile words")
+
+
 def test_messages_in_messages_end_at_a_depth() -> None:
     """Two further in; the third is told and not read."""
     made = samples.message("0")
