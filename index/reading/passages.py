@@ -31,16 +31,15 @@ def of_documents(segments: Sequence[Segment], uris: Iterable[str]) -> Iterator[P
             yield from _taken(segment, [first + int(n) for n in np.flatnonzero(live)])
 
 
-def of_chunk(segments: Sequence[Segment], chunk_id: str) -> Passage | None:
-    """The chunk of that id, None if it is not served. Reads every row: rows are not kept by chunk id."""
+def of_chunks(segments: Sequence[Segment], beginning: str) -> Iterator[Passage]:
+    """The chunks whose ids begin so. Reads every row: rows are not kept by chunk id."""
     for segment in segments:
         live = segment.live
         for ordinal, (_, record) in enumerate(segment.rows):
-            if live[ordinal] and chunk_id.encode() in record:
+            if live[ordinal] and beginning.encode() in record:
                 for found in _taken(segment, [ordinal]):
-                    if found.row.chunk_id == chunk_id:
-                        return found
-    return None
+                    if found.row.chunk_id.startswith(beginning):
+                        yield found
 
 
 def _taken(segment: Segment, ordinals: list[int]) -> Iterator[Passage]:

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -156,9 +157,9 @@ class Reader:
         wanted = list(uris)
         return self._answered(lambda served: list(passages.of_documents(served.segments(None), wanted)))
 
-    def passage(self, chunk_id: str) -> Passage | None:
-        """Return the served chunk of that id, None if there is none. Reads every row. Raises as `search` does."""
-        return self._answered(lambda served: passages.of_chunk(served.segments(None), chunk_id))
+    def chunks(self, beginning: str, most: int = 2) -> list[Passage]:
+        """Return served chunks whose ids begin so, `most` at most. Reads every row. Raises as `search` does."""
+        return self._answered(lambda served: list(islice(passages.of_chunks(served.segments(None), beginning), most)))
 
     def texts(self, uris: Iterable[str]) -> dict[str, DocText]:
         """Return the parsed texts of those documents that have one."""
