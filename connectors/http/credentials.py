@@ -62,7 +62,8 @@ class Credentials:
             self._basic = {"authorization": f"Basic {pair}"}
         self._lock = threading.Lock()
         self._inside = InRenewal()
-        self._login = Login({}, 0)
+        self._given: Mapping[str, str] = {}
+        self._login = Login(self._basic, 0)
         self._accepted = True
         """Whether the source took the newest login; the first one may have expired before we came."""
 
@@ -75,9 +76,13 @@ class Credentials:
         if self._inside.now:
             return NOBODY
         with self._lock:
-            if self._login.generation == 0:
-                given = self._from(self._give) if self._give is not None else {}
-                self._login = Login({**self._basic, **given}, 0)
+            given = self._from(self._give) if self._give is not None else {}
+            if given != self._given:
+                # A connector that renews a token shortly before it ends says so here. One that always says the same
+                # is not believed any more once that was refused and renewed.
+                self._given, headers = given, {**self._basic, **given}
+                if headers != self._login.headers:
+                    self._login = Login(headers, self._login.generation + 1)
             return self._login
 
     def signed(self, ask: Ask, login: Login) -> tuple[Ask, Login]:

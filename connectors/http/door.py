@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -54,8 +55,8 @@ class HttpDoor:
         self._rules, self._scratch, self._token, self._redactor = rules, scratch, token, redactor
         self._wire = Wire(rules, resolve=resolve, monotonic=monotonic)
         self._retries = Retries(rules, monotonic=monotonic, sleep=sleep, random=random)
-        credentials = Credentials(origins, headers=headers, renew=renew, basic=basic, redactor=redactor)
-        self._courier = Courier(self._wire, budget, credentials, clock=clock, max_redirects=rules.max_redirects)
+        self._credentials = Credentials(origins, headers=headers, renew=renew, basic=basic, redactor=redactor)
+        self._courier = Courier(self._wire, budget, self._credentials, clock=clock, max_redirects=rules.max_redirects)
 
     def request(
         self,
@@ -68,6 +69,7 @@ class HttpDoor:
         form: Mapping[str, str] | None = None,
         accept_statuses: tuple[int, ...] = (),
         valid: Callable[[Reply], object] | None = None,
+        cookies: bool = False,
     ) -> Reply:
         """One answer, in memory: see `Door.request`."""
         with self._cleaned():
@@ -77,7 +79,11 @@ class HttpDoor:
             def hold(ask: Ask, answer: Answer) -> Reply:
                 rules = self._rules
                 pieces = content(ask, answer, max_bytes=rules.max_page_bytes, max_ratio=rules.max_ratio)
-                return approved(Reply(answer.status, str(ask.url), answer.headers, b"".join(pieces)), valid)
+                headers = dict(answer.headers)
+                if cookies and answer.cookies and self._credentials.owns(ask.origin):
+                    headers["set-cookie"] = answer.cookies
+                    self._redactor.learn(*session_values(answer.cookies))
+                return approved(Reply(answer.status, str(ask.url), headers, b"".join(pieces)), valid)
 
             errand = Errand(hold, self._rules.total_seconds, accept_statuses)
             reply, repeated = self._retries.run(lambda: self._courier.fetch(asked, errand))
@@ -187,6 +193,11 @@ def approved(reply: Reply, valid: Callable[[Reply], object] | None) -> Reply:
         except RetryLater as error:
             raise Disliked(error) from None
     return reply
+
+
+def session_values(cookies: str) -> list[str]:
+    """What may be secret in a Set-Cookie header: the values of its pairs."""
+    return [part.partition("=")[2].strip(' "') for part in re.split("[;,]", cookies)]
 
 
 def lower(headers: Mapping[str, str] | None) -> dict[str, str]:

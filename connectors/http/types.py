@@ -157,6 +157,7 @@ class Door(Protocol):
         form: Mapping[str, str] | None = None,
         accept_statuses: tuple[int, ...] = (),
         valid: Callable[[Reply], object] | None = None,
+        cookies: bool = False,
     ) -> Reply:
         """One answer, in memory. 2xx, and those of `accept_statuses` (such as 304), are returned.
 
@@ -164,6 +165,9 @@ class Door(Protocol):
         fault (an API that answers 200 with an error of its own, a page that is no JSON). Only safe or idempotent
         requests are made here: retrying is always allowed. It runs while the request's place in the budget is
         held: it asks nobody anything.
+
+        `cookies`: leave `set-cookie` in the reply's headers (several joined by ", "), if it came from one of the
+        door's own origins: for a login that gives a session. The door itself keeps and sends none.
         """
         ...
 

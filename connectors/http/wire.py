@@ -19,7 +19,6 @@ from penstock.connectors.types import StopSource
 
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept: less than the five after which many servers close theirs."""
-NEVER_GIVEN = ("set-cookie", "set-cookie2")
 
 # Its debug lines show the heads of answers: cookies, signed URLs.
 logging.getLogger("httpcore").setLevel(logging.INFO)
@@ -35,6 +34,8 @@ class Answer:
     """From sending the request to the answer's head."""
     pieces: Iterator[bytes] = field(repr=False)
     """The body as it was sent, to be read once. Raises `Fault`."""
+    cookies: str = field(default="", repr=False)
+    """What Set-Cookie said; nobody keeps it."""
 
 
 class Wire:
@@ -67,12 +68,15 @@ class Wire:
             now = self._monotonic()
             deadline.at = began + seconds
             deadline.watch(now, rules.slowest, rules.read_seconds)
+            headers = plain_headers(response.headers)
+            cookies = headers.pop("set-cookie", "")
             try:
                 yield Answer(
                     response.status,
-                    plain_headers(response.headers),
+                    headers,
                     now - began,
                     self._pieces(ask, response, began + seconds),
+                    cookies,
                 )
             finally:
                 if surplus(response):
@@ -147,8 +151,7 @@ def plain_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     plain: dict[str, str] = {}
     for key, value in raw:
         name, text = key.decode("latin-1").lower(), value.decode("latin-1").strip()
-        if name not in NEVER_GIVEN:
-            plain[name] = f"{plain[name]}, {text}" if name in plain else text
+        plain[name] = f"{plain[name]}, {text}" if name in plain else text
     return plain
 
 

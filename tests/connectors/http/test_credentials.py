@@ -64,6 +64,25 @@ def test_a_token_that_expires_again_and_again_is_renewed_each_time(tmp_path: Pat
             guard.valid = f"t{next(count)}"
 
 
+def test_a_token_that_the_connector_renews_in_time_costs_no_401(tmp_path: Path) -> None:
+    """`headers` is asked for each request, also after a renewal: what it says anew is sent."""
+    guard = Guarded("t1")
+    said = ["t0"]
+
+    def renew() -> dict[str, str]:
+        said[0] = "t1"
+        return {"Authorization": "Bearer t1"}
+
+    with serving(guard) as server:
+        headers = lambda: {"Authorization": f"Bearer {said[0]}"}  # noqa: E731
+        at = bench(tmp_path, origins=[server.url], headers=headers, renew=renew)
+        at.door.request(server.url)
+        at.door.request(server.url)
+        guard.valid = said[0] = "t2"
+        at.door.request(server.url)
+        assert at.door.retries == {"token": 1}
+
+
 def test_a_renewed_token_that_is_refused_too_stops_the_source(tmp_path: Path) -> None:
     """There is nothing that another attempt could change; nobody renews a second time."""
     renewals = []

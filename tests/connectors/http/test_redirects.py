@@ -69,6 +69,18 @@ def test_cookies_are_neither_kept_nor_given(tmp_path: Path) -> None:
         assert all("cookie" not in heard.headers for heard in server.heard + other.heard)
 
 
+def test_a_login_may_see_its_session(tmp_path: Path) -> None:
+    """Asked for, and from the source's own origin, Set-Cookie is shown; the values are secrets from then on."""
+    play = saying(200, "x", Set_Cookie="session=abcdefgh; Path=/; HttpOnly")
+    with serving(play) as other, serving(play) as server:
+        at = bench(tmp_path, origins=[server.url])
+        assert at.door.request(server.url, cookies=True).headers["set-cookie"].startswith("session=abcdefgh;")
+        assert "set-cookie" not in at.door.request(server.url).headers
+        assert "set-cookie" not in at.door.request(other.url, cookies=True).headers
+        assert at.redactor.clean("got abcdefgh") == "got ***"
+        assert all("cookie" not in heard.headers for heard in server.heard)
+
+
 def test_a_circle_of_redirects_ends(tmp_path: Path) -> None:
     """It is noticed at the first URL that comes again, tried again as a server's error, and given up."""
 
