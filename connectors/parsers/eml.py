@@ -8,8 +8,8 @@ from email.message import Message
 from email.policy import compat32
 from typing import Any
 
-from penstock.connectors.parsers import html
 from penstock.connectors.parsers.charset import decode
+from penstock.connectors.parsers.html import read_markup
 from penstock.connectors.parsers.mail_headers import decoded, header, written
 from penstock.connectors.parsers.nested import Allowance, Rejections, read
 from penstock.connectors.parsers.parsed import Parsed, Unparsable, described, one_line, tidy
@@ -142,7 +142,7 @@ def _body(part: Message, name: str) -> Parsed:
     if found is None:
         raise Unparsable("unsupported", f"a part of {name} is no text in an encoding that can be recognised")
     if part.get_content_type() == "text/html":
-        return html.parse(b"\xef\xbb\xbf" + tidy(found.text).encode(), name)  # the mark outdoes a meta element
+        return read_markup(found.text, name, pruned=False)
     return Parsed(text=tidy(found.text).strip())
 
 
