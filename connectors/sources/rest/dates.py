@@ -117,8 +117,11 @@ def _text(value: Any, zone: tzinfo, date_format: str) -> Moment | None:
 
 
 def _calendar(text: str) -> datetime | None:
-    plain = _ZONE.sub(r"\1+00:00", text)
-    plain = _SPACED_OFFSET.sub(r"\1\2:\3", plain)
+    try:
+        return datetime.fromisoformat(text)  # most are that
+    except ValueError:
+        pass
+    plain = _SPACED_OFFSET.sub(r"\1\2:\3", _ZONE.sub(r"\1+00:00", text))
     slashes = re.sub(r"\A(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3", plain)
     for read in (datetime.fromisoformat, *(_strptime(form) for form in _USUAL), parsedate_to_datetime):
         try:

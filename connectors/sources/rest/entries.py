@@ -57,11 +57,14 @@ class Entries:
         return not any({".", ".."} & set(address(each, {"id": name}).partition("?")[0].split("/")) for each in asked)
 
     def _attached(self, rules: Attachments, name: str, row: Any, version: str) -> Iterator[Item | Gap]:
+        rows = elements(row, rules.items)
+        if not rows:
+            return
         prefix = self.uri(name) + "/attachments/"
         page = page_of(self._collection, name, row)
         readers = digest(self._collection.recipe, labels(self._collection, row))
-        seen: set[str] = set()
-        for each in elements(row, rules.items):
+        seen: dict[str, str] = {}
+        for each in rows:
             key = scalar(first(each, rules.id))
             if not key or not usable(key):
                 yield Gap(prefix, f'an attachment has no usable id at attachments.id = "{rules.id}"')
@@ -69,8 +72,10 @@ class Entries:
             file = file_name(text_of(first(each, rules.name)) or key)
             uri = prefix + segment(f"{key}-{file}")
             if uri in seen:
+                if seen[uri] != key:
+                    yield Gap(uri, "another attachment has a name that looks the same")
                 continue
-            seen.add(uri)
+            seen[uri] = key
             path = self._api.path(link_of(rules, self._api, name, each))
             place = Locator(self._collection.name, name, key, file, path, version, page)
             yield Item(uri, place.written(), f"{made_of(rules, each)}~{readers}", size_of(rules, each))

@@ -90,6 +90,9 @@ class Reading:
         try:
             yield from pages(self._api, collection, collection.path, collection.items, self._params)
         except FileNotFoundError as error:
+            if self._last:
+                what = "a later page is not there (404): if the API ends its lists so, give the path of their total"
+                raise RetryLater(f"{collection.name}: {what}", reason="server_error") from error
             raise StopSource(f"{error} (404): check url, and list of the collection {collection.name}") from error
 
 

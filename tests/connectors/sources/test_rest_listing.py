@@ -130,6 +130,15 @@ def test_a_page_that_stays_bad_is_a_gap_after_what_came(api: JsonApi, kit: Tools
         list(source.list())
 
 
+def test_a_later_page_that_is_not_there_is_a_gap(api: JsonApi, kit: Tools) -> None:
+    """Some APIs end their lists so, and so does one whose proxy has lost its way: nothing is deleted by that."""
+    fill(api, 15)
+    api.hook = lambda asked: Answer({}, 404) if asked.query.get("page") == "3" else None
+    entries = list(opened(api, kit, collection(total=None)).list())
+    assert len(items(entries)) == 15
+    assert ["404" in gap.reason and "total" in gap.reason for gap in gaps(entries)] == [True]
+
+
 def test_a_list_that_is_not_where_it_should_be_says_what_there_is(api: JsonApi, kit: Tools) -> None:
     """A wrong `items`, and a wrong `list`, name the key to mend."""
     with pytest.raises(RetryLater, match=r'items = "rows".*there is: items, total'):

@@ -32,6 +32,17 @@ def test_the_examples_are_read(name: str) -> None:
     assert options.collections
 
 
+def test_the_guide_begins_with_something_that_works() -> None:
+    """Its first block is a whole source."""
+    guide = (EXAMPLES.parents[1] / "docs" / "sources" / "rest.md").read_text("utf-8")
+    table = tomllib.loads(guide.split("```toml\n")[1].split("```")[0])["sources"]["tracker"]
+    options = msgspec.convert({key: value for key, value in table.items() if key not in COMMON}, CONNECTOR.options)
+    issue = {"subject": "Leak", "comments": [{"author": {"name": "Ann"}, "created": 1706702400, "text": "Yes."}]}
+    assert made(options.collections[0], {"id": 1, **issue}) == "\nLeak\n\n\nAnn, 2024-01-31T12:00:00Z:\nYes.\n".lstrip(
+        "\n"
+    )
+
+
 def test_the_untested_example_says_so() -> None:
     """In its first line."""
     assert (EXAMPLES / "hubspot.toml").read_text("utf-8").startswith("# UNTESTED")
