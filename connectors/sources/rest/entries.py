@@ -9,9 +9,10 @@ from urllib.parse import quote, urlsplit
 
 from penstock.connectors.sources.rest.api import Api
 from penstock.connectors.sources.rest.fields import elements, first, scalar, text_of
+from penstock.connectors.sources.rest.grammar import Value, compiled
 from penstock.connectors.sources.rest.naming import Locator, file_name, segment, usable
 from penstock.connectors.sources.rest.options import Attachments, Collection, digest, paths
-from penstock.connectors.sources.rest.template import TooMuch, Value, compiled, render
+from penstock.connectors.sources.rest.template import TooMuch, render
 from penstock.connectors.sources.rest.tokens import base_of, changed, labels, token
 from penstock.connectors.types import Gap, Item
 

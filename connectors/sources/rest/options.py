@@ -18,8 +18,8 @@ from penstock.connectors.connector import SourceOptions
 from penstock.connectors.sources.rest.auth_options import Auth, NoAuth
 from penstock.connectors.sources.rest.dates import zone_of
 from penstock.connectors.sources.rest.fields import steps
+from penstock.connectors.sources.rest.grammar import compiled, names
 from penstock.connectors.sources.rest.paging_options import Paging
-from penstock.connectors.sources.rest.template import compiled, names
 
 Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 _SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization", "x-api-key"}

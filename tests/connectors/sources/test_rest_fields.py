@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from penstock.connectors.sources.rest.dates import iso, moment, written, zone_of
 from penstock.connectors.sources.rest.fields import elements, every, first, scalar, steps, text_of
-from penstock.connectors.sources.rest.template import TooMuch, compiled, names, render
+from penstock.connectors.sources.rest.grammar import compiled, names
+from penstock.connectors.sources.rest.template import TooMuch, render
 
 ISSUE: dict[str, Any] = {
     "id": 7,
