@@ -67,13 +67,15 @@ Play = Callable[[Line, Heard], object]
 class FaultServer:
     """Listens on loopback; each request is played by `play`, on a thread for each connection."""
 
-    def __init__(self, play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.play = play
         self.heard: list[Heard] = []
         self.connections = 0
         self._tls = tls
         self._stopping = threading.Event()
-        self._listening = socket.create_server((host, 0))
+        self._listening = socket.create_server((host, port))
         self.host, self.port = self._listening.getsockname()[:2]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -132,9 +134,11 @@ def hear(incoming: object) -> Heard | None:
 
 
 @contextlib.contextmanager
-def serving(play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[FaultServer]:
+def serving(
+    play: Play, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[FaultServer]:
     """A server for the length of a block."""
-    server = FaultServer(play, tls=tls, host=host)
+    server = FaultServer(play, tls=tls, host=host, port=port)
     try:
         yield server
     finally:

@@ -99,7 +99,7 @@ def ends_well(at: Bench, url: str) -> None:
     assert time.monotonic() - began < 8
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(said=pieces)
 def test_any_answer_ends_well(at: Bench, server: FaultServer, said: list[bytes]) -> None:
     """Pieces of HTTP in any order, with rubbish between them."""

@@ -90,9 +90,13 @@ def test_the_checked_address_is_the_one_that_is_connected_to(tmp_path: Path) -> 
 
 def test_of_several_addresses_only_allowed_ones_are_tried(tmp_path: Path) -> None:
     """An inner address beside an allowed one is passed over."""
-    with serving(saying(200, "here")) as server:
-        at = bench(tmp_path, rules=ONLY, resolve=lambda host, port: ["10.255.255.1", "127.0.0.1"])
+    with (
+        serving(saying(200, "here")) as server,
+        serving(saying(200, "inner"), host="127.0.0.2", port=server.port) as inner,
+    ):
+        at = bench(tmp_path, rules=ONLY, resolve=lambda host, port: ["127.0.0.2", "127.0.0.1"])
         assert at.door.request(f"http://two.example:{server.port}/").body == b"here"
+        assert inner.connections == 0
 
 
 def test_an_address_that_does_not_answer_gives_way_to_the_next(tmp_path: Path) -> None:
