@@ -81,6 +81,15 @@ class Accounting(msgspec.Struct):
     would_delete: int = 0
     would_fetch_bytes: int = 0
     """Dry runs only; what would be indexed is counted as deferred."""
+    would_new: int = 0
+    would_change: int = 0
+    would_retry: int = 0
+    """Dry runs only: documents that would be done. `would_retry`: failed or rejected before, due again."""
+    would_embed_tokens: int = 0
+    would_reuse_tokens: int = 0
+    """Dry runs only, estimated; the second: tokens of documents that moved, whose vectors are there."""
+    would_take_minutes: float | None = None
+    """Dry runs only, estimated; None where no run has measured this device yet."""
     unlisted: int = 0
     """Sources that could not be listed at all; nothing is known to have changed there."""
     reused_tokens: int = 0
@@ -91,6 +100,11 @@ class Accounting(msgspec.Struct):
     """Requests that were repeated: source -> reason -> count."""
     fetched: int = 0
     """Bodies that were fetched from a source."""
+
+    @property
+    def would_do(self) -> int:
+        """Dry runs only: documents that would be done; the rest of the deferred ones is beyond a limit."""
+        return self.would_new + self.would_change + self.would_retry
 
     def check(self) -> None:
         """Raise `Unbalanced` unless every listed document is in exactly one state."""

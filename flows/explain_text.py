@@ -118,7 +118,9 @@ def _chunks(said: Explanation) -> list[list[str]]:
 
 
 def _pairs(said: Mapping[str, str], most: int = _LONGEST) -> str:
-    return ", ".join(f"{key} {value if len(value) <= most else value[:12] + '…'}" for key, value in said.items())
+    return ", ".join(
+        f"{key} {(value[:12] + '…' if len(value) > most else value) or 'none'}" for key, value in said.items()
+    )
 
 
 def _value(text: str, most: int = _LONGEST) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from penstock.connectors.types import Gap, Gone, Item, Mark
+from penstock.flows.estimate import Known, kind_of
 from penstock.index.types import DocState
 
 
@@ -94,11 +95,8 @@ class SourcePlan:
     """Content digests that are served now, of the documents to do: equal content is unchanged after all."""
     adopted: frozenset[str] = frozenset()
     """Documents that lie prepared in the spool; they are no longer in `todo`."""
-    known_tokens: int = 0
-    known_bytes: int = 0
-    """Of the source's indexed documents: how many tokens a byte makes there."""
-    moved_tokens: int = 0
-    """Tokens of documents that seem to have moved: their vectors are there already."""
+    known: dict[str, Known] = field(default_factory=dict)
+    """The source's indexed documents by kind: how many tokens a byte makes there."""
 
     @property
     def bytes(self) -> int:
@@ -223,9 +221,10 @@ def _light(state: DocState, plan: SourcePlan, rules: Rules) -> object:
     """Its version token if nothing else matters, so that a large source fits in memory; else the state itself."""
     if state.status != "indexed":
         return state
-    if state.size >= 0:
-        plan.known_tokens += state.tokens
-        plan.known_bytes += state.size
+    kind = kind_of(state.uri)
+    if (known := plan.known.get(kind)) is None:
+        known = plan.known[kind] = Known()
+    known.add(state.size, state.tokens)
     return state.version if state.carried.partition(".")[0] == rules.carried else state
 
 
@@ -264,8 +263,6 @@ def _gone(plan: SourcePlan, uris: list[str], known: int, find: Find, rules: Rule
         plan.withheld = len(uris)
         return
     plan.gone = sorted(find(uris).values(), key=lambda state: state.uri)
-    new = {todo.item.version for todo in plan.todo if todo.prior is None}
-    plan.moved_tokens = sum(state.tokens for state in plan.gone if state.version in new)
 
 
 def verdict(item: Item, prior: DocState | None, rules: Rules) -> str:

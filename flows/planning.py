@@ -47,6 +47,8 @@ class Planned:
     """The index's sources before this run."""
     mirror: Mirror | None = None
     messages: list[str] = field(default_factory=list)
+    tokens_per_document: float = 0.0
+    """The average of the whole index, 0 if nothing is in it; only a dry run asks."""
 
     @property
     def idle(self) -> bool:
@@ -126,6 +128,7 @@ class Planner:
             wiring.check_identity(reader.manifest, identity)
             manifest = reader.manifest
             planned = Planned(reader.version, identity, None, self._resolved(manifest), known=manifest.sources)
+            planned.tokens_per_document = _tokens_per_document(manifest)
             return planned, Known(reader.states, reader.find_states, manifest.counts)
         writer = wiring.open_writer(self._settings, self._home, self._observer.note)
         self._stack.callback(writer.close)
@@ -237,6 +240,16 @@ def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:
 
 def _taken_over(planned: Planned) -> int:
     return sum(len(plan.adopted) for plan in planned.plans)
+
+
+def _tokens_per_document(head: Manifest) -> float:
+    """From the manifest alone. Segments count dead rows too, so it goes by the average row."""
+    space = head.spaces.get(head.live)
+    rows = sum(segment.count for segment in space.segments) if space else 0
+    documents, chunks = head.counts.get("documents", 0), head.counts.get("chunks", 0)
+    if space is None or not rows or not documents:
+        return 0.0
+    return sum(segment.tokens for segment in space.segments) / rows * chunks / documents
 
 
 def _nothing_yet() -> Manifest:

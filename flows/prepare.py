@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from penstock.connectors.types import Document, Failed, Fetched, Rejected, RejectItem, RetryLater, Source, StopSource
@@ -121,6 +122,8 @@ class Preparer:
         self.spent = ""
         """Which allowance ended the run early, in words; "" if none did."""
         self.fetched = 0
+        self._counting = Lock()
+        self._draining = False
         self.stopped_sources: dict[str, StopSource] = {}
         """Sources that could not go on, with the reason: their remaining items are deferred."""
 
@@ -129,14 +132,27 @@ class Preparer:
         while self._streams and not self._stopped():
             budget = self._budget()
             if budget <= 0:
-                return None
+                break
             stream = self._streams.popleft()
             shard, over = self._fill(stream, budget)
             if not over:
                 self._streams.append(stream)
             if shard is not None:
+                self.prepared_tokens += shard.marker.tokens
+                self.made.append(shard)
+                self._ready(shard)
                 return shard
+        self._leave_the_rest()
         return None
+
+    def _leave_the_rest(self) -> None:
+        """What is under way would have to be fetched again: it is left in the spool, where the next run finds it."""
+        self._draining = True
+        while self._streams:
+            shard, _ = self._fill(self._streams.popleft(), self._limits.tokens)
+            if shard is not None:
+                self._ready(shard)
+                shard.release()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -167,7 +183,7 @@ class Preparer:
                 size += max(state.size, 0)
                 late = self._clock() - started > self._limits.wait_seconds
                 past = self._allowance.until is not None and self._clock() >= self._allowance.until
-                if writer.tokens >= budget or size >= self._limits.bytes or late or past:
+                if writer.tokens >= budget or size >= self._limits.bytes or late or (past and not self._draining):
                     over = False
                     break
         except BaseException:
@@ -176,11 +192,7 @@ class Preparer:
         if writer.documents == 0:
             writer.abandon()
             return None, over
-        shard = closed(writer)
-        self.prepared_tokens += shard.marker.tokens
-        self.made.append(shard)
-        self._ready(shard)
-        return shard, over
+        return closed(writer), over
 
     def _outcomes(self, feed: Feed) -> Iterator[Prepared]:
         """Prepared documents in order of uri, a bounded few worked on ahead.
@@ -196,8 +208,9 @@ class Preparer:
                 window.append(self._threads.submit(self._one, feed, each))
             if not window:
                 return
-            if (ended := ended or self._stopped()) and not window[0].done() and self._stopped():
-                return  # a person waits: what is still on its way is left
+            ended = ended or self._draining or self._stopped()
+            if not self._arrived(window[0]):
+                return
             outcome = window.popleft().result()
             if not isinstance(outcome, _Ended):
                 yield outcome
@@ -207,6 +220,13 @@ class Preparer:
                 self.stopped_sources[feed.source.name] = outcome.stop
                 self._note(f"source {feed.source.name} stopped: {outcome.stop}")
 
+    def _arrived(self, future: Future[Prepared | _Ended]) -> bool:
+        """Wait for it; False where a person waits, or the time is up: what is still on its way is left."""
+        while not future.done() and not wait((future,), timeout=0.2).done:
+            if self._stopped() or (self._draining and self.spent == "minutes"):
+                return False
+        return True
+
     def _one(self, feed: Feed, todo: Todo) -> Prepared | _Ended:
         fetched: Fetched | None = None
         outcome: Document | Rejected | Failed
@@ -214,7 +234,8 @@ class Preparer:
             return _Ended(None)
         try:
             fetched = feed.source.fetch(todo.item)
-            self.fetched += 1
+            with self._counting:
+                self.fetched += 1
             outcome = self._parse(fetched)
         except FileNotFoundError:
             outcome = Failed("vanished", "it was listed and is gone now; the next run will know")

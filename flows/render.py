@@ -96,24 +96,46 @@ def _lost(account: Accounting) -> list[list[str]]:
 def _plan_rows(account: Accounting) -> list[list[str]]:
     """A dry run counts what would be indexed as deferred: nothing of it was done."""
     rows = [
-        ["listed", f"{account.listed:,}"],
-        ["  unchanged", f"{account.unchanged:,}"],
-        ["  to index", f"{account.deferred:,}"],
+        ["listed", f"{account.listed:,}", ""],
+        ["  unchanged", f"{account.unchanged:,}", ""],
+        ["  to index", f"{account.would_do:,}", ""],
     ]
-    for name in ("failed", "rejected", "filtered"):
+    kinds = (("new", account.would_new), ("changed", account.would_change), ("tried again", account.would_retry))
+    rows += [[f"    {name}", f"{number:,}", ""] for name, number in kinds if number]
+    if beyond := account.deferred - account.would_do:
+        rows.append(["  deferred", f"{beyond:,}", "beyond the limit"])
+    for name, said in (("failed", "failed before"), ("rejected", "rejected before"), ("filtered", "filtered")):
         if number := getattr(account, name):
-            rows.append([f"  {name}", f"{number:,}"])
-    rows.append(["to delete", f"{account.would_delete:,}"])
+            rows.append([f"  {said}", f"{number:,}", _reasons(account, name)])
+    rows.append(["to delete", f"{account.would_delete:,}", ""])
     if account.withheld:
-        rows.append(["withheld", f"{account.withheld:,}"])
-    return [*rows, ["to fetch", size(account.would_fetch_bytes)]]
+        rows.append(["withheld", f"{account.withheld:,}", ""])
+    return [*rows, ["to fetch", size(account.would_fetch_bytes), ""], *_cost_rows(account)]
+
+
+def _cost_rows(account: Accounting) -> list[list[str]]:
+    """Estimated, so said with two digits."""
+    if not account.would_do:
+        return []
+    rows = [["to embed", f"about {_about(account.would_embed_tokens):,} tokens", ""]]
+    if account.would_reuse_tokens:
+        rows.append(["to reuse", f"about {_about(account.would_reuse_tokens):,} tokens", "their vectors are there"])
+    minutes = account.would_take_minutes
+    if minutes is None:
+        return [*rows, ["time", "unknown", "until a run has embedded enough on this device"]]
+    return [*rows, ["time", f"about {duration(minutes * 60)}", "on this device"]]
+
+
+def _about(number: int) -> int:
+    """Rounded to two digits: an estimate does not know more."""
+    return int(float(f"{number:.1e}"))
 
 
 def _verdict(account: Accounting, dry_run: bool) -> str:
     if dry_run:
-        if not account.deferred and not account.would_delete:
+        if not account.would_do and not account.would_delete:
             return "A run would find nothing to do. Nothing was changed."
-        what = [f"process {count(account.deferred, 'document')}"] if account.deferred else []
+        what = [f"process {count(account.would_do, 'document')}"] if account.would_do else []
         if account.would_fetch_bytes:
             what.append(f"fetch {size(account.would_fetch_bytes)}")
         if account.would_delete:
@@ -156,7 +178,7 @@ def _work(account: Accounting) -> str:
 
 def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
     if dry_run:
-        return f"Next: {again}" if account.deferred or account.would_delete else ""
+        return f"Next: {again}" if account.would_do or account.would_delete else ""
     if account.withheld:
         confirm = f"{again} --confirm-deletions {account.withheld}"
         return f"Next: look at what is gone from the source; if it really is: {confirm}"

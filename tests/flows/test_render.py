@@ -51,7 +51,7 @@ def test_an_incomplete_run_names_the_next_step(account: Accounting, step: str) -
 
 def test_a_dry_run_says_that_nothing_was_changed() -> None:
     """And does not pretend that something is wrong."""
-    account = Accounting(listed=6, unchanged=1, deferred=5, would_fetch_bytes=2_000_000, would_delete=3)
+    account = Accounting(listed=6, unchanged=1, deferred=5, would_fetch_bytes=2_000_000, would_delete=3, would_new=5)
     shown = render.accounting(account, dry_run=True, again="penstock ingest docs")
     assert shown.startswith("A run would process 5 documents, fetch 2.0 MB, delete 3 documents. Nothing was changed.")
     rows = [line.split() for line in shown.splitlines()]

@@ -249,7 +249,10 @@ def test_a_budget_of_tokens_ends_the_run_at_a_shard_boundary(far: Far) -> None:
     assert account.indexed and account.deferred and account.exit_code() == 1
     assert 1_000 <= account.tokens < 1_500
     assert any("budget of tokens is spent" in line for line in account.messages)
-    assert far.ingest().indexed == account.deferred
+    fetched = len(far.place.fetched)
+    rest = far.ingest()
+    assert rest.indexed == account.deferred
+    assert fetched + len(far.place.fetched) == 30, "what was under way when the budget was spent is kept"
 
 
 def test_a_moved_document_is_not_embedded_again(far: Far) -> None:
