@@ -24,6 +24,7 @@ from penstock.connectors.connector import Connector, Secret, SourceOptions, Tool
 from penstock.connectors.http.types import Door
 from penstock.connectors.sources.mediawiki_api import Api, ApiError
 from penstock.connectors.sources.mediawiki_feed import reaches, touched
+from penstock.connectors.sources.mediawiki_login import Session
 from penstock.connectors.sources.mediawiki_page import ASKED, Page, Reading, pages_of
 from penstock.connectors.sources.mediawiki_site import Cursor, Site
 from penstock.connectors.sources.seen_ids import SeenIds
@@ -45,6 +46,9 @@ class MediaWikiOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, k
     """Look at a page again when something that it includes has changed. Means nothing for `wikitext`."""
     token: Secret | None = None
     """An OAuth 2.0 access token ("owner-only consumer")."""
+    user: str = ""
+    """Of a bot password, `Name@bot`."""
+    password: Secret | None = None
     http_user: str = ""
     http_password: Secret | None = None
     """For a wiki behind HTTP basic authentication."""
@@ -66,6 +70,10 @@ class MediaWikiOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, k
             raise ValueError("url: leave out the user, the ? and the #; set token for a wiki that wants to know us")
         if not self.namespaces or min(self.namespaces) < 0 or len(set(self.namespaces)) < len(self.namespaces):
             raise ValueError("namespaces: write each once, as its number, 0 or more; [0] are the articles")
+        if bool(self.user) != bool(self.password):
+            raise ValueError("user: set it and password, or neither; Special:BotPasswords of the wiki gives both")
+        if self.token and self.user:
+            raise ValueError("token: it and user are two ways to log in; leave out one of them")
         if bool(self.http_user) != bool(self.http_password) or ":" in self.http_user:
             raise ValueError("http_user: set it and http_password, or neither; it has no colon")
         if self.token and self.http_user:
@@ -84,7 +92,16 @@ class MediaWikiSource:
         self._options, self._tools = options, tools
         self._namespaces = frozenset(options.namespaces)
         common = {"maxlag": options.maxlag} if options.maxlag else {}
-        self._api = Api(options.url, self._door, common=common, note=tools.note, identified=options.token is not None)
+        password = options.password
+        session = Session(options.url, options.user, lambda: tools.secret(password)) if password else None
+        self._api = Api(
+            options.url,
+            self._door,
+            common=common,
+            note=tools.note,
+            identified=bool(options.token or session),
+            session=session,
+        )
         self._site = Site(self._api, options.url)
         tokens = options.content == "html" and options.templates
         self._reading = Reading(self._api, self._site, tools, html=options.content == "html", touched=tokens)
@@ -178,7 +195,8 @@ class MediaWikiSource:
         return Cursor(at=at, wiki=self._site.wiki, kind=self._reading.kind, namespaces=sorted(self._namespaces))
 
     def _door(self) -> Door:
-        return self._tools.door(self._options.url, headers=self._headers)
+        headers = self._headers()
+        return self._tools.door(self._options.url, headers=lambda: headers)
 
     def _headers(self) -> dict[str, str]:
         options, headers = self._options, {"user-agent": self._options.user_agent}

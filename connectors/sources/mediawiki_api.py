@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from penstock.connectors.http.types import Door, Reply
+from penstock.connectors.sources.mediawiki_login import Session
 from penstock.connectors.types import RetryLater, StopSource
 
 Params = Mapping[str, str | int]
@@ -20,6 +21,7 @@ _UNWELL = ("readonly", "internal_api_error", "unknownerror", "servererror", "dbe
 _MISSING = ("nosuchpageid", "missingtitle", "nosuchrevid", "pagecannotexist", "invalidtitle")
 _DENIED = ("permissiondenied", "permission-denied", "accessdenied", "readrequired")
 _CREDENTIALS = ("readapidenied", "assert", "mwoauth", "badtoken", "notloggedin", "login", "wrongpassword", "blocked")
+_SESSION = ("assert", "readapidenied", "badtoken", "notloggedin")
 _LONGEST_WAIT = 3600.0
 
 
@@ -30,7 +32,9 @@ class ApiError(StopSource):
     def __init__(self, url: str, code: str, message: str) -> None:
         self.code = code
         if self.credentials or self.denied:
-            super().__init__(f"{url} refuses us ({message}); set token, or mend the rights of its user")
+            super().__init__(
+                f"{url} refuses us ({message}); set token, or user and password, or mend the rights of that user"
+            )
         else:
             super().__init__(f"{url} does not understand a question ({message}); it must be MediaWiki 1.31 or later")
 
@@ -58,14 +62,20 @@ class Api:
     """One wiki's api.php. Thread-safe."""
 
     def __init__(
-        self, url: str, door: Callable[[], Door], *, common: Params, note: Callable[[str], None], identified: bool
+        self,
+        url: str,
+        door: Callable[[], Door],
+        *,
+        common: Params,
+        note: Callable[[str], None],
+        identified: bool,
+        session: Session | None = None,
     ) -> None:
         """`common` goes with each question. `identified`: answers for anonymous readers are refused by the wiki
         itself, so that a session that was lost never looks like a wiki with fewer pages."""
-        self._url, self._make_door, self._note = url, door, note
-        self._common: dict[str, str | int] = {"format": "json", "formatversion": 2, **common}
-        if identified:
-            self._common["assert"] = "user"
+        self._url, self._make_door, self._note, self._session = url, door, note, session
+        self._basics: dict[str, str | int] = {"format": "json", "formatversion": 2, **common}
+        self._common = {**self._basics, "assert": "user"} if identified else self._basics
         self._door: Door | None = None
         self._warned: set[str] = set()
         self._lock = threading.Lock()
@@ -75,28 +85,44 @@ class Api:
 
         Raises `ApiError`, and what the door raises; `StopSource` where there is no api.php.
         """
-        asked = {**self._common, **params}
+        asked, lost = {**self._common, **params}, None
+        while True:
+            cookie = self._session.cookie(self._to_log_in, lost=lost) if self._session else ""
+            answer, reply = self._send(asked, post, {"cookie": cookie} if cookie else {})
+            if "error" not in answer:
+                break
+            code, message = said(answer["error"])
+            if not cookie or lost is not None or not code.startswith(_SESSION):
+                raise ApiError(self._url, code, message)
+            lost = cookie
+        self._tolerate(answer.get("warnings"))
+        return answer, reply.retries
+
+    def _to_log_in(self, params: dict[str, str], post: bool, headers: dict[str, str]) -> tuple[dict[str, Any], str]:
+        answer, reply = self._send({**self._basics, **params}, post, headers, cookies=True)
+        if "error" in answer:
+            raise ApiError(self._url, *said(answer["error"]))
+        return answer, reply.headers.get("set-cookie", "")
+
+    def _send(
+        self, asked: Params, post: bool, headers: dict[str, str], *, cookies: bool = False
+    ) -> tuple[dict[str, Any], Reply]:
+        """One question, its answer an error perhaps."""
         answers: list[dict[str, Any]] = []
 
         def valid(reply: Reply) -> None:
             answers[:] = [read(reply)]
 
+        sent: dict[str, Any] = {"method": "GET", "params": asked}
+        if post:
+            sent = {"method": "POST", "form": {name: str(value) for name, value in asked.items()}}
         try:
-            if post:
-                form = {name: str(value) for name, value in asked.items()}
-                reply = self._opened().request(self._url, method="POST", form=form, valid=valid)
-            else:
-                reply = self._opened().request(self._url, params=asked, valid=valid)
+            reply = self._opened().request(self._url, **sent, headers=headers, valid=valid, cookies=cookies)
         except FileNotFoundError:
             reply = None
         if reply is None:
             raise StopSource(f"there is no MediaWiki API at {self._url}; set url to the address of its api.php")
-        answer = answers[0]
-        if "error" in answer:
-            code, message = said(answer["error"])
-            raise ApiError(self._url, code, message)
-        self._tolerate(answer.get("warnings"))
-        return answer, reply.retries
+        return answers[0], reply
 
     def answers(self, params: Params, *, post: bool = False) -> Iterator[dict[str, Any]]:
         """All answers to a query, continued as each says: its `continue` goes back whole, whatever is in it.
@@ -162,7 +188,7 @@ def read(reply: Reply) -> dict[str, Any]:
             raise RetryLater(message, asked_to_wait(reply), reason="throttled")
         if code.startswith(_UNWELL):
             raise RetryLater(message, asked_to_wait(reply), reason="server_error")
-    elif not answer.keys() & {"query", "batchcomplete", "continue", "parse"}:
+    elif not answer.keys() & {"query", "batchcomplete", "continue", "parse", "login"}:
         raise RetryLater(f"{reply.url.split('?', 1)[0]} gives an empty answer", reason="garbled")
     return answer
 

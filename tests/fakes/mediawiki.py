@@ -54,6 +54,10 @@ class FakeWiki:
         self.version = "MediaWiki 1.39.7"
         self.revisions_at_once = 5
         self.requests: list[dict[str, str]] = []
+        self.bot: tuple[str, str] | None = None
+        """Name and password of a bot that may log in."""
+        self.sessions: dict[str, bool] = {}
+        """Session cookies, and whether somebody is logged in with them."""
         self.gone = False
         self.prefix_of_answers = ""
         self.warnings: dict[str, Any] = {}
@@ -166,13 +170,18 @@ class FakeWiki:
 
     # ── api.php ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def answer(self, asked: dict[str, str], authorization: str) -> tuple[dict[str, Any], dict[str, str]]:
+    def answer(
+        self, asked: dict[str, str], authorization: str, cookie: str = ""
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         with self._lock:
             self.requests.append(asked)
+            session = next((part[8:] for part in cookie.split("; ") if part.startswith("session=")), "")
             assert (asked.get("format"), asked.get("formatversion")) == ("json", "2")
             try:
                 self._failing(asked)
-                self._known(asked, authorization)
+                if asked["action"] == "login" or asked.get("meta") == "tokens":
+                    return self._login(asked, session)
+                self._known(asked, authorization, self.sessions.get(session, False))
                 made = {"query": self._query, "parse": self._parse}[asked["action"]](asked)
             except ApiFailure as failure:
                 return {"error": {"code": failure.code, "info": failure.info, "docref": "See…"}}, failure.headers
@@ -188,12 +197,27 @@ class FakeWiki:
                 self._failures[at] = (code, only, times - 1, headers)
                 raise ApiFailure(code, headers=headers)
 
-    def _known(self, asked: dict[str, str], authorization: str) -> None:
+    def _login(self, asked: dict[str, str], session: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """A token belongs to the session that asked for it; logging in gives another session."""
+        fresh = f"s{self._next()}%21"
+        if asked["action"] == "query":
+            self.sessions[fresh] = False
+            cookie = f"session={fresh}; expires=Thu, 21-Nov-2030 08:00:00 GMT; path=/; HttpOnly"
+            return {"batchcomplete": True, "query": {"tokens": {"logintoken": f"{fresh}+\\"}}}, {"Set-Cookie": cookie}
+        if session not in self.sessions or asked["lgtoken"] != f"{session}+\\":
+            return {"login": {"result": "WrongToken"}}, {}
+        del self.sessions[session]
+        if (asked["lgname"], asked["lgpassword"]) != self.bot:
+            return {"login": {"result": "Failed", "reason": "Incorrect username or password entered."}}, {}
+        self.sessions[fresh] = True
+        return {"login": {"result": "Success"}}, {"Set-Cookie": f"session={fresh}; path=/, UserID=deleted"}
+
+    def _known(self, asked: dict[str, str], authorization: str, logged_in: bool) -> None:
         if authorization and authorization != f"Bearer {self.token}":
             raise ApiFailure("mwoauth-invalid-authorization", "The authorization headers are not valid")
-        if asked.get("assert") == "user" and not authorization:
+        if asked.get("assert") == "user" and not authorization and not logged_in:
             raise ApiFailure("assertuserfailed")
-        if self.token and not authorization:
+        if (self.token or self.bot) and not authorization and not logged_in:
             raise ApiFailure("readapidenied", "You need read permission to use this module.")
 
     def _query(self, asked: dict[str, str]) -> dict[str, Any]:
@@ -442,7 +466,7 @@ class _Handler(BaseHTTPRequestHandler):
             wiki.requests.append({})
             return self._send(404, b"Not Found", {"Content-Type": "text/plain"})
         asked = dict(parse_qsl(query, keep_blank_values=True))
-        answer, headers = wiki.answer(asked, self.headers.get("Authorization", ""))
+        answer, headers = wiki.answer(asked, self.headers.get("Authorization", ""), self.headers.get("Cookie", ""))
         body = wiki.prefix_of_answers + json.dumps(answer)
         return self._send(200, body.encode(), {"Content-Type": "application/json; charset=utf-8", **headers})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from penstock.connectors.parsers import html
 from penstock.connectors.parsing.sniff import kind_of
 from penstock.connectors.sources.mediawiki import MediaWikiOptions
+from penstock.connectors.sources.mediawiki_login import pairs
 from penstock.connectors.sources.seen_ids import SeenIds
 from penstock.connectors.types import CursorExpired, Fetched, Gap, Gone, Item, Mark, RejectItem, RetryLater, StopSource
 from tests.connectors.sources.wiki import WikiBench
@@ -261,6 +263,63 @@ def test_a_lost_login_is_no_smaller_wiki(tmp_path: Path) -> None:
         assert all(asked["assert"] == "user" for asked in wiki.requests)
 
 
+@pytest.fixture
+def private(bench: WikiBench, wiki: FakeWiki) -> WikiBench:
+    """A wiki that a bot may read and nobody else."""
+    wiki.bot = ("Reader@penstock", bench.secret)
+    wiki.edit("Page", "text")
+    bench.options.update(user="Reader@penstock", password="${TOKEN}")
+    return bench
+
+
+def logins(wiki: FakeWiki) -> int:
+    return sum(asked.get("action") == "login" for asked in wiki.requests)
+
+
+def test_a_bot_logs_in_once(private: WikiBench, wiki: FakeWiki) -> None:
+    """All that is asked afterwards is asked in its session, and insists on it."""
+    source = private.open()
+    (item,) = [each for each in source.list() if isinstance(each, Item)]
+    assert private.fetched(source, item)[0] == "text"
+    assert logins(wiki) == 1
+    assert all(asked.get("assert") == "user" for asked in wiki.requests[2:])
+    assert not any(private.secret in str(asked) for asked in wiki.requests if asked.get("action") != "login")
+
+
+def test_a_session_that_ended_is_begun_again(private: WikiBench, wiki: FakeWiki) -> None:
+    """In the middle of a listing, and by one of eight threads."""
+    for number in range(30):
+        wiki.edit(f"Page {number}", "text")
+    source = private.open()
+    listing = source.list()
+    entries = [next(listing) for _ in range(4)]
+    wiki.sessions.clear()
+    entries += listing
+    found = [each for each in entries if isinstance(each, Item)]
+    assert len(found) == 31 and logins(wiki) == 2
+    wiki.sessions.clear()
+    with ThreadPoolExecutor(8) as pool:
+        assert {got.title for got in pool.map(source.fetch, found)} == {
+            "Page",
+            *(f"Page {number}" for number in range(30)),
+        }
+    assert logins(wiki) == 3
+
+
+def test_a_bot_that_is_not_let_in_stops_the_source(private: WikiBench, wiki: FakeWiki) -> None:
+    """After one try: more would lock the account."""
+    wiki.bot = ("Reader@penstock", "another")
+    with pytest.raises(StopSource, match="does not let Reader@penstock in") as error:
+        listed(private)
+    assert logins(wiki) == 1 and private.secret not in str(error.value)
+
+
+def test_cookies_are_told_from_dates() -> None:
+    """Several Set-Cookie headers come joined by commas."""
+    given = "a=1; expires=Thu, 21-Nov-2030 08:00:00 GMT; path=/, b=deleted; expires=Thu, 01 Jan 1970, c=x%2Cy; HttpOnly"
+    assert pairs(given) == {"a": "1", "c": "x%2Cy"}
+
+
 def test_garbage_is_no_empty_wiki(bench: WikiBench, wiki: FakeWiki) -> None:
     """An answer that is no JSON, or says nothing."""
     wiki.edit("Page", "text")
@@ -319,6 +378,8 @@ def test_a_rendered_page_that_is_too_large_is_rejected(bench: WikiBench, wiki: F
         ({"namespaces": []}, "namespaces"),
         ({"namespaces": [-1]}, "namespaces"),
         ({"namespaces": [0, 0]}, "namespaces"),
+        ({"user": "me"}, "user"),
+        ({"user": "me", "password": "${P}", "token": "${T}"}, "token"),
         ({"http_user": "me"}, "http_user"),
         ({"http_user": "me", "http_password": "${P}", "token": "${T}"}, "token"),
         ({"user_agent": "a\nb"}, "user_agent"),
