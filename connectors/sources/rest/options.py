@@ -45,11 +45,12 @@ class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """More of a document that has an address of its own; `items` of all its pages."""
+    """More of a document that has an address of its own; `items` of all its pages. `paging` None: the collection's."""
 
     path: str = msgspec.field(name="list")
     items: str = ""
     params: dict[str, str | int] = msgspec.field(default_factory=dict)
+    paging: Paging | None = None
 
     def __post_init__(self) -> None:
         _check("items", steps, self.items)

@@ -9,12 +9,14 @@ from penstock.connectors.sources.rest.api import Api, shown
 from penstock.connectors.sources.rest.fields import every, first, is_set, scalar, text_of
 from penstock.connectors.sources.rest.options import Collection, Part
 from penstock.connectors.sources.rest.paging import Ask, Page, following, opening, shifts
+from penstock.connectors.sources.rest.paging_options import Paging
 from penstock.connectors.types import RejectItem, RetryLater, StopSource
 
 _MOST_STERILE = 20
 """Pages in a row without anything new, where cursors are followed: filtered lists may have a few."""
 
 _MOST_OVERLAP = 10
+_MOST_PART_PAGES = 1000
 
 
 class Came(NamedTuple):
@@ -88,7 +90,7 @@ class Reading:
     def _pages(self) -> Iterator[Came]:
         collection = self._collection
         try:
-            yield from pages(self._api, collection, collection.path, collection.items, self._params)
+            yield from pages(self._api, collection, collection.path, collection.items, self._params, collection.paging)
         except FileNotFoundError as error:
             if self._last:
                 what = "a later page is not there (404): if the API ends its lists so, give the path of their total"
@@ -97,10 +99,17 @@ class Reading:
 
 
 def pages(
-    api: Api, collection: Collection, path: str, items: str, params: Mapping[str, str | int], *, part: bool = False
+    api: Api,
+    collection: Collection,
+    path: str,
+    items: str,
+    params: Mapping[str, str | int],
+    paging: Paging,
+    *,
+    part: bool = False,
 ) -> Iterator[Came]:
     """Every page. Raises as `Api.get` does, and `StopSource` for a next page that cannot be."""
-    ask: Ask | None = opening(collection.paging, api.url(path), dict(params))
+    ask: Ask | None = opening(paging, api.url(path), dict(params))
     asked: set[tuple[object, ...]] = set()
     so_far = 0
     while ask is not None:
@@ -117,7 +126,7 @@ def pages(
         so_far += new
         yield Came(ask, rows, total)
         link = reply.headers.get("link", "")
-        ask = following(collection.paging, ask, Page(len(asked), reply.url, link, body, new, so_far, total))
+        ask = following(paging, ask, Page(len(asked), reply.url, link, body, new, so_far, total))
 
 
 def part_of(api: Api, collection: Collection, part: Part, path: str, limit: int) -> list[Any]:
@@ -125,14 +134,15 @@ def part_of(api: Api, collection: Collection, part: Part, path: str, limit: int)
     found: list[Any] = []
     last: list[Any] = []
     size = 0
-    for came in pages(api, collection, path, part.items, part.params, part=True):
+    paging = part.paging or collection.paging
+    for number, came in enumerate(pages(api, collection, path, part.items, part.params, paging, part=True)):
         rows = came.rows[came.ask.overlap :]
         if rows == last or not rows:
             break  # also where the API does not page, and gave everything at first
         found += rows
         size += sum(len(text_of(row)) for row in rows)
-        if size > limit:
-            raise RejectItem(f"its parts are longer than {limit} characters", reason="too_large")
+        if size > limit or number == _MOST_PART_PAGES:
+            raise RejectItem(f"its parts are longer than {limit} characters, or endless", reason="too_large")
         last = rows
     return found
 

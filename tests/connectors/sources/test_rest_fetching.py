@@ -90,6 +90,25 @@ def test_parts_of_a_document_are_asked_for_and_read_to_their_end(api: JsonApi, k
     source = opened(api, kit, collection(parts={"notes": part}, body="{for n in notes}{n.n} {end}"))
     (item,) = items(list(source.list())).values()
     assert text(source.fetch(item)) == " ".join(map(str, range(25))) + " "
+    once = {**part, "params": {"kind": "x", "page": 1}, "paging": {"kind": "none"}}
+    source = opened(api, kit, collection(parts={"notes": once}, body="{for n in notes}{n.n} {end}"))
+    assert text(source.fetch(item)) == " ".join(map(str, range(10))) + " "
+
+
+def test_a_part_without_end_is_too_large(api: JsonApi, kit: Tools) -> None:
+    """Pages of a document are bounded by its size, and by number."""
+    fill(api, 1)
+
+    def hook(asked: Asked) -> Answer | None:
+        return Answer([{"text": f"{asked.query['page']:>2000}"}]) if asked.path.endswith("/notes") else None
+
+    api.hook = hook
+    rules = collection(parts={"notes": {"list": "/items/{id}/notes"}})
+    source = opened(api, replace(kit, max_bytes=50_000), rules)
+    (item,) = items(list(source.list())).values()
+    with pytest.raises(RejectItem) as error:
+        source.fetch(item)
+    assert error.value.reason == "too_large" and len(api.asked) < 40
 
 
 def test_what_the_listing_carried_is_not_asked_for_again(api: JsonApi, kit: Tools) -> None:
