@@ -28,7 +28,7 @@ _FRAGMENT = re.compile(
 _MARKDOWN_SIGNS = (
     re.compile(r"^#{1,6} \S", re.MULTILINE),
     re.compile(r"^(?:```|~~~)", re.MULTILINE),
-    re.compile(r"\[[^\]\n]+\]\([^)\s]+\)"),
+    re.compile(r"\[[^\[\]\n]{1,500}\]\([^)\s]{1,2000}\)"),
     re.compile(r"\*\*\S[^*\n]*\*\*|(?<!`)`[^`\n]+`"),
     re.compile(r"^\|.+\|$\n^\|[ :|-]+\|$", re.MULTILINE),
 )
@@ -38,7 +38,8 @@ _JSON_TOKENS = re.compile(
 )
 _JSON_START = re.compile(r'\{\s*["}]|\[\s*(?:[\[{"\]]|-?\d|true|false|null|NaN|-?Infinity)|[\[{]\s*\Z')
 _JSON_LINE = 8 << 20
-_ENVELOPE = re.compile(r"From \S+.*\d\d:\d\d.*\n")
+_ENVELOPE = re.compile(r"From \S{1,300} [^\n]{1,60}\d\d:\d\d[^\n]{0,60}\n")
+_ENVELOPES = re.compile(b"^" + _ENVELOPE.pattern.encode(), re.MULTILINE)
 _HEADER = re.compile(r"([!-9;-~]{1,100}):(?=[ \t\n])(.*)\n|[ \t]+\S.*\n")
 _SURE_HEADERS = {"message-id", "received", "mime-version", "return-path", "delivered-to", "dkim-signature"}
 _MAIL_HEADERS = _SURE_HEADERS | {"from", "to", "cc", "subject", "date", "reply-to", "sender", "content-type"}
@@ -83,7 +84,9 @@ def _text(data: bytes, name: str) -> str:
     text = decoded.text.replace("\r\n", "\n").replace("\r", "\n")
     if _is_json(text):
         return "jsonl" if _is_lines(data, decoded.encoding, suffix) else "json"
-    if _is_mail(text, name, suffix):
+    if _is_mail(text, suffix):
+        if data.startswith(b"From ") and len(_ENVELOPES.findall(data)) > 1:
+            raise Unparsable("unsupported", f"{name} is a mailbox of several messages, which is not read")
         return "eml"
     return _markup(text, suffix)
 
@@ -132,7 +135,7 @@ def _is_lines(data: bytes, encoding: str, suffix: str) -> bool:
         return suffix in _LINES_NAMES
 
 
-def _is_mail(text: str, name: str, suffix: str) -> bool:
+def _is_mail(text: str, suffix: str) -> bool:
     """It begins with headers of a message: some that nothing else has, or by a name that does not speak against it."""
     envelope = _ENVELOPE.match(text)
     at, found = envelope.end() if envelope else 0, set()
@@ -150,8 +153,6 @@ def _is_mail(text: str, name: str, suffix: str) -> bool:
         known >= 2 and (suffix in _MAIL_NAMES or (silent and known >= 3 and "from" in found))
     ):
         return False
-    if envelope and len(re.findall(r"^\n?From \S+.*\d\d:\d\d", text, re.MULTILINE)) > 1:
-        raise Unparsable("unsupported", f"{name} is a mailbox of several messages, which is not read")
     return True
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -182,6 +183,17 @@ def test_an_office_file_under_a_password_is_encrypted() -> None:
     with pytest.raises(Unparsable) as refused:
         kind_of(ole("EncryptionInfo", "EncryptedPackage"), "a.docx")
     assert refused.value.reason == "encrypted"
+
+
+@pytest.mark.parametrize(
+    "again", [b"[a", b"From " + b"x" * 40, b"`a", b"{", b'"a\\', b"<!--", b"A: b\n", b"**a", b",,\n"]
+)
+def test_no_text_takes_long_to_be_told(again: bytes) -> None:
+    """Patterns that search a whole head look no further back than a line's worth."""
+    began = time.process_time()
+    for name in ("a.txt", "a.csv", "a.md"):
+        kind_of(again * (200_000 // len(again)), name)
+    assert time.process_time() - began < 1
 
 
 @settings(max_examples=150, deadline=None)
