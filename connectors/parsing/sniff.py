@@ -148,12 +148,9 @@ def _is_mail(text: str, suffix: str) -> bool:
     if at < len(text) and text[at] != "\n" and not found & _SURE_HEADERS:
         return False
     known = len(found & _MAIL_HEADERS)
-    silent = suffix in _SILENT_NAMES
-    if not (known >= 3 and found & _SURE_HEADERS) and not (
-        known >= 2 and (suffix in _MAIL_NAMES or (silent and known >= 3 and "from" in found))
-    ):
-        return False
-    return True
+    if suffix in _MAIL_NAMES:
+        return known >= 2
+    return known >= 3 and (bool(found & _SURE_HEADERS) or (suffix in _SILENT_NAMES and "from" in found))
 
 
 def _is_regular(text: str) -> bool:
