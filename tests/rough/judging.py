@@ -47,14 +47,17 @@ def whole(found: dict[str, DocState]) -> set[str]:
 
 def same(home: Path, clean: Path, why: object = "") -> None:
     """Same documents, contents, versions and states; same chunks; same hits with the same scores."""
-    mine, theirs = states(home), states(clean)
-    short = {name: {uri: _short(state) for uri, state in each.items()} for name, each in (("a", mine), ("b", theirs))}
-    assert short["a"] == short["b"], why
+    mine, theirs = _facts(home), _facts(clean)
+    other = {uri: (mine.get(uri), theirs.get(uri)) for uri in mine | theirs if mine.get(uri) != theirs.get(uri)}
+    assert not other, (why, other)
     assert served(home) == served(clean), why
 
 
-def _short(state: DocState) -> tuple[str, str, str, int]:
-    return state.status, state.version, state.content, state.chunks
+def _facts(home: Path) -> dict[str, tuple[str, str, str, int, str]]:
+    return {
+        uri: (state.status, state.version, state.content, state.chunks, state.reason)
+        for uri, state in states(home).items()
+    }
 
 
 def delivered_name(uri: str) -> str:

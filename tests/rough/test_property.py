@@ -22,14 +22,14 @@ ENDED = (0, 1)
 
 
 def drawn(
-    make_rough: MakeRough, seed: int, kinds: list[str], rate: float, at_most: int | None, most: int = 28
+    make_rough: MakeRough, seed: int, kinds: list[str], rate: float, at_most: int | None, most: int = 22
 ) -> Rough:
     """A source of at most `most` documents and a configuration by seed."""
     dice = random.Random(seed)
-    guard = Guard("oauth", uses=dice.choice([7, 20, None]), rotating=dice.random() < 0.5)
+    guard = Guard("oauth", uses=dice.choice([30, 60, None]), rotating=dice.random() < 0.5)
     rough = make_rough(
         seed,
-        documents=dice.randint(20, most),
+        documents=dice.randint(18, most),
         guard=guard if dice.random() < 0.7 else Guard(),
         style=dice.choice(STYLES),
         page_size=dice.choice([7, 20, 50]),
@@ -75,7 +75,7 @@ def second_run(rough: Rough, before: set[str], why: str) -> None:
     within_budget(rough.server.ledger, rough.setting, why)
 
 
-def lands(make_rough: MakeRough, seed: int, most: int = 28) -> None:
+def lands(make_rough: MakeRough, seed: int, most: int = 22) -> None:
     rough = drawn(make_rough, seed, [*LANDS, *LIES], 0.25, at_most=3, most=most)
     account, found = first_run(rough, why := f"PENSTOCK_ROUGH_SEED={seed}")
     assert found == rough.expected() and account.exit_code() == 0, (why, account)
@@ -84,23 +84,23 @@ def lands(make_rough: MakeRough, seed: int, most: int = 28) -> None:
     second_run(rough, found, why)
 
 
-def survives(make_rough: MakeRough, seed: int, kinds: list[str], most: int = 28) -> None:
+def survives(make_rough: MakeRough, seed: int, kinds: list[str], most: int = 22) -> None:
     rough = drawn(make_rough, seed, kinds, 0.3, at_most=None, most=most)
     rough.setting.attempts, rough.setting.patience, rough.setting.retry_seconds = 3, 3.0, 5.0
-    rough.source.forbidden = set(random.Random(seed).sample(range(1, 20), 3))
+    rough.source.forbidden = set(random.Random(seed).sample(range(1, 18), 3))
     if seed % 4:  # else the listing and the tokens are struck as well
         rough.source.faults = replace(rough.source.faults, only=("/api/items", "/files"))
     _, found = first_run(rough, why := f"PENSTOCK_ROUGH_SEED={seed}")
     second_run(rough, found, why)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3], indirect=True)
+@pytest.mark.parametrize("seed", [1, 2], indirect=True)
 def test_everything_lands_when_each_request_succeeds_in_the_end(make_rough: MakeRough, seed: int) -> None:
     """At most three faults for each thing asked: every document is in the index after one run, fetched once."""
     lands(make_rough, seed)
 
 
-@pytest.mark.parametrize("seed", [11, 12], indirect=True)
+@pytest.mark.parametrize("seed", [11], indirect=True)
 def test_faults_without_end_leave_holes_that_the_next_run_fills(make_rough: MakeRough, seed: int) -> None:
     """Whatever could not be had is counted as failed or deferred, with a reason, and comes with the next run."""
     survives(make_rough, seed, [*LANDS, *LIES, *HOSTILE])

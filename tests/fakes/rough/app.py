@@ -27,7 +27,7 @@ from tests.fakes.rough.wire import Answer, Exchange
 from tests.fakes.rough.world import World
 
 JSON = (("content-type", "application/json"),)
-PLAIN_SPELLS = {"reset", "error_500", "error_502", "error_503", "forbidden", "not_found", "silent", "expired"}
+TELLING_SPELLS = {"throttled": 429, "maintenance": 503}
 
 
 @dataclass(slots=True)
@@ -48,8 +48,6 @@ class RoughSource:
     asked: Counter[str] = field(default_factory=Counter)
     came: int = 0
     """Requests so far, those of spells among them."""
-    cooldowns: list[tuple[float, float]] = field(default_factory=list)
-    """The (monotonic) times from which to which somebody was told to wait: see `served`."""
     _began: dict[int, float] = field(default_factory=dict)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -89,7 +87,7 @@ class RoughSource:
             return
         exchange.seen.fault = fault
         if fault.startswith("throttled") and fault != "throttled_bare":
-            self._told(self.faults.wait)
+            exchange.seen.told = self.faults.wait
         if fault == "expired":
             self.guard.revoke()
         await MISDEEDS[fault](exchange, answer, Means(self.faults.wait, self.faults.stall, self.elsewhere))
@@ -111,31 +109,17 @@ class RoughSource:
     async def _struck(self, exchange: Exchange, spell: Spell, left: float) -> None:
         exchange.seen.fault = f"spell:{spell.kind}"
         nothing = Answer(200, (), b"")
-        if spell.kind in PLAIN_SPELLS:
+        if spell.kind not in TELLING_SPELLS:
             await MISDEEDS[spell.kind](exchange, nothing, Means(stall=self.faults.stall))
             return
         seconds = 3600 if left == float("inf") else int(left) + 1  # never told too little
-        self._told(seconds)
-        status = 429 if spell.kind == "throttled" else 503
-        await exchange.answer(Answer(status, (("retry-after", str(seconds)),), b"not now"))
-
-    def _told(self, seconds: float) -> None:
-        now = time.monotonic()
-        self.cooldowns.append((now, now + seconds))
-
-    def served(self) -> float:
-        """Seconds during which somebody who obeys every Retry-After asks nothing at all."""
-        total, until = 0.0, float("-inf")
-        for start, end in sorted(self.cooldowns):
-            total += max(0.0, end - max(start, until))
-            until = max(until, end)
-        return total
+        exchange.seen.told = seconds
+        await exchange.answer(Answer(TELLING_SPELLS[spell.kind], (("retry-after", str(seconds)),), b"not now"))
 
     def calm(self) -> None:
         """No more faults, no more weather, an honest listing, and a fresh ledger."""
         self.faults, self.spells, self.listing = Faults(), (), Listing()
         self.forbidden.clear()
-        self.cooldowns.clear()
         self.ledger.clear()
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,8 @@ KINDS = {
     "drip": "the body drips in, a byte at a time",
     "silent": "nothing is answered at all",
     "garbage": "200 with noise, as long as the body would be, under the headers of the body",
-    "error_page": "200 with an HTML page that says sorry, under its own headers",
+    "error_page": "200 with an HTML page that says sorry in place of JSON (for files as `error_502`)",
+    "other_page": "the same in place of a file too, where only the listed size tells it from the file",
     "wrong_digest": "the right body under another digest (files; elsewhere as `error_500`)",
     "gzip_bomb": "a few hundred KB that unpack to very much more",
     "huge_header": "a header of a megabyte",
@@ -60,7 +61,7 @@ SLOW = ["stalled", "loris", "drip", "silent"]
 """Kinds that cost the client a deadline each."""
 LIES = ["too_short", "garbage", "error_page", "wrong_digest"]
 """Kinds that look like an answer."""
-HOSTILE = ["gzip_bomb", "huge_header", "redirect_loop", "redirect_private", "forbidden", "not_found"]
+HOSTILE = ["other_page", "gzip_bomb", "huge_header", "redirect_loop", "redirect_private", "forbidden", "not_found"]
 """Kinds that no repetition need mend."""
 
 
@@ -112,8 +113,8 @@ class Faults:
 class Spell:
     """From the `after`-th request on (counted from 1) everything ends in `kind`, for `seconds` (None: for good).
 
-    `throttled` and `maintenance` (503) say in Retry-After how long it still lasts; `error_503`, `error_500` and
-    `reset` say nothing. Requests that come meanwhile do not count for `Faults`.
+    `throttled` (429) and `maintenance` (503) say in Retry-After how long it still lasts; other kinds say nothing.
+    Requests that come meanwhile do not count for `Faults`.
     """
 
     kind: str

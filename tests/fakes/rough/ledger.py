@@ -32,6 +32,8 @@ class Seen:
     credentials: bool = False
     since: str = ""
     """The Range that was asked for."""
+    told: float = 0.0
+    """Seconds that Retry-After said."""
 
 
 @dataclass(slots=True)
@@ -89,6 +91,14 @@ class Ledger:
             here += step
             most = max(most, here)
         return most
+
+    def cooldowns(self) -> float:
+        """Seconds during which somebody who obeys every Retry-After asks nothing at all."""
+        total, until = 0.0, float("-inf")
+        for start, told in sorted((seen.ended, seen.told) for seen in list(self.seen) if seen.told):
+            total += max(0.0, start + told - max(start, until))
+            until = max(until, start + told)
+        return total
 
     def seconds(self) -> float:
         """From the first request to the last."""

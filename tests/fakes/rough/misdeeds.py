@@ -114,6 +114,10 @@ async def _wrong_digest(exchange: Exchange, answer: Answer, means: Means) -> Non
     await exchange.answer(Answer(answer.status, headers, answer.body))
 
 
+async def _error_page(exchange: Exchange, answer: Answer, means: Means) -> None:
+    await _says(502 if answer.is_file else 200)(exchange, answer, means)
+
+
 async def _gzip_bomb(exchange: Exchange, answer: Answer, means: Means) -> None:
     headers = (*(pair for pair in answer.headers if pair[0] != "content-encoding"), ("content-encoding", "gzip"))
     await exchange.answer(Answer(200, headers, _bomb()))
@@ -161,7 +165,8 @@ MISDEEDS: dict[str, Misdeed] = {
     "drip": _drip,
     "silent": _silent,
     "garbage": _garbage,
-    "error_page": _says(200),
+    "error_page": _error_page,
+    "other_page": _says(200),
     "wrong_digest": _wrong_digest,
     "gzip_bomb": _gzip_bomb,
     "huge_header": _huge_header,
