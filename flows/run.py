@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.flows import costs, cursors, moved, throughput, wiring
+from penstock.flows import costs, cursors, moved, wiring
 from penstock.flows import home as homes
 from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.committing import Committer
@@ -122,7 +122,7 @@ class Run:
         finally:
             pipeline.release()
         self._close_account(planned, pipeline, preparer)
-        self._remember(planned, preparer.prepared_tokens, home)
+        costs.remember(home, self._settings, planned, self.accounting, preparer.prepared_tokens, self.observer.note)
         self.observer.stage("checking the account against the index")
         prove(pipeline.landed, planned.writer.states())
 
@@ -151,19 +151,6 @@ class Run:
         self._why_deferred(left, preparer)
         due = [state.next_try for state in pipeline.landed.values() if state.status == "failed" and state.next_try]
         account.next_try = min([*due, *([account.next_try] if account.next_try else [])], default=0.0)
-
-    def _remember(self, planned: Planned, prepared: int, home: Home) -> None:
-        """How fast this was, for the next plan. What a source gave is known only where there was but one."""
-        names = [plan.source for plan in planned.plans if plan.todo]
-        try:
-            throughput.remember(
-                home.cache,
-                {self._device(): throughput.of_device(self.accounting, self._started)},
-                {names[0]: throughput.of_source(self.accounting, prepared, self._started)} if len(names) == 1 else {},
-                wiring.token(),
-            )
-        except OSError as error:
-            self.observer.note(f"how fast this was is not kept for the next plan: {error}")
 
     def _preparer(self, planned: Planned, home: Home) -> Preparer:
         pool = self._stack.enter_context(wiring.parser_pool(self._settings))
@@ -225,15 +212,8 @@ class Run:
             self.accounting.deferred += len(plan.todo)
             self.accounting.would_delete += len(plan.gone)
             self.accounting.would_fetch_bytes += plan.bytes
-        costs.foretell(
-            self.request, self._settings, Home(Path(self.request.home)), planned, self.accounting, self._device()
-        )
+        costs.foretell(self.request, self._settings, planned, self.accounting)
         return self._finish()
-
-    def _device(self) -> str:
-        return throughput.device_key(
-            wiring.model_identity(self._settings), self._settings.embed.device, throughput.hardware()
-        )
 
 
 def _account_for(planned: Planned, account: Accounting) -> None:

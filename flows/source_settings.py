@@ -36,7 +36,7 @@ class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connect_seconds: Seconds = 10.0
     read_seconds: Seconds = 30.0
     total_seconds: Seconds = 300.0
-    attempts: AtLeastOne = 6
+    attempts: AtLeastOne = 10
     retry_seconds: Seconds = 300.0
 
 

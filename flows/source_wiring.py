@@ -153,9 +153,12 @@ class Sources:
         return digest([sorted(said.labels), sorted(said.metadata.items()), said.options.shape()])
 
     def ahead(self, name: str) -> int:
-        """How many requests a source may have in hand: so many documents are worth working on at once."""
+        """How many documents of a source are worth working on at once, beside those that the parsers need.
+
+        Many more than it answers at once: those that wait for their next attempt must not leave its places empty.
+        """
         said = self._settings.sources.get(name)
-        return said.budget.concurrency if said is not None and said.type != "files" else 0
+        return max(32, 8 * said.budget.concurrency) if said is not None and said.type != "files" else 0
 
     def full_every(self, name: str) -> float:
         """Seconds after which everything is listed again."""

@@ -87,7 +87,7 @@ class NetworkRules:
     """For one answer's head and body, buffered; a download's total grows with its size (see `slowest`)."""
     slowest: int = 1024
     """Bytes a second, averaged over `read_seconds`: a body that drips slower than that is stalled."""
-    attempts: int = 6
+    attempts: int = 10
     retry_seconds: float = 300.0
     """Retries of one request end at the first of both."""
     max_page_bytes: int = 64 << 20
