@@ -11,7 +11,7 @@ import pytest
 
 from penstock.connectors.types import SourceError
 from penstock.flows.accounting import Accounting
-from tests.fakes.rough.credentials import MARK, Guard
+from tests.fakes.rough.credentials import Guard
 from tests.fakes.rough.faults import HOSTILE, LANDS, LIES, SLOW, Faults, spread
 from tests.fakes.rough.listing import STYLES
 from tests.rough.conftest import DAY, Rough
@@ -118,18 +118,3 @@ def test_everything_lands_whatever_the_seed(make_rough: MakeRough, seed: int) ->
 def test_any_seed_leaves_only_holes_that_are_filled(make_rough: MakeRough, seed: int) -> None:
     """As above, forty seeds, with everything that the source can do: stalls, drips and slow heads too."""
     survives(make_rough, seed, [*LANDS, *LIES, *HOSTILE, *SLOW], most=60)
-
-
-def test_no_secret_reaches_the_account_the_index_or_the_home(
-    make_rough: MakeRough, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Tokens and the client's secret are in no file of the home, no message and no output."""
-    rough = drawn(make_rough, 5, [*LANDS, *HOSTILE], 0.4, at_most=None)
-    rough.source.faults = replace(rough.source.faults, only=("/api/items", "/files"))
-    rough.source.guard = Guard("oauth", uses=5)
-    rough.setting.auth, rough.setting.attempts, rough.setting.patience = "oauth", 2, 3.0
-    account = rough.ingest()
-    assert MARK not in str(account) and MARK not in "".join(capfd.readouterr())
-    for path in rough.home.rglob("*"):
-        if path.is_file():
-            assert MARK.encode() not in path.read_bytes(), path
