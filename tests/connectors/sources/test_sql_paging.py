@@ -26,7 +26,7 @@ def opened(folder: Path, size: int) -> Any:
     return CONNECTOR.open("s", msgspec.convert(options, CONNECTOR.options).anchored(folder), Kit(folder / "x").tools)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     keys=st.lists(KEY, max_size=12),
     size=st.integers(1, 5),
@@ -60,4 +60,4 @@ def test_what_stays_is_listed_once_or_is_a_gap(
         for key in keys:
             uri = f"s/k/{named(key)}"
             assert key in touched or uri in listed or uri.startswith(prefixes)
-            assert keys.count(key) == 1 or key in touched or uri not in listed
+            assert keys.count(key) == 1 or key in touched or uri not in listed or uri.startswith(prefixes)
