@@ -44,9 +44,9 @@ class Throughput(msgspec.Struct, frozen=True):
         """What a plan for this device may expect."""
         found = self.devices.get(device)
         sources = {name: rate.tokens_per_second for name, rate in self.sources.items()}
-        return (
-            Speed(None, 0.0, sources) if found is None else Speed(found.tokens_per_second, found.load_seconds, sources)
-        )
+        if found is None:
+            return Speed(sources=sources)
+        return Speed(found.tokens_per_second, found.load_seconds, sources)
 
 
 def read(folder: Path) -> tuple[Throughput, str]:
