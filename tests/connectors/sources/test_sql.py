@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,14 @@ def test_a_source_that_was_closed_opens_again(desk: Desk) -> None:
     source.close()
     source.close()
     assert uris(source.list()) == ["1"]
+
+
+def test_a_source_without_a_budget_asks_all_the_same(desk: Desk) -> None:
+    """Whoever opens one by hand need not make a budget."""
+    desk.table("id, body", (1, "x"))
+    read = msgspec.convert(
+        {"url": f"sqlite:///{desk.file}", "kinds": [{"name": "k", "table": "t", "key": "id", "body": "{body}"}]},
+        CONNECTOR.options,
+    )
+    source = CONNECTOR.open("crm", read.anchored(Path("/")), replace(desk.kit.tools, budget=None))
+    assert [each.uri for each in source.list() if isinstance(each, Item)] == ["crm/k/1"]
