@@ -26,17 +26,13 @@ Secret = Annotated[str, Meta(pattern=r"^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|block:[a-z
 class SourceOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of a connector's own keys in `[sources.NAME]`. Every key that holds a secret has the type `Secret`.
 
-    Paths arrive as written; `anchored` makes them absolute.
+    Paths arrive as written; `anchored` makes them absolute. What decides what a document is made of (templates) belongs
+    into `Item.version` as a digest: where it changes, documents are made again.
     """
 
     def binding(self) -> str:
         """Where the source is: a path or URL without credentials, what the index remembers and `rebind` changes."""
         raise NotImplementedError
-
-    def shape(self) -> object:
-        """What of these keys decides what a document is made of (templates, metadata), as JSON can say it: where it
-        changes, documents are made again. None: nothing."""
-        return None
 
     def anchored(self, folder: Path) -> SourceOptions:
         """The same with paths taken from `folder`. Raises `ValueError`, one line: the key, what is wrong, the fix."""

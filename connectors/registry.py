@@ -30,7 +30,10 @@ def names() -> list[str]:
 def connector(name: str) -> Connector:
     """The connector called `name`; a built-in one cannot be replaced. Raises `NoConnector`."""
     if name in _BUILT_IN:
-        found: Connector = import_module(_BUILT_IN[name]).CONNECTOR
+        try:
+            found: Connector = import_module(_BUILT_IN[name]).CONNECTOR
+        except ModuleNotFoundError as missing:
+            raise NoConnector(f"it needs {missing.name}: pip install 'penstock[all]'") from missing
         return found
     point = _installed().get(name)
     if point is None:

@@ -63,7 +63,7 @@ class Fetched(msgspec.Struct, frozen=True):
     temporary: bool = False
     """True: made for this fetch, and whoever asked for it deletes it. False: it belongs to the source."""
     title: str = ""
-    """Used where the parser finds none."""
+    """What the source calls it; "" where it is for the parser to say."""
     url: str = ""
     """Where a person can read it; becomes the metadata key `url`."""
     metadata: dict[str, str] = msgspec.field(default_factory=dict)

@@ -29,10 +29,13 @@ def moved(
         target, mine = states[plan.source], done.get(plan.source, set())
         if plan.cursor is None or not plan.settled or not _all_done(plan, mine):
             continue
-        due = plan.complete and now - target.source.listed_at >= target.full_every
-        if mine or due or not target.source.cursor:
-            listed_at = now if plan.complete else target.source.listed_at
-            found[plan.source] = msgspec.structs.replace(target.source, cursor=plan.cursor, listed_at=listed_at)
+        source = target.source
+        late = now - source.listed_at >= target.full_every
+        due = plan.complete and (late or not source.cursor or source.described != target.described)
+        if plan.complete:
+            source = msgspec.structs.replace(source, listed_at=now, described=target.described)
+        if mine or due:
+            found[plan.source] = msgspec.structs.replace(source, cursor=plan.cursor)
     return found
 
 

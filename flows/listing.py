@@ -64,9 +64,11 @@ def plan(
 
 
 def _due(target: Target, now: float) -> bool:
-    """Whether everything has to be listed: only a part is asked for, there is no cursor, or it is too long ago."""
+    """Whether everything has to be listed: only a part is asked for, there is no cursor, it is too long ago, or the
+    configuration says something else of the source now, which no feed tells of."""
     state = target.source
-    return bool(target.under) or not state.cursor or now - state.listed_at >= target.full_every
+    late = now - state.listed_at >= target.full_every
+    return bool(target.under) or not state.cursor or late or state.described != target.described
 
 
 def _meant(holes: Iterable[DocState], retry: Retry) -> Iterator[DocState]:

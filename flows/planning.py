@@ -166,7 +166,14 @@ class Planner:
     def _resolved(self, head: Manifest) -> list[Target]:
         configured = self._sources.configured()
         found = resolve(self._request.targets, name=self._request.name, known=head.sources, configured=configured)
-        targets = [replace(target, full_every=self._sources.full_every(target.source.name)) for target in found]
+        targets = [
+            replace(
+                target,
+                full_every=self._sources.full_every(target.source.name),
+                described=self._sources.described(target.source.name),
+            )
+            for target in found
+        ]
         if self._request.retry is not None and not self._request.targets:
             able = [target for target in targets if self._sources.can_open(target.source)]
             return able or targets

@@ -146,11 +146,16 @@ class Sources:
         return self._passing
 
     def carried(self, name: str) -> str:
-        """A digest of what the configuration decides about every document of a source; "" if that is nothing."""
+        """A digest of what the configuration adds to every document of a source; "" if that is nothing."""
         said = self._settings.sources.get(name)
-        if said is None or not (said.labels or said.metadata or said.options.shape()):
+        if said is None or not (said.labels or said.metadata):
             return ""
-        return digest([sorted(said.labels), sorted(said.metadata.items()), said.options.shape()])
+        return digest([sorted(said.labels), said.metadata])
+
+    def described(self, name: str) -> str:
+        """A digest of everything that the configuration says of a source; a secret is only named there."""
+        said = self._settings.sources.get(name)
+        return "" if said is None else digest([said.type, said.options, sorted(said.labels), said.metadata])
 
     def ahead(self, name: str) -> int:
         """How many documents of a source are worth working on at once, beside those that the parsers need.

@@ -26,6 +26,8 @@ class Target:
     under: tuple[Path, ...] = ()
     full_every: float = 86_400.0
     """Seconds: a source with a changes feed is listed whole at least that often."""
+    described: str = ""
+    """A digest of what the configuration says of the source now."""
 
     @property
     def complete(self) -> bool:
@@ -65,7 +67,8 @@ def _remembered(source: SourceState, known: SourceState | None) -> SourceState:
     """What the file says, with what only the index knows of it."""
     if known is None:
         return source
-    return msgspec.structs.replace(source, cursor=known.cursor, held=known.held, listed_at=known.listed_at)
+    kept = {name: getattr(known, name) for name in ("cursor", "held", "listed_at", "described")}
+    return msgspec.structs.replace(source, **kept)
 
 
 def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Target:

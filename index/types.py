@@ -142,7 +142,8 @@ class SourceState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A source's identity. `binding` is where it is now (a path or URL); documents never repeat it.
 
     `cursor`: the changes feed may go on from here; everything before it is in document state, failures included.
-    `listed_at`: when a full listing was last complete. `origin`: `configuration` if a file described it.
+    `listed_at`: when a full listing was last complete; `described`: a digest of what the configuration said of it then.
+    `origin`: `configuration` if a file described it.
     """
 
     name: str
@@ -152,6 +153,7 @@ class SourceState(msgspec.Struct, frozen=True, omit_defaults=True):
     held: str = ""
     listed_at: float = 0.0
     origin: str = ""
+    described: str = ""
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -64,9 +64,6 @@ class FakeOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, kw_onl
     def binding(self) -> str:
         return "fake://there"
 
-    def shape(self) -> object:
-        return self.template or None
-
 
 class FakeSource:
     def __init__(self, name: str, options: FakeOptions, tools: Tools) -> None:
@@ -94,11 +91,12 @@ class FakeSource:
         place.fetched.append(name)
         path = self.tools.scratch / self.tools.token()
         path.write_text(held.text)
-        return Fetched(path, name, version=held.version, temporary=True, labels=held.labels)
+        return Fetched(path, name, version=f"{held.version}{self.options.template}", temporary=True, labels=held.labels)
 
     def _item(self, name: str) -> Item:
         held = self.place.held[name]
-        return Item(f"{self.name}/{name}", name, held.version, len(held.text), held.modified)
+        version = f"{held.version}{self.options.template}"
+        return Item(f"{self.name}/{name}", name, version, len(held.text), held.modified)
 
 
 class FedSource(FakeSource):

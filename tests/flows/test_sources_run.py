@@ -292,6 +292,20 @@ def test_new_labels_reach_documents_that_did_not_change(far: Far) -> None:
     assert far.ingest().fetched == 0
 
 
+def test_a_changed_description_lists_everything(far: Far) -> None:
+    """No feed tells that somebody else may read a document now: the next run looks at all of them, once."""
+    far.configure(fed=True)
+    far.place.put("a.md", "alpha")
+    far.ingest()
+    far.configure('labels = ["secret"]\n', fed=True)
+    far.ingest()
+    assert far.place.listings == ["full"]
+    with Reader.open(far.world.home) as reader:
+        assert [passage.row.labels for passage in reader.passages(["far/a.md"])] == [("secret",)]
+    far.ingest()
+    assert far.place.listings == ["since 1"]
+
+
 def test_new_labels_at_the_source_reach_the_chunks(far: Far) -> None:
     """The version moved, the bytes did not: the chunks are made again all the same."""
     far.place.put("a.md", "alpha")
