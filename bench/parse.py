@@ -16,7 +16,7 @@ import subprocess
 import time
 import unicodedata
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.connectors.parsing.pool import ParserPool
@@ -37,15 +37,14 @@ class Kind:
     recalls: list[float] = field(default_factory=list)
 
     def figures(self) -> dict[str, object]:
-        shown = asdict(self)
-        shown["seconds"] = round(self.seconds, 2)
+        shown: dict[str, object] = {"files": self.files, "documents": self.documents, "pages": self.pages}
+        shown |= {"seconds": round(self.seconds, 2), "reasons": dict(self.reasons)}
         shown["files_per_second"] = round(self.files / self.seconds, 1)
         if self.pages:
             shown["pages_per_second"] = round(self.pages / self.seconds, 1)
-        recalls = shown.pop("recalls")
-        if recalls:
-            shown |= {"recall_files": len(recalls), "recall_median": round(statistics.median(recalls), 4)}
-            shown |= {"recall_mean": round(statistics.fmean(recalls), 4)}
+        if self.recalls:
+            shown |= {"recall_files": len(self.recalls), "recall_median": round(statistics.median(self.recalls), 4)}
+            shown |= {"recall_mean": round(statistics.fmean(self.recalls), 4)}
         return shown
 
 
@@ -62,11 +61,10 @@ def main() -> None:
     print(f"{'kind':<10}{'files':>6}{'docs':>6}{'files/s':>9}{'pages/s':>9}{'recall median':>15}{'mean':>8}  not read")
     for kind, each in sorted(kinds.items()):
         shown = each.figures()
-        print(
-            f"{kind:<10}{each.files:>6}{each.documents:>6}{shown['files_per_second']:>9}"
-            f"{shown.get('pages_per_second', ''):>9}{shown.get('recall_median', ''):>15}"
-            f"{shown.get('recall_mean', ''):>8}  {', '.join(f'{count} {reason}' for reason, count in each.reasons.most_common())}"
-        )
+        speeds = f"{shown['files_per_second']:>9}{shown.get('pages_per_second', ''):>9}"
+        recall = f"{shown.get('recall_median', ''):>15}{shown.get('recall_mean', ''):>8}"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in each.reasons.most_common())
+        print(f"{kind:<10}{each.files:>6}{each.documents:>6}{speeds}{recall}  {reasons}")
     print(f"slowest: {slowest[1]} s, {slowest[0]}; peak memory of the parser process: {peak} MiB")
 
 

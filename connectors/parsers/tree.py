@@ -15,14 +15,17 @@ _TOO_DEEP = ("depth", "huge")
 def html_tree(text: str) -> Any:
     """The root element, or None if there is none. Loads nothing; comments and instructions are left out.
 
-    Raises `Unparsable` when elements are nested deeper than libxml2 follows, where it would drop the rest.
+    Raises `Unparsable` when elements are nested deeper than libxml2 follows (2,048), where it would drop the rest.
     """
-    reader = etree.HTMLParser(encoding="utf-8", huge_tree=False, no_network=True, remove_comments=True, remove_pis=True)
-    root = etree.fromstring(text.encode(), reader)
-    for error in reader.error_log:
-        if any(word in error.message.lower() for word in _TOO_DEEP):
-            raise Unparsable("damaged", f"elements are nested too deeply: {error.message}")
-    return root
+    for huge in (False, True):  # by itself it follows 256, and real pages forget to close more than that
+        reader = etree.HTMLParser(
+            encoding="utf-8", huge_tree=huge, no_network=True, remove_comments=True, remove_pis=True
+        )
+        root = etree.fromstring(text.encode(), reader)
+        cut = [each.message for each in reader.error_log if any(word in each.message.lower() for word in _TOO_DEEP)]
+        if not cut:
+            return root
+    raise Unparsable("damaged", f"elements are nested too deeply: {cut[0]}")
 
 
 def walk(root: Any, unseen: Callable[[str], bool]) -> Iterator[tuple[bool, str, Any]]:
