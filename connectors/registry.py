@@ -42,9 +42,9 @@ def connector(name: str) -> Connector:
         found = point.load()
     except Exception as error:  # whatever somebody else's package raises
         raise NoConnector(f"{point.value} of {_package(point)} cannot be loaded: {error}; mend or remove it") from error
-    missing = [each for each in ("name", "version", "options", "open") if not hasattr(found, each)]
-    if missing:
-        raise NoConnector(f"{point.value} of {_package(point)} is no connector: it has no {', '.join(missing)}")
+    lacking = [each for each in ("name", "version", "options", "open") if not hasattr(found, each)]
+    if lacking:
+        raise NoConnector(f"{point.value} of {_package(point)} is no connector: it has no {', '.join(lacking)}")
     return found
 
 
