@@ -15,13 +15,17 @@ from penstock.flows.settings import Settings
 
 def foretell(request: IngestRequest, settings: Settings, planned: Planned, account: Accounting) -> None:
     """Fill in the account's `would_…`, and say what could not be known or would end the run early."""
-    known, wrong = throughput.read(Home(Path(request.home)).cache)
+    home = Home(Path(request.home))
+    known, wrong = throughput.read(home.cache)
     found = estimate(planned.plans, known.speed(_device(settings)), _paces(settings), planned.tokens_per_document)
     account.would_new, account.would_change, account.would_retry = found.new, found.changed, found.again
     account.would_embed_tokens, account.would_reuse_tokens = found.tokens, found.reused_tokens
     account.would_take_minutes = None if found.minutes is None else round(found.minutes, 2)
     if wrong and found.minutes is None:
         account.messages.append(f"{wrong}: how long it takes is not known until a run has measured it again")
+    if prepared := sum(1 for _ in home.spool.glob("*/shard.json")) if home.spool.is_dir() else 0:
+        what = "1 shard lies" if prepared == 1 else f"{prepared} shards lie"
+        account.messages.append(f"{what} prepared in the spool: what is still wanted of it is not fetched again")
     account.messages += _too_little(request, found)
 
 

@@ -113,7 +113,7 @@ def _why(
         source = sources[name]
         if source.type == "files":
             return _unlisted(Place(name, rest, word), source, folder(name))
-        return f"{word}: never listed by the source {name}, or deleted there"
+        return f"{word}: never listed by the source {name}, not taken yet, or deleted there"
     if places and (os.path.lexists(Path(word).expanduser()) or Path(word).is_absolute()):
         return _unlisted(places[0], sources[places[0].source], folder(places[0].source))
     if os.path.lexists(Path(word).expanduser()):
@@ -145,7 +145,8 @@ def _unlisted(place: Place, source: SourceState, folder: Folder) -> str:
     if isinstance(listed, Gap):
         return f"{place.uri}: never listed: {listed.reason}"
     if listed is not None:
-        return f"{place.uri}: never listed: new since the last run; `penstock ingest {source.name}` takes it"
+        why = "it came after the last listing, or a run ended before its turn"
+        return f"{place.uri}: not taken yet: {why}; `penstock ingest {source.name}` takes it"
     return f"{place.uri}: never listed: left out by a pattern of its source, or no regular file"
 
 

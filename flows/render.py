@@ -123,7 +123,8 @@ def _cost_rows(account: Accounting) -> list[list[str]]:
     minutes = account.would_take_minutes
     if minutes is None:
         return [*rows, ["time", "unknown", "until a run has embedded enough on this device"]]
-    return [*rows, ["time", f"about {duration(minutes * 60)}", "on this device"]]
+    said = f"about {duration(minutes * 60)}" if minutes >= 1 else "less than a minute"
+    return [*rows, ["time", said, "on this device"]]
 
 
 def _about(number: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -209,6 +210,11 @@ def test_a_plan_tells_what_a_run_then_does(world: World, monkeypatch: pytest.Mon
     limited = world.ingest(dry_run=True, limit=1, budget_tokens=5)
     assert (limited.would_do, limited.deferred) == (1, 3)
     assert any("a budget of 5 tokens would end the run" in message for message in limited.messages)
+    shard = world.home / "spool" / "shard-1"
+    shard.mkdir()
+    (shard / "shard.json").write_text("{}")
+    assert "1 shard lies prepared in the spool" in " ".join(world.ingest(dry_run=True).messages)
+    shutil.rmtree(shard)
     done = world.ingest()
     assert done.reused_tokens == told.would_reuse_tokens
     assert told.would_embed_tokens == pytest.approx(done.embedded_tokens, rel=0.5)
@@ -248,5 +254,7 @@ def test_a_plan_shows_what_is_deferred_beside_what_would_be_done() -> None:
         "time about 3 min 30 s on this device",
     ):  # fmt: skip
         assert line in lines
+    account.would_take_minutes = 0.01
+    assert "less than a minute" in render.accounting(account, dry_run=True)
     account.would_take_minutes = None
     assert "unknown" in render.accounting(account, dry_run=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.flows import cli
@@ -129,7 +130,7 @@ def test_what_is_not_known_says_why_as_well_as_can_be_told(world: World, explain
     world.write(".git/c.txt", "never")
     other = world.home.parent / "other.txt"
     other.write_text("elsewhere")
-    assert "never listed: new since the last run; `penstock ingest docs` takes it" in explain(str(new), 2)
+    assert "ended before its turn; `penstock ingest docs` takes it" in explain(str(new), 2)
     assert "left out by a pattern" in explain("docs/.git/c.txt", 2)
     assert "never listed: no such file" in explain("docs/nothing.txt", 2)
     assert "never listed: no such file" in explain(str(world.docs / "nothing.txt"), 2)
@@ -200,6 +201,14 @@ def test_near_matches_are_the_likeliest_and_few() -> None:
     assert near("T/", uris) == ["t/b"]
     assert near("nothing", uris) == []
     assert near("zzz.md", uris, most=2) == ["u/0/zzz.md", "u/1/zzz.md"]
+
+
+def test_docs_name_every_field_of_an_explanation() -> None:
+    """docs/cli.md is the JSON contract."""
+    section = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8").split("\n## explain\n")[1]
+    section = section.split("\n## ")[0]
+    for kind in (Explanation, ChunkFacts, Copy):
+        assert not {field.name for field in msgspec.structs.fields(kind) if f"`{field.name}`" not in section}
 
 
 def test_nothing_is_explained_where_nothing_was_ingested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
