@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a rough source costs: `faults`, time against a source that fails; `unchanged`, a source in which nothing did.
 
-    bench/rough.py faults    [--documents 800] [--rate 40] [--errors 0.3] [--seed 1] [--json]
+    bench/rough.py faults    [--documents 2000] [--rate 40] [--errors 0.3] [--seed 1] [--json]
     bench/rough.py unchanged [--items 100000] [--repeat 3] [--json]
 
 The source is tests/fakes/rough as a process of its own; the pipeline is whole but for the model, which makes vectors
@@ -14,7 +14,8 @@ requests failing in every way a patient client can get over, and three storms in
     beyond                  by how many requests the busiest stretch of any length was above the allowed rate (1: even)
     busiest_second, peak    requests in one second, and at once, by the server's own count
     cooldowns_s             seconds in which a client that obeys every Retry-After asks nothing
-    ratio                   (seconds with faults - cooldowns) / seconds without faults, both of the whole run
+    ratio                   (seconds with faults - cooldowns) / seconds without faults, both of the whole run; it
+                            cannot be less than requests_ratio, as each failure costs a request at the same rate
 
 `unchanged` lists `items` documents that the index knows already (the first run's states are committed without asking
 for each body). A run over them and a listing of them alone take turns. Printed: what the run fetched, embedded and
@@ -134,6 +135,7 @@ def faults(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "peak": seen.peak(),
         "concurrency": setting.concurrency,
         "cooldowns_s": round(seen.cooldowns(), 2),
+        "requests_ratio": round(len(seen.seen) / requests, 3),
         "ratio": round((with_faults - seen.cooldowns()) / without, 3),
     }
 
@@ -213,7 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("faults", help="time against a source that fails")
-    one.add_argument("--documents", type=int, default=800)
+    one.add_argument("--documents", type=int, default=2000)
     one.add_argument("--rate", type=float, default=40.0, help="requests per second that are allowed")
     one.add_argument("--errors", type=float, default=0.3, help="share of requests that fail")
     one.add_argument("--seed", type=int, default=1)
