@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened, same_place
 from penstock.flows.exits import COMPLETE, UsageError
+from penstock.flows.render import plain
 from penstock.flows.source_wiring import CONFIGURED, orphans
 from penstock.index.types import SourceState
 
@@ -39,7 +40,7 @@ def explain(arguments: argparse.Namespace, console: Console) -> int:
         with _told(console, "looking through the whole index …"):
             found = meant(arguments.what, reader, _sources(ctx, reader), lambda name: _folder(ctx, name))
         for other in found.also:
-            console.say(f"the same path is also the document {other}")
+            console.say(f"the same path is also the document {plain(other)}")
         said = explained(
             reader,
             found.state,

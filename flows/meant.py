@@ -15,6 +15,7 @@ from penstock.connectors.types import Gap, SourceError
 from penstock.flows.exits import UsageError
 from penstock.flows.explain import near
 from penstock.flows.names import ADHOC
+from penstock.flows.render import plain
 from penstock.index.types import DocState, SourceState
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _unknown(
     else:
         why = _why(word, [place for place in places if place.source != ADHOC], sources, folder)
     alike = near(_tail(word), _uris(reader))
-    return f"{why}; near: {', '.join(alike)}" if alike else why
+    return plain(f"{why}; near: {', '.join(alike)}" if alike else why)  # names of documents are in it
 
 
 def _why(

@@ -12,9 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.connectors.reasons import REJECTIONS
 from penstock.flows import cli
-from penstock.flows.explain import ChunkFacts, Copy, Explanation, near
+from penstock.flows.exits import UsageError
+from penstock.flows.explain import ChunkFacts, Copy, Explanation, explained, near
 from penstock.flows.explain_text import explanation
+from penstock.flows.meant import Folder, meant
+from penstock.index.types import DocState, Manifest, Membership, SourceState
 from tests.flows.conftest import World
 
 Explain = Callable[..., Any]
@@ -192,6 +196,78 @@ def test_orphaned_and_held_sources_are_said() -> None:
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert "files, orphaned, held:" in shown and "and 10 more" in shown
     assert "lags: version 2, lacks 9 B" in shown and "cannot be reached" in shown
+
+
+class FakeReader:
+    """Knows a state and what `explained` asks of it; nothing of it is served."""
+
+    version = 7
+
+    def __init__(self, state: DocState, source: SourceState) -> None:
+        self.manifest = Manifest(2, "", 7, 1, "", "", 0.0, Membership((), 1), sources={source.name: source})
+        self.state = state
+
+    def passages(self, uris: list[str]) -> list[Any]:
+        return []
+
+    def find_states(self, uris: list[str]) -> dict[str, DocState]:
+        return {self.state.uri: self.state} if self.state.uri in uris else {}
+
+    def states(self) -> list[DocState]:
+        return [self.state]
+
+    def chunks(self, beginning: str) -> list[Any]:
+        return [object(), object()]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "locator", "orphans", "said"),
+    [
+        ("failed", "timed_out", "1", [], "penstock retry --uri 'wiki/A page' --home H"),
+        ("failed", "timed_out", "", [], "penstock ingest wiki --home H"),
+        ("failed", "timed_out", "1", ["wiki"], "describe [sources.wiki] in the configuration again"),
+        (
+            "rejected",
+            "too_large",
+            "1",
+            [],
+            "(or [sources.wiki] max_mb); then: penstock retry --uri",
+        ),
+        ("rejected", "no_text", "1", [], "[parse] route; then: penstock retry --uri"),
+        ("rejected", "damaged", "1", [], "mend the file"),
+        ("rejected", "a word of tomorrow", "1", [], "mend the file"),
+        ("indexed", "", "", [], "3 of its chunks are missing: penstock verify --home H"),
+    ],
+)
+def test_what_is_not_indexed_says_what_a_person_can_do(
+    status: str, reason: str, locator: str, orphans: list[str], said: str
+) -> None:
+    """With the command where there is one: for a reason that a setting mends, nothing tries again by itself."""
+    state = DocState("wiki/A page", "wiki", status, reason=reason, locator=locator, chunks=3)
+    reader: Any = FakeReader(state, SourceState("wiki", "mediawiki", "https://wiki"))
+    assert said in explained(reader, state, [], orphans, " --home H").next
+
+
+def test_every_rejection_has_a_remedy_that_can_be_said() -> None:
+    """Braces in it would be a mistake that only a person in need would find."""
+    for reason in REJECTIONS:
+        state = DocState("s/a", "s", "rejected", reason=reason)
+        reader: Any = FakeReader(state, SourceState("s", "files", "/s"))
+        found = explained(reader, state, [], [], "")
+        assert found.next and "{" not in found.next and found.meaning
+
+
+def test_the_beginning_of_several_ids_is_refused_and_names_cannot_drive_the_terminal() -> None:
+    """Neither those that were typed nor those of documents."""
+    state = DocState("wiki/\x1b[31m/a.md", "wiki", "failed")
+    reader: Any = FakeReader(state, SourceState("wiki", "mediawiki", "https://wiki"))
+    folder = Folder(None, [], lambda: 0.0)
+    with pytest.raises(UsageError, match="begins the ids of several chunks"):
+        meant("0123456789", reader, reader.manifest.sources, lambda name: folder)
+    with pytest.raises(UsageError) as refused:
+        meant("wiki/\x1b[32m/a.md", reader, reader.manifest.sources, lambda name: folder)
+    assert "never listed by the source wiki" in str(refused.value) and "near: " in str(refused.value)
+    assert str(refused.value).isprintable()
 
 
 def test_near_matches_are_the_likeliest_and_few() -> None:
