@@ -60,7 +60,10 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a source allows: requests, of which a document needs one at least. None: as fast as it goes."""
+    """What a source allows. None: as fast as it goes.
+
+    A document is taken to need one request: of a source whose listings bring the text along, that is too many.
+    """
 
     per_second: float | None = None
     per_day: int | None = None

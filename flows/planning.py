@@ -128,7 +128,7 @@ class Planner:
             wiring.check_identity(reader.manifest, identity)
             manifest = reader.manifest
             planned = Planned(reader.version, identity, None, self._resolved(manifest), known=manifest.sources)
-            planned.tokens_per_document = _tokens_per_document(manifest)
+            planned.tokens_per_document = tokens_per_document(manifest)
             return planned, Known(reader.states, reader.find_states, manifest.counts)
         writer = wiring.open_writer(self._settings, self._home, self._observer.note)
         self._stack.callback(writer.close)
@@ -249,7 +249,7 @@ def _taken_over(planned: Planned) -> int:
     return sum(len(plan.adopted) for plan in planned.plans)
 
 
-def _tokens_per_document(head: Manifest) -> float:
+def tokens_per_document(head: Manifest) -> float:
     """From the manifest alone. Segments count dead rows too, so it goes by the average row."""
     space = head.spaces.get(head.live)
     rows = sum(segment.count for segment in space.segments) if space else 0

@@ -7,19 +7,25 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.connectors.sources.files import FilesOptions
 from penstock.connectors.types import Item
-from penstock.flows import render, throughput
-from penstock.flows.accounting import Accounting
+from penstock.flows import costs, render, throughput, wiring
+from penstock.flows.accounting import Accounting, IngestRequest
 from penstock.flows.estimate import BYTES_PER_TOKEN, Estimate, Known, Pace, Speed, estimate, kind_of
 from penstock.flows.plan import DeletionGuard, Rules, SourcePlan, Todo, compare, defer_beyond
+from penstock.flows.planning import Planned, tokens_per_document
+from penstock.flows.settings import Settings
+from penstock.flows.source_settings import BudgetSettings, SourceSettings
 from penstock.flows.throughput import Rate, Throughput
-from penstock.index.types import DocState
+from penstock.index.types import BlobRef, DocState, Manifest, Membership, SegmentRef, SpaceRef
 from tests.flows.conftest import World
 
+BLOB = BlobRef("b", 1, "")
 RULES = Rules(DeletionGuard(), frozenset({"text/1"}))
 
 
@@ -218,6 +224,26 @@ def test_a_plan_tells_what_a_run_then_does(world: World, monkeypatch: pytest.Mon
     done = world.ingest()
     assert done.reused_tokens == told.would_reuse_tokens
     assert told.would_embed_tokens == pytest.approx(done.embedded_tokens, rel=0.5)
+
+
+def test_a_slow_source_and_an_average_of_the_whole_index_are_taken_into_account(tmp_path: Path) -> None:
+    """Documents of a changes feed have no size, and no listing says what others of the source are like."""
+    budget = BudgetSettings(requests_per_second=0.5)
+    said = SourceSettings(FilesOptions(path="unused"), "sql", budget=budget)
+    settings = Settings(sources={"tickets": said, "docs": SourceSettings(FilesOptions(path="/d"), budget=budget)})
+    key = throughput.device_key(wiring.model_identity(settings), None, throughput.hardware())
+    throughput.remember(tmp_path / "cache", {key: Rate(1000.0, 50_000, 1.0, 5.0)}, {}, "t")
+    space = SpaceRef(4, segments=tuple(SegmentRef(n, "flat", 50, BLOB, BLOB, BLOB, tokens=1000) for n in "ab"))
+    counts = {"documents": 20, "chunks": 80}
+    head = Manifest(2, "", 1, 1, "", "", 0.0, Membership((), 1), spaces={"default": space}, counts=counts)
+    plan = SourcePlan("tickets", False, todo=[Todo(Item(f"tickets/{n}", "", "v"), None) for n in range(300)])
+    told = Planned(1, {}, None, [], plans=[plan], tokens_per_document=tokens_per_document(head))
+    account = Accounting()
+    costs.foretell(IngestRequest(str(tmp_path), budget_minutes=2), settings, told, account)
+    assert (account.would_new, account.would_embed_tokens) == (300, 300 * 80)
+    assert account.would_take_minutes == 10.0
+    assert account.messages == ["a budget of 2 minutes would end the run before all is done"]
+    assert tokens_per_document(msgspec.structs.replace(head, counts={})) == 0.0
 
 
 def test_a_damaged_memory_of_speed_is_said_and_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
