@@ -33,6 +33,7 @@ class Setting:
     attempts: int = 6
     retry_seconds: float = 30.0
     full: bool = False
+    feed: bool = False
 
     def write(self, path: Path, url: str) -> Path:
         """The file `path`, for the source at `url`. Returns `path`."""
@@ -48,6 +49,7 @@ class Setting:
             PAGING[self.style].replace("SIZE", str(self.page_size)),
             'updated = "updated_at"',
             'params = {full = "1"}' if self.full else 'detail = "/api/items/{id}"',
+            'changes = {param = "updated_since"}' if self.feed else "",
             'title = "{title}"',
             'body = "{body}"',
             'attachments = {items = "attachments", url = "{url}", name = "name", size = "size", version = "sha256"}',

@@ -8,13 +8,15 @@
 | `/api/next/items` | `next`: the whole URL of the next page, in the body |
 | `/api/link/items` | a bare array; the `Link` header has `rel="next"` |
 
-With `full=1` each item carries its body, as some APIs have it.
+With `updated_since=2026-01-31T12:00:00Z` only what changed since then is listed. With `full=1` each item carries its
+body, as some APIs have it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -69,7 +71,7 @@ class Listing:
             return self._by_key(world, style, query, base, after, size)
         number = offset // size + 1
         self._shift(world, number)
-        shown = self.shown(world)
+        shown = _since(world, self.shown(world), query.get("updated_since", ""))
         rows = [_row(world, entry, query, base, self.skew) for entry in self._slice(shown, number, offset, size)]
         more = offset + size < len(shown)
         if style == "page":
@@ -85,7 +87,7 @@ class Listing:
         self, world: World, style: str, query: Mapping[str, str], base: str, after: int | None, size: int
     ) -> tuple[Any, list[tuple[str, str]]]:
         """Pages by key never shift: a cursor is the number of the last item."""
-        shown = self.shown(world)
+        shown = _since(world, self.shown(world), query.get("updated_since", ""))
         rest = shown if after is None else [entry for entry in shown if entry.number < after]
         here, number = rest[:size], (len(shown) - len(rest)) // size + 1
         if number in self.skips:
@@ -110,6 +112,14 @@ class Listing:
         if number in self.repeats and offset > 0 and here:
             here = [shown[offset - 1], *here[:-1]]
         return here[:-1] if number in self.skips else here
+
+
+def _since(world: World, entries: list[Entry], said: str) -> list[Entry]:
+    """Raises `ValueError` for what is no date."""
+    if not said:
+        return entries
+    moment = datetime.fromisoformat(said).timestamp()
+    return [entry for entry in entries if world.modified(entry) >= moment]
 
 
 def _row(world: World, entry: Entry, query: Mapping[str, str], base: str, skew: float) -> dict[str, Any]:

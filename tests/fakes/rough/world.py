@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-BEGAN = 1_700_000_000
+BEGAN, CHANGES = 1_700_000_000, 1_750_000_000
 KINDS = ("markdown", "html", "plain")
 SUFFIXES = {"markdown": "md", "html": "html", "plain": "txt"}
 MEDIA = {"markdown": "text/markdown", "html": "text/html", "plain": "text/plain"}
@@ -23,11 +23,13 @@ WORDS = SAID.split()
 
 @dataclass(slots=True)
 class Entry:
-    """One document. `removed`: it was there once, and is not listed any more."""
+    """One document. `removed`: it was there once, and is not listed any more. `changed`: the how manieth change of
+    the world it was that it went through last."""
 
     number: int
     revision: int = 1
     removed: bool = False
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,18 @@ class World:
         return None if entry is None or entry.removed else entry
 
     def edit(self, number: int) -> None:
-        self.entries[number].revision += 1
         self.revisions += 1
+        self.entries[number].revision += 1
+        self.entries[number].changed = self.revisions
 
     def remove(self, number: int) -> None:
         self.entries[number].removed = True
         self.revisions += 1
 
     def add(self) -> Entry:
-        entry = Entry(max(self.entries, default=0) + 1)
-        self.entries[entry.number] = entry
         self.revisions += 1
+        entry = Entry(max(self.entries, default=0) + 1, changed=self.revisions)
+        self.entries[entry.number] = entry
         return entry
 
     def kind(self, entry: Entry) -> str:
@@ -89,8 +92,8 @@ class World:
         return f"Record {entry.number} of the {WORDS[entry.number % len(WORDS)]}"
 
     def modified(self, entry: Entry) -> int:
-        """Seconds since 1970; grows with each revision."""
-        return BEGAN + entry.number * 60 + (entry.revision - 1) * 3600
+        """Seconds since 1970; a change comes after everything that was there before it."""
+        return CHANGES + entry.changed * 3600 if entry.changed else BEGAN + entry.number * 60
 
     def updated_at(self, entry: Entry, skew: float = 0.0) -> str:
         return datetime.fromtimestamp(self.modified(entry) + skew, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
