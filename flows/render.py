@@ -110,7 +110,9 @@ def _plan_rows(account: Accounting) -> list[list[str]]:
     rows.append(["to delete", f"{account.would_delete:,}", ""])
     if account.withheld:
         rows.append(["withheld", f"{account.withheld:,}", ""])
-    return [*rows, ["to fetch", size(account.would_fetch_bytes), ""], *_cost_rows(account)]
+    unsaid = account.would_do and not account.would_fetch_bytes
+    fetch = "unknown" if unsaid else size(account.would_fetch_bytes)
+    return [*rows, ["to fetch", fetch, "the source tells no sizes" if unsaid else ""], *_cost_rows(account)]
 
 
 def _cost_rows(account: Accounting) -> list[list[str]]:

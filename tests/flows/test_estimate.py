@@ -282,5 +282,6 @@ def test_a_plan_shows_what_is_deferred_beside_what_would_be_done() -> None:
         assert line in lines
     account.would_take_minutes = 0.01
     assert "less than a minute" in render.accounting(account, dry_run=True)
-    account.would_take_minutes = None
+    account.would_take_minutes, account.would_fetch_bytes = None, 0
+    assert "the source tells no sizes" in render.accounting(account, dry_run=True)
     assert "unknown" in render.accounting(account, dry_run=True)
