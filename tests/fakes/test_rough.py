@@ -127,7 +127,7 @@ def test_each_misdeed_is_done_and_then_over(standing: Serving, kind: str, path: 
 def test_the_kinds_are_all_told_and_all_done() -> None:
     """Every kind has a misdeed, and belongs to one profile or to none on purpose."""
     assert set(MISDEEDS) == set(KINDS)
-    assert set(KINDS) - {*LANDS, *SLOW, *LIES, *HOSTILE} == {"expired", "redirect_elsewhere"}
+    assert set(KINDS) - {*LANDS, *SLOW, *LIES, *HOSTILE} == {"expired", "other_page", "redirect_elsewhere"}
 
 
 def test_a_date_to_retry_after_is_told_by_the_servers_own_clock(server: Serving, client: httpx.Client) -> None:

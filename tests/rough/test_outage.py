@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from penstock.connectors.types import SourceError
-from tests.fakes.rough.faults import Spell
+from tests.fakes.rough.faults import Faults, Spell
 from tests.fakes.rough.listing import STYLES, Listing
 from tests.rough.conftest import DAY, Rough
 from tests.rough.judging import accounted, delivered_name, same, states, whole, within_budget
@@ -142,6 +142,20 @@ def test_what_is_forbidden_for_a_while_stays_served_and_comes_back(make_rough: M
     rough.later = DAY
     assert rough.ingest().indexed == 2
     assert whole(states(rough.home)) == rough.expected()
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="the size that a listing says of an attachment is not compared yet")
+def test_a_page_in_place_of_a_file_is_not_taken_for_it(make_rough: MakeRough) -> None:
+    """A proxy's excuse with status 200 has another size than the listed file: it fails, and comes with the next run."""
+    rough = make_rough(15, documents=30)
+    clean = rough.clean()
+    rough.source.faults = Faults(15, {"other_page": 1.0}, at_most=1, only=("/files",))
+    rough.ingest()
+    rough.source.calm()
+    rough.later = DAY
+    assert rough.ingest().exit_code() == 0
+    same(rough.home, clean)
 
 
 def test_what_really_went_away_is_deleted(make_rough: MakeRough) -> None:

@@ -61,7 +61,7 @@ SLOW = ["stalled", "loris", "drip", "silent"]
 """Kinds that cost the client a deadline each."""
 LIES = ["too_short", "garbage", "error_page", "wrong_digest"]
 """Kinds that look like an answer."""
-HOSTILE = ["other_page", "gzip_bomb", "huge_header", "redirect_loop", "redirect_private", "forbidden", "not_found"]
+HOSTILE = ["gzip_bomb", "huge_header", "redirect_loop", "redirect_private", "forbidden", "not_found"]
 """Kinds that no repetition need mend."""
 
 
