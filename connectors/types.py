@@ -106,6 +106,8 @@ class Document(msgspec.Struct, frozen=True):
     headings: tuple[HeadingSpan, ...] = ()
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    cpu: float = 0.0
+    """Seconds of processor time that parsing took."""
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -98,6 +98,9 @@ class Accounting(msgspec.Struct):
     """When the first of the failed documents is tried again by itself; 0 if none waits."""
     retries: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
     """Requests that were repeated: source -> reason -> count."""
+    pages: int = 0
+    page_seconds: float = 0.0
+    """Pages that were read, of documents that have pages, and the processor seconds that took."""
     fetched: int = 0
     """Bodies that were fetched from a source."""
 

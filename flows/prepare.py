@@ -122,6 +122,8 @@ class Preparer:
         self.spent = ""
         """Which allowance ended the run early, in words; "" if none did."""
         self.fetched = 0
+        self.pages, self.page_seconds = 0, 0.0
+        """Of documents that have pages: how many, and the processor seconds that reading them took."""
         self._counting = Lock()
         self._draining = False
         self.stopped_sources: dict[str, StopSource] = {}
@@ -237,6 +239,10 @@ class Preparer:
             with self._counting:
                 self.fetched += 1
             outcome = self._parse(fetched)
+            if isinstance(outcome, Document) and outcome.pages:
+                with self._counting:
+                    self.pages += len({span.page for span in outcome.pages})
+                    self.page_seconds += outcome.cpu
         except FileNotFoundError:
             outcome = Failed("vanished", "it was listed and is gone now; the next run will know")
         except RetryLater as later:

@@ -65,6 +65,9 @@ def accounting(account: Accounting, dry_run: bool = False, again: str = "the sam
     lines.append(table(_plan_rows(account) if dry_run else _rows(account)))
     if not dry_run and (account.chunks or account.tokens):
         lines += ["", _work(account)]
+    if account.pages and account.page_seconds:
+        rate = account.pages / account.page_seconds
+        lines.append(f"{count(account.pages, 'page')} read, {rate:,.0f} pages/s and core")
     if account.reused_tokens:
         lines.append(f"{count(account.reused_tokens, 'token')} not embedded again: their vectors were there")
     if account.retries and not dry_run:

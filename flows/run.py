@@ -148,6 +148,7 @@ class Run:
         account = self.accounting
         account.deferred += left
         account.fetched = preparer.fetched
+        account.pages, account.page_seconds = preparer.pages, round(preparer.page_seconds, 3)
         self._why_deferred(left, preparer)
         due = [state.next_try for state in pipeline.landed.values() if state.status == "failed" and state.next_try]
         account.next_try = min([*due, *([account.next_try] if account.next_try else [])], default=0.0)

@@ -169,11 +169,12 @@ class ParserPool:
                     content=begun.content,
                     version=fetched.version or begun.version,
                     parser=self._names.get(kind, kind),
-                    title=verdict.title or fetched.title,
+                    title=fetched.title or verdict.title,
                     pages=verdict.pages,
                     headings=verdict.headings,
                     metadata=_metadata(verdict.metadata, fetched),
                     labels=fetched.labels,
+                    cpu=verdict.cpu,
                 )
             case Unfit():
                 return self._rejected(fetched, verdict.reason, verdict.detail, begun, verdict.kind)

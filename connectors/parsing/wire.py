@@ -47,6 +47,8 @@ class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     metadata: dict[str, str]
     kind: str = ""
     """What it was parsed as in the end; empty for what `Begun` says."""
+    cpu: float = 0.0
+    """Seconds of processor time that it took."""
 
 
 class Unfit(msgspec.Struct, frozen=True, array_like=True, tag="unfit"):

@@ -30,6 +30,7 @@ from penstock.connectors.parsing.wire import (
     Begun,
     Gone,
     Ready,
+    Text,
     Trouble,
     Unfit,
     Verdict,
@@ -96,7 +97,11 @@ def _private_stdout() -> BinaryIO:
 def _answer(request: Ask, chain: Chain, clock: Callable[[], int], answers: BinaryIO) -> bytes:
     """One framed verdict; whatever the parser raises becomes one."""
     try:
-        return packed(_verdict(request, chain, clock, answers))
+        began = time.process_time()
+        verdict = _verdict(request, chain, clock, answers)
+        if isinstance(verdict, Text):
+            verdict = msgspec.structs.replace(verdict, cpu=time.process_time() - began)
+        return packed(verdict)
     except MemoryError:
         pass  # leave the handler before answering: its traceback holds what filled the memory
     return packed(Unfit("too_much_memory", "more memory was needed than the limit allows", last=True))
