@@ -109,7 +109,6 @@ def test_each_misdeed_is_done_and_then_over(standing: Serving, kind: str, path: 
     """A client without patience gets anything but the body; the next answer is right."""
     source = standing.source
     source.calm()
-    source.asked.clear()
     url = f"{standing.url}{path}"
     right = httpx.get(url).content
     source.faults = Faults(1, {kind: 1.0}, at_most=2, wait=7, stall=0.3)

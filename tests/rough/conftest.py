@@ -54,7 +54,7 @@ class Rough:
         home = self.folder / f"clean-{time.monotonic_ns()}"
         account = self.ingest(home)
         assert account.exit_code() == 0, account
-        self.source.ledger.clear()
+        self.source.calm()
         return home
 
     def expected(self) -> set[str]:

@@ -51,10 +51,10 @@ def test_what_the_feed_does_not_show_is_found_by_the_next_full_listing(make_roug
 
 def test_a_feed_that_breaks_off_loses_no_change(make_rough: MakeRough) -> None:
     """Whatever goes wrong while changes are read, they are in the index after the next run."""
-    rough = make_rough(43, documents=60, feed=True, page_size=5, attempts=2, retry_seconds=2.0, patience=2.0)
+    rough = make_rough(43, documents=30, feed=True, page_size=5, attempts=2, retry_seconds=2.0, patience=2.0)
     rough.world.attached = 0
     rough.ingest()
-    for number in range(10, 40):
+    for number in range(5, 25):
         rough.world.edit(number)
     rough.source.faults = Faults(43, spread(0.4, LANDS), at_most=None, wait=0)
     rough.later = HOURS

@@ -40,7 +40,7 @@ def test_no_secret_reaches_the_account_the_index_or_the_home(
     make_rough: MakeRough, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Tokens and the client's secret are in no file of the home, no message and no output."""
-    rough = make_rough(5, documents=22, guard=Guard("oauth", uses=30), attempts=2, patience=3.0, read_seconds=0.5)
+    rough = make_rough(5, documents=14, guard=Guard("oauth", uses=30), attempts=2, patience=3.0, read_seconds=0.5)
     faults = Faults(5, spread(0.4, [*LANDS, *HOSTILE]), at_most=None)
     rough.source.faults = replace(faults, only=("/api/items", "/files"))
     account = rough.ingest()

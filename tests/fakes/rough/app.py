@@ -117,9 +117,10 @@ class RoughSource:
         await exchange.answer(Answer(TELLING_SPELLS[spell.kind], (("retry-after", str(seconds)),), b"not now"))
 
     def calm(self) -> None:
-        """No more faults, no more weather, an honest listing, and a fresh ledger."""
+        """No more faults, no more weather, an honest listing, a fresh ledger; nothing counts as asked before."""
         self.faults, self.spells, self.listing = Faults(), (), Listing()
         self.forbidden.clear()
+        self.asked.clear()
         self.ledger.clear()
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────
