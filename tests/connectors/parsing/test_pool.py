@@ -157,7 +157,7 @@ def test_a_version_read_in_the_tick_it_was_written_equals_no_other(pool: ParserP
 
 
 def test_what_the_source_says_of_a_document_joins_what_the_file_says(pool: ParserPool, tmp_path: Path) -> None:
-    """The source's version token wins, its metadata too; its title serves where the file has none; labels are kept."""
+    """The source's version token, title and metadata win; labels are kept."""
     file = fetched(tmp_path, samples.pdf("one"))
     said = Fetched(
         file.path,
@@ -179,7 +179,7 @@ def test_what_the_source_says_of_a_document_joins_what_the_file_says(pool: Parse
         "pages": "1",
         "extracted_by": "pypdf",
     }
-    titled = pool.parse(Fetched(fetched(tmp_path, samples.pdf("one", title="Its own")).path, "a", title="Other"))
+    titled = pool.parse(Fetched(fetched(tmp_path, samples.pdf("one", title="Its own")).path, "a"))
     assert isinstance(titled, Document) and titled.title == "Its own" and file.path.exists()
 
 
