@@ -49,6 +49,13 @@ class ShardLimits:
         return max(1, min(self.tokens, ramp, device))
 
 
+_WAITING = 8
+"""For each document that is asked for, so many may wait until the one before them has come: it may be asked for again and
+again, and meanwhile the source must not stand idle."""
+_HELD_BYTES, _UNSAID_BYTES = 64 << 20, 64 << 10
+"""But no more than so many bytes of them; one that does not say its size counts as this much."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """One source with the items to take from it, and what its configuration adds to every document.
@@ -202,18 +209,22 @@ class Preparer:
         When the source or the run is stopped, nothing more is asked for, and what was under way is still given: it
         need not be fetched again.
         """
-        window: deque[Future[Prepared | _Ended]] = deque()
-        todo = iter(feed.todo)
-        ended = False
+        window: deque[tuple[Future[Prepared | _Ended], int]] = deque()
+        todo, held, ended = iter(feed.todo), 0, False
+        most = self._ahead + _WAITING * feed.ahead
         while True:
-            while not ended and len(window) <= self._ahead + feed.ahead and (each := next(todo, None)) is not None:
-                window.append(self._threads.submit(self._one, feed, each))
+            while not ended and len(window) <= most and held < _HELD_BYTES and (each := next(todo, None)) is not None:
+                size = max(each.item.size, _UNSAID_BYTES)
+                window.append((self._threads.submit(self._one, feed, each), size))
+                held += size
             if not window:
                 return
             ended = ended or self._draining or self._stopped()
-            if not self._arrived(window[0]):
+            if not self._arrived(window[0][0]):
                 return
-            outcome = window.popleft().result()
+            future, size = window.popleft()
+            held -= size
+            outcome = future.result()
             if not isinstance(outcome, _Ended):
                 yield outcome
                 continue
