@@ -16,9 +16,10 @@ from penstock.flows.console import Console
 from penstock.flows.context import Context, context, opened
 from penstock.flows.exits import COMPLETE, INCOMPLETE, UsageError
 from penstock.flows.home import Home
+from penstock.flows.redactor import REDACTOR
 from penstock.flows.render import plain, size, table
 from penstock.flows.settings import Settings
-from penstock.flows.source_wiring import REDACTOR, Sources
+from penstock.flows.source_wiring import Sources
 from penstock.flows.targets import Target
 from penstock.index.types import SourceState
 

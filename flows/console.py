@@ -1,6 +1,7 @@
 """The two ends of a command: answers on stdout, everything else on stderr.
 
-With `--json`, stdout carries JSON and nothing else, whatever a library may print.
+With `--json`, stdout carries JSON and nothing else, whatever a library may print. Nothing that is written here holds a
+secret that the process has read, nor a control character that a document or a server sent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from penstock.connectors.http.redaction import Redactor
 from penstock.flows.exits import outcome
+from penstock.flows.redactor import REDACTOR, clean_logs
+
+_CONTROLS = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class Unwritable(Exception):
@@ -25,11 +30,19 @@ class Unwritable(Exception):
 class Console:
     """Where a command puts what it has to say. A reader that goes away (`| head`) is no error; a full disk is."""
 
-    def __init__(self, out: TextIO, err: TextIO, as_json: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        as_json: bool = False,
+        verbose: bool = False,
+        redactor: Redactor = REDACTOR,
+    ) -> None:
         self.out = out
         self.err = err
         self.as_json = as_json
         self.verbose = verbose
+        self._redactor = redactor
         self._deaf = False
 
     def answer(self, payload: object, text: str) -> None:
@@ -37,18 +50,20 @@ class Console:
         if self.as_json:
             self.json_line(payload)
         else:
-            self.write(text)
+            self.write(self._fit(text))
 
     def json_line(self, payload: object) -> None:
         import msgspec
 
+        if self._redactor.knows:  # the strings, and not what they are encoded to: a secret may look like JSON
+            payload = _cleaned(msgspec.to_builtins(payload), self._redactor)
         try:
             self.write(msgspec.json.encode(payload).decode())
         except UnicodeEncodeError:  # a path that is no text, as the system handed it over
             self.write(json.dumps(msgspec.to_builtins(payload)))
 
     def write(self, text: str) -> None:
-        """One piece of the answer. Raises `Unwritable`, once."""
+        """One piece of the answer, as it is. Raises `Unwritable`, once."""
         if self._deaf:
             return
         try:
@@ -71,7 +86,7 @@ class Console:
 
     def say(self, message: str) -> None:
         try:
-            self.err.write(f"penstock: {message}\n")
+            self.err.write(f"penstock: {self._fit(message)}\n")
             self.err.flush()
         except (OSError, ValueError):
             _hush(self.err)
@@ -82,7 +97,7 @@ class Console:
         self._deaf = self._deaf or isinstance(error, Unwritable)
         if self.verbose:
             with contextlib.suppress(OSError, ValueError):
-                traceback.print_exception(error, file=self.err)
+                self.err.write(self._fit("".join(traceback.format_exception(error))))
         if self.as_json and not self._deaf:
             try:
                 self.json_line({"error": {"code": name, "message": message, "exit": code}})
@@ -91,6 +106,9 @@ class Console:
         else:
             self.say(message)
         return code
+
+    def _fit(self, text: str) -> str:
+        return self._redactor.clean(text.translate(_CONTROLS))
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -111,11 +129,24 @@ def standard(as_json: bool, verbose: bool) -> Console:
     if sys.stderr is None:
         _occupy()
         sys.stderr = io.StringIO()
+    clean_logs()
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     return Console(sys.stdout, sys.stderr, as_json, verbose)
+
+
+def _cleaned(value: Any, redactor: Redactor) -> Any:
+    match value:
+        case str():
+            return redactor.clean(value)
+        case list() | tuple():
+            return [_cleaned(each, redactor) for each in value]
+        case dict():
+            return {key: _cleaned(each, redactor) for key, each in value.items()}
+        case _:
+            return value
 
 
 class _Closed(io.StringIO):

@@ -28,6 +28,7 @@ from penstock.flows import summary, wiring
 from penstock.flows.accounting import Accounting, IngestRequest, Retry
 from penstock.flows.moments import moment
 from penstock.flows.pipeline import Handle, Submit
+from penstock.flows.redactor import REDACTOR, clean_logs
 from penstock.flows.run import Run
 from penstock.flows.settings import load
 from penstock.index.errors import NoSpace, Unavailable
@@ -112,6 +113,7 @@ def ingest(
     Ends `Completed`, named `Incomplete` if documents failed, were
     deferred or withheld, and `Failed` if the run could not finish.
     """
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     run = _handed_over.get()
     if run is None:
         where = wiring.home_of(home, config)
@@ -131,10 +133,13 @@ def ingest(
             retry=Retry() if retry else None,
         )
         run = Run(request, _ToLog())
-    account = run.execute(_engine)
-    create_markdown_artifact(
-        markdown=summary.markdown(account), key="penstock-ingest", description="What became of every document"
-    )
+    try:
+        account = run.execute(_engine)
+    except Exception as error:  # Prefect keeps what it says
+        REDACTOR.cleaned(error)
+        raise
+    page = REDACTOR.clean(summary.markdown(account))
+    create_markdown_artifact(markdown=page, key="penstock-ingest", description="What became of every document")
     data = msgspec.to_builtins(account)
     message = summary.sentence(account)
     if account.exit_code():

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.connectors.http.holders import Holders
-from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.registry import NoConnector, connector
 from penstock.connectors.types import Source, StopSource
 from penstock.flows import home as homes
 from penstock.flows import scratch, wiring
+from penstock.flows.guarded import guarded
 from penstock.flows.home import Home
 from penstock.flows.names import ADHOC
+from penstock.flows.redactor import REDACTOR
 from penstock.flows.secrets import prefect_block, resolver
 from penstock.flows.settings import Settings
 from penstock.flows.source_settings import SourceSettings
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from penstock.connectors.http.types import Budget, Door, Ledger, NetworkRules
 
 CONFIGURED = "configuration"
-REDACTOR = Redactor()
-"""Everything secret that this process has read: nothing of it is ever written to a log or a screen."""
 
 
 class Sources:
@@ -90,7 +89,7 @@ class Sources:
         source = kind.open(state.name, options, self.tools(state.name, said))
         if callable(close := getattr(source, "close", None)):
             self._stack.callback(close)
-        return source
+        return guarded(source, REDACTOR)
 
     def tools(self, name: str, said: SourceSettings | None) -> Tools:
         """What the connector of source `name` is handed."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from penstock.flows.accounting import STATES, Accounting
+from penstock.flows.render import plain
+
+_MARKUP = re.compile(r"([\\`|\[\]!])")
 
 _MEANING = {
     "unchanged": "already indexed, not touched",
@@ -73,5 +78,5 @@ def _padding(account: Accounting) -> str:
 
 
 def _cell(text: str) -> str:
-    """Names of files are hostile: nothing of them may become markup."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
+    """Names of files are hostile: nothing of them may become markup, be it escaped already."""
+    return _MARKUP.sub(r"\\\1", " ".join(plain(text).split())).replace("&", "&amp;").replace("<", "&lt;")

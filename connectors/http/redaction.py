@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import threading
+from collections.abc import Iterator
+from typing import TypeVar
 from urllib.parse import quote, quote_plus, urlsplit
+
+E = TypeVar("E", bound=BaseException)
 
 MARK = "***"
 SHORTEST = 4
 """Shorter values are not taken out of texts: they would blacken half of every message."""
+HEAD, LONG = 8, 16
+"""A secret of `LONG` characters or more is known by its first `HEAD`: a message may be cut in the midst of it."""
 
 
 class Redactor:
@@ -22,6 +29,11 @@ class Redactor:
         self._known: set[str] = set()
         self._forms: tuple[str, ...] = ()
         self._lock = threading.Lock()
+
+    @property
+    def knows(self) -> bool:
+        """Whether there is anything to take out."""
+        return bool(self._forms)
 
     def learn(self, *secrets: str) -> None:
         """From now on these values are taken out: as they are, percent-encoded, in a JSON string, in base64."""
@@ -40,18 +52,60 @@ class Redactor:
         self.learn(password, pair, pair.rstrip("="))
 
     def clean(self, text: str) -> str:
-        """The text without any secret."""
-        for form in self._forms:
+        """The text without any secret, nor the beginning of a long one."""
+        forms = self._forms
+        for form in forms:
             text = text.replace(form, MARK)
+        for form in forms:
+            if len(form) < LONG:
+                break
+            if form[:HEAD] in text:
+                text = without_beginnings(text, form)
         return text
+
+    def cleaned(self, error: E) -> E:
+        """The same error, its message and those of the errors behind it without any secret."""
+        if self.knows:
+            for each in behind(error):
+                each.args = tuple(self.clean(arg) if isinstance(arg, str) else arg for arg in each.args)
+        return error
+
+
+def behind(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it came from, each once."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            left += [each.__cause__, each.__context__]
+            yield each
+
+
+def without_beginnings(text: str, form: str) -> str:
+    """The text without any piece that is the first `HEAD` characters of `form` or more."""
+    at = text.find(form[:HEAD])
+    while at >= 0:
+        end = at + HEAD
+        while end < len(text) and end - at < len(form) and text[end] == form[end - at]:
+            end += 1
+        text = text[:at] + MARK + text[end:]
+        at = text.find(form[:HEAD], at + len(MARK))
+    return text
 
 
 def spellings(secret: str) -> set[str]:
     """How a secret may stand in a text."""
-    encoded = base64.b64encode(secret.encode()).decode()
-    quoted = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    data = secret.encode("utf-8", "surrogateescape")
+    encoded = {base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode(), data.hex()}
+    quoted = {quote(data), quote(data, safe=""), quote_plus(data)}
     lower = {"".join(lower_escapes(form)) for form in quoted}
-    forms = {secret, *quoted, *lower, json.dumps(secret)[1:-1], repr(secret)[1:-1], encoded, encoded.rstrip("=")}
+    forms = {secret, *quoted, *lower, json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret)}
+    forms |= {*encoded, *(form.rstrip("=") for form in encoded), quote(quote(data, safe=""), safe="")}
+    # Messages are one line; a key of many lines may come back folded, or one line of it alone.
+    lines = [line.strip() for line in secret.splitlines()]
+    forms |= {" ".join(secret.split()), *(line for line in lines if len(line) >= LONG and not line.startswith("---"))}
     return {form for form in forms if len(form) >= SHORTEST}
 
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
+from penstock.connectors.parsing.environment import parser_environment
 from penstock.connectors.parsing.wire import LENGTH, Ask, Begun, Message, Ready, Verdict, packed
 
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -50,6 +51,7 @@ class ParseProcess:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,
+            env=parser_environment(os.environ),
         )
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()

@@ -24,6 +24,14 @@ def test_hostile_names_are_no_markup() -> None:
     assert "<b>" not in page and "\\[click" in page
 
 
+def test_what_is_escaped_already_does_not_escape_the_escape() -> None:
+    """A backslash before a bracket, an entity, code, a control character: all of it is text."""
+    page = markdown(Accounting(messages=["a \\[x](javascript:alert(1)) &lt;b> `<i>` \x1b[31m ![y](z)"]))
+    said = page.split("To be looked at")[1]
+    assert "a \\\\\\[x\\](javascript" in said
+    assert "&amp;lt;b>" in said and "\\`&lt;i>\\`" in said and "\x1b" not in said and "\\!\\[y" in said
+
+
 def test_the_state_says_what_happened_in_one_line() -> None:
     """The message of the final state holds the figures that matter."""
     assert sentence(Accounting(listed=3, indexed=3, version=7)).startswith("version 7: 3 indexed")

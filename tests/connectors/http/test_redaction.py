@@ -63,3 +63,34 @@ def test_a_url_is_shown_without_what_may_be_secret() -> None:
     assert shown("https://u:p@h.example:8443/a/b?key=v&x=1&flag#frag") == "https://h.example:8443/a/b?key=…&x=…&flag=…"
     assert shown("http://[::1]:80/x") == "http://[::1]:80/x"
     assert shown("http://[bad") == "a URL that cannot be read"
+
+
+def test_the_beginning_of_a_long_secret_is_taken_out() -> None:
+    """A message that was cut at its limit may end in the midst of one."""
+    redactor = Redactor()
+    redactor.learn("tok-4f9a77c1e0b25d63")
+    assert redactor.clean("the server says tok-4f9a77c1; check it") == "the server says ***; check it"
+    assert redactor.clean("tok-4f9a77c1e0 and tok-4f9a77") == "*** and ***"
+    assert redactor.clean("tok-4 is no secret") == "tok-4 is no secret"
+
+
+def test_a_key_of_many_lines_is_taken_out_folded_and_line_by_line() -> None:
+    """A message is one line, and a parser of keys quotes the line that it does not like."""
+    redactor = Redactor()
+    redactor.learn("-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\n-----END KEY-----")
+    assert redactor.clean("bad line 9w0BAQEFAASCBKcwggSj") == "bad line ***"
+    assert redactor.clean("-----BEGIN KEY----- MIIEvQIBADANBgkqhkiG 9w0BAQEFAASCBKcwggSj -----END KEY-----") == "***"
+
+
+def test_an_error_is_cleaned_with_those_behind_it() -> None:
+    """A traceback shows them all."""
+    redactor = Redactor()
+    redactor.learn("hush-hush")
+    try:
+        try:
+            raise ValueError("inner hush-hush", 3)
+        except ValueError as inner:
+            raise RuntimeError("outer hush-hush") from inner
+    except RuntimeError as error:
+        found = redactor.cleaned(error)
+    assert found.args == ("outer ***",) and found.__cause__ is not None and found.__cause__.args == ("inner ***", 3)
