@@ -85,6 +85,24 @@ class Api:
             raise RetryLater(f"{shown(url)} answered {reply.status}", reason="refused", retries=reply.retries)
         return reply, made[0]
 
+    def known(self) -> None:
+        """Raises `StopSource` where `whoami` says that we are nobody: some APIs answer a wrong or revoked key with
+        what anybody may see, and the rest would look deleted."""
+        if not self._options.whoami:
+            return
+        url = self.url(self._options.whoami)
+        why = "404"
+        try:
+            self.get(url, {}, lambda body: body)
+            return
+        except FileNotFoundError:
+            pass
+        except RetryLater as error:
+            if error.reason != "forbidden":
+                raise
+            why = "forbidden"
+        raise StopSource(f"{shown(url)} does not know us ({why}): check the credentials, and whoami")
+
     def download(self, url: str, max_bytes: int) -> Download:
         """A file. Raises what `Door.download` does."""
         address, query = self._signed(url, {})

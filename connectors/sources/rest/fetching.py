@@ -74,6 +74,11 @@ class Fetching:
             raise RetryLater(f"{item.uri} has no address at attachments.url", reason="garbled")
         who = readers(collection, place.id, parent) if collection.labels else ()
         got = self._api.download(url, self._tools.max_bytes)
+        if rules.size and 0 <= item.size != got.size:
+            # Such as a page that says "back soon" with status 200, where the file should be.
+            got.path.unlink(missing_ok=True)
+            what = f"{item.uri}: {got.size} bytes came of the {item.size} that attachments.size says"
+            raise RetryLater(what, reason="garbled", retries=got.retries)
         return Fetched(
             path=got.path,
             name=place.file,

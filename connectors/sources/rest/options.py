@@ -149,12 +149,16 @@ class Collection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class RestOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`url` is the base: all paths of the collections are appended to it. `headers` go with each request to it."""
+    """`url` is the base: all paths of the collections are appended to it. `headers` go with each request to it.
+
+    `whoami` is a path below it that only those get who are logged in; "": none is asked.
+    """
 
     url: str
     collections: Annotated[tuple[Collection, ...], Meta(min_length=1)]
     auth: Auth = NoAuth()
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    whoami: str = ""
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
@@ -162,6 +166,8 @@ class RestOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError("url is no address: write https://host/path")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
             raise ValueError("url holds a user, a password, a query or a fragment: use auth and params for these")
+        if self.whoami and (not self.whoami.startswith("/") or isinstance(self.auth, NoAuth)):
+            raise ValueError("whoami belongs to auth, and begins with /: write it like /users/current.json")
         for name in self.headers:
             if name.lower() in _SECRET_HEADERS:
                 raise ValueError(

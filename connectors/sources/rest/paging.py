@@ -19,7 +19,7 @@ from penstock.connectors.sources.rest.paging_options import (
 )
 
 _LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[\w*!#$&+.^`|~-]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]+))?)*)')
-_REL_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=[\s;,]|\Z))', re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([\w*!#$&+.^`|~-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s;,"]+)))?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,9 @@ def following(paging: Paging, ask: Ask, page: Page) -> Ask | None:
 def next_link(header: str) -> str:
     """The address that a `Link` header (RFC 8288) calls the next; "" if it has none."""
     for match in _LINK.finditer(header):
-        if _REL_NEXT.search(match[2]):
-            return match[1].strip()
+        for name, quoted, bare in _PARAMETER.findall(match[2]):
+            if name.lower() == "rel" and "next" in (quoted or bare).lower().split():
+                return str(match[1]).strip()
     return ""
 
 

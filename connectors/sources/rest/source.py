@@ -38,6 +38,7 @@ class RestSource:
         failed: list[RetryLater] = []
         came = False
         position: dict[str, list[Any]] = {}
+        self._api.known()
         for collection in self._collections.values():
             walk = self._walk(collection)
             try:
@@ -53,6 +54,7 @@ class RestSource:
             position |= walk.position()
         if len(failed) == len(self._collections) and not came:
             raise failed[-1]
+        self._api.known()  # still: a key may be revoked meanwhile
         yield from gaps
         if position and not gaps:
             yield Mark(json.dumps(position))
@@ -79,6 +81,7 @@ class FedRestSource(RestSource):
         """Raises `StopSource`, `RetryLater`, `CursorExpired`."""
         before = _position(cursor, self._collections)
         after = dict(before)
+        self._api.known()
         for name, collection in self._collections.items():
             since = before[name][1] if name in before else None
             walk = self._walk(collection, since)
@@ -87,6 +90,7 @@ class FedRestSource(RestSource):
                 yield Gap(walk.prefix, walk.trouble)
             elif name in before:
                 after |= walk.position()
+        self._api.known()
         yield Mark(json.dumps(after))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.connectors.connector import Tools
+from penstock.connectors.types import RetryLater
 from tests.connectors.sources.rest_bench import (
     FILES,
     SECRET,
@@ -97,3 +98,17 @@ def test_an_attachment_elsewhere_is_fetched_without_our_credentials(api: JsonApi
             assert text(source.fetch(item)) == "bytes"
         for asked in elsewhere.asked:
             assert asked.query == {} and "authorization" not in asked.headers and "x-ours" not in asked.headers
+
+
+def test_a_file_of_another_size_than_listed_is_asked_for_later(api: JsonApi, kit: Tools) -> None:
+    """Servers under maintenance send a page with status 200 in its place; without a listed size it is believed."""
+    fill(api, 1)
+    api.files["a.txt"] = b"We will be back soon."
+    attach(api, 0, {"id": 1, "name": "a.txt", "size": 4, "link": f"{api.url}/files/a.txt"})
+    source = opened(api, kit, collection(attachments=FILES))
+    item = items(list(source.list()))["crm/items/0/attachments/1-a.txt"]
+    with pytest.raises(RetryLater, match="21 bytes came of the 4") as error:
+        source.fetch(item)
+    assert error.value.reason == "garbled" and not list(kit.scratch.glob("*token*"))
+    api.files["a.txt"] = b"true"
+    assert text(source.fetch(item)) == "true"

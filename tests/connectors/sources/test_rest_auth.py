@@ -68,6 +68,32 @@ def test_credentials_go_with_every_request(api: JsonApi, kit: Tools, auth: dict[
     assert SECRET not in str(error.value)
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_key_that_is_not_known_stops_the_source_where_it_would_only_see_less(
+    api: JsonApi, kit: Tools, status: int
+) -> None:
+    """Lists are answered with what is public; only `whoami` tells, before the listing and after it."""
+    fill(api, 15)
+    known = [True]
+
+    def hook(asked: Asked) -> Answer | None:
+        return None if asked.path != "/me" else Answer({"id": 7}) if known[0] else Answer({}, status)
+
+    api.hook = hook
+    source = opened(api, kit, auth={"kind": "bearer", "token": "${KEY}"}, whoami="/me")
+    entries = list(source.list())
+    assert len(items(entries)) == 15 and [asked.path for asked in api.asked].count("/me") == 2
+    listing = source.list()
+    next(listing)
+    known[0] = False
+    with pytest.raises(StopSource):
+        list(listing)
+    asked = len(pages_asked(api))
+    with pytest.raises(StopSource):
+        list(source.list())
+    assert len(pages_asked(api)) == asked
+
+
 def test_a_key_in_the_query_is_in_no_message(api: JsonApi, kit: Tools) -> None:
     """It is added to every address of ours, to next links too, where it replaces one that the server echoes."""
     fill(api, 25)
