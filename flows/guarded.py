@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any, cast
 
 import msgspec
@@ -22,8 +23,10 @@ class Guarded:
         self.source = source
         self._redactor = redactor
 
-    def list(self) -> Iterator[Item | Gap | Mark]:
-        return cast(Iterator[Item | Gap | Mark], self._cleaned(self.source.list))
+    def list(self, *under: PurePath) -> Iterator[Item | Gap | Mark]:
+        """`under`: a part of a folder, which no other kind of source knows."""
+        source: Any = self.source
+        return cast(Iterator[Item | Gap | Mark], self._cleaned(lambda: source.list(*under)))
 
     def fetch(self, item: Item) -> Fetched:
         with self._guarded():

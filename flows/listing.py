@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import PurePath
+from typing import Protocol, TypeVar, cast
 
 from penstock.connectors.types import CursorExpired, Gap, Incremental, Item, Mark, Source
 from penstock.flows import plan as plans
@@ -82,15 +83,20 @@ def _meant(holes: Iterable[DocState], retry: Retry) -> Iterator[DocState]:
         yield state
 
 
-def _entries(target: Target, source: Source) -> Iterator[Item | Gap | Mark]:
-    """What the source lists, or the parts of it that the target names."""
-    from penstock.connectors.sources.files import FilesSource
+class _Folder(Protocol):
+    """What can list a part of itself."""
 
-    if not target.under or target.source.name == ADHOC or not isinstance(source, FilesSource):
+    def list(self, under: PurePath) -> Iterator[Item | Gap | Mark]: ...
+
+
+def _entries(target: Target, source: Source) -> Iterator[Item | Gap | Mark]:
+    """What the source lists, or the parts of it that the target names: only folders are asked for parts."""
+    if not target.under or target.source.name == ADHOC:
         yield from source.list()
         return
+    folder = cast(_Folder, source)
     for path in target.under:
-        yield from source.list(path.relative_to(target.source.binding))
+        yield from folder.list(path.relative_to(target.source.binding))
 
 
 def _counted(entries: Iterator[T], observer: Observer) -> Iterator[T]:

@@ -1,14 +1,14 @@
 """The first stage: fetch, parse, cut into chunks, and write to the spool until a shard is full.
 
 The source is asked once: what is in the spool is never fetched again. Files are parsed in parallel, a
-bounded few ahead, and written in order of uri.
+bounded few ahead, and written as they come.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -47,13 +47,6 @@ class ShardLimits:
         stretch = 1.5 ** (max(0, number - self.steady) // 10)
         device = int(self.seconds * stretch * tokens_per_second) if tokens_per_second else ramp
         return max(1, min(self.tokens, ramp, device))
-
-
-_WAITING = 8
-"""For each document that is asked for, so many may wait until the one before them has come: it may be asked for again and
-again, and meanwhile the source must not stand idle."""
-_HELD_BYTES, _UNSAID_BYTES = 64 << 20, 64 << 10
-"""But no more than so many bytes of them; one that does not say its size counts as this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,41 +197,31 @@ class Preparer:
         return closed(writer), over
 
     def _outcomes(self, feed: Feed) -> Iterator[Prepared]:
-        """Prepared documents in order of uri, a bounded few worked on ahead.
+        """Prepared documents as they come, a bounded few worked on at once.
 
-        When the source or the run is stopped, nothing more is asked for, and what was under way is still given: it
-        need not be fetched again.
+        Whoever is asked for again and again holds up nobody. When the source or the run is stopped, nothing more is
+        asked for, and what was under way is still given: it need not be fetched again.
         """
-        window: deque[tuple[Future[Prepared | _Ended], int]] = deque()
-        todo, held, ended = iter(feed.todo), 0, False
-        most = self._ahead + _WAITING * feed.ahead
+        under_way: set[Future[Prepared | _Ended]] = set()
+        todo, ended = iter(feed.todo), False
         while True:
-            while not ended and len(window) <= most and held < _HELD_BYTES and (each := next(todo, None)) is not None:
-                size = max(each.item.size, _UNSAID_BYTES)
-                window.append((self._threads.submit(self._one, feed, each), size))
-                held += size
-            if not window:
+            while not ended and len(under_way) <= self._ahead + feed.ahead and (each := next(todo, None)) is not None:
+                under_way.add(self._threads.submit(self._one, feed, each))
+            if not under_way:
                 return
+            come, under_way = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in come:
+                outcome = future.result()
+                if not isinstance(outcome, _Ended):
+                    yield outcome
+                    continue
+                ended = True
+                if outcome.stop is not None and feed.source.name not in self.stopped_sources:
+                    self.stopped_sources[feed.source.name] = outcome.stop
+                    self._note(f"source {feed.source.name} stopped: {outcome.stop}")
             ended = ended or self._draining or self._stopped()
-            if not self._arrived(window[0][0]):
-                return
-            future, size = window.popleft()
-            held -= size
-            outcome = future.result()
-            if not isinstance(outcome, _Ended):
-                yield outcome
-                continue
-            ended = True
-            if outcome.stop is not None and feed.source.name not in self.stopped_sources:
-                self.stopped_sources[feed.source.name] = outcome.stop
-                self._note(f"source {feed.source.name} stopped: {outcome.stop}")
-
-    def _arrived(self, future: Future[Prepared | _Ended]) -> bool:
-        """Wait for it; False where a person waits, or the time is up: what is still on its way is left."""
-        while not future.done() and not wait((future,), timeout=0.2).done:
-            if self._stopped() or (self._draining and self.spent == "minutes"):
-                return False
-        return True
+            if not come and (self._stopped() or (self._draining and self.spent == "minutes")):
+                return  # a person waits, or the time is up: what is still on its way is left
 
     def _one(self, feed: Feed, todo: Todo) -> Prepared | _Ended:
         fetched: Fetched | None = None

@@ -82,7 +82,7 @@ class _Whole(msgspec.Struct, frozen=True):
 
 
 class ShardWriter:
-    """Fills one shard, document by document, in order of uri. `fingerprint` is `Marker`'s."""
+    """Fills one shard, document by document, in any order. `fingerprint` is `Marker`'s."""
 
     def __init__(self, directory: Path, source: str, fingerprint: str) -> None:
         self.directory = directory

@@ -74,7 +74,17 @@ class Shard:
         return _lines(self.directory / "states.jsonl", _state_decoder)
 
     def texts(self) -> Iterator[DocText]:
-        return _lines(self.directory / "texts.jsonl", _text_decoder)
+        """By uri, as the index wants them; they were written as they came. In memory are only their places."""
+        path = self.directory / "texts.jsonl"
+        places: list[tuple[str, int]] = []
+        at = 0
+        with open(path, "rb") as stream:
+            for line in stream:
+                places.append((_text_decoder.decode(line).uri, at))
+                at += len(line)
+            for _, at in sorted(places):
+                stream.seek(at)
+                yield _text_decoder.decode(stream.readline())
 
     def rows(self) -> Iterator[Row]:
         return _lines(self.directory / "rows.jsonl", _row_decoder)
