@@ -24,12 +24,7 @@ def slowly(*values: object) -> object:
 LIES = ("remove", "insert", "repeats", "skips")
 UNTELLABLE = {("cursor", "skips"), ("next", "skips"), ("link", "skips")}
 """Without a total nobody can tell that a page left one out."""
-SHIFTS = [slowly(*case) for case in product(STYLES, LIES) if case not in UNTELLABLE | {("link", "repeats")}]
-UNSEEN = pytest.param(
-    "link",
-    "repeats",
-    marks=[pytest.mark.slow, pytest.mark.xfail(reason="an id that comes twice behind a Link header is no shift yet")],
-)
+SHIFTS = [slowly(*case) for case in product(STYLES, LIES) if case not in UNTELLABLE]
 
 
 @pytest.mark.parametrize("kind", ["reset", slowly("error_503"), slowly("maintenance")])
@@ -96,9 +91,7 @@ def test_a_listing_that_is_empty_or_much_shorter_deletes_nothing(
     assert rough.server.ledger.deliveries() == {}
 
 
-@pytest.mark.parametrize(
-    ("style", "lie"), [("offset", "remove"), ("page", "skips"), ("link", "remove"), UNSEEN, *SHIFTS]
-)
+@pytest.mark.parametrize(("style", "lie"), [("offset", "remove"), ("page", "skips"), ("link", "remove"), *SHIFTS])
 def test_a_listing_that_shifts_while_it_is_read_deletes_only_what_is_gone(
     make_rough: MakeRough, style: str, lie: str
 ) -> None:
@@ -145,7 +138,6 @@ def test_what_is_forbidden_for_a_while_stays_served_and_comes_back(make_rough: M
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the size that a listing says of an attachment is not compared yet")
 def test_a_page_in_place_of_a_file_is_not_taken_for_it(make_rough: MakeRough) -> None:
     """A proxy's excuse with status 200 has another size than the listed file: it fails, and comes with the next run."""
     rough = make_rough(15, documents=30)

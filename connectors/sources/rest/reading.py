@@ -77,7 +77,7 @@ class Reading:
             elif name not in self._ids:
                 self._ids.add(name)
                 yield name, row
-            elif self._shifts:
+            elif self._shifts or came.ask.counts:
                 self.trouble = f"page {number} repeats what an earlier one held: the list shifts while it is read"
 
     def _judge(self) -> None:
