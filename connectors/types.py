@@ -71,6 +71,9 @@ class Fetched(msgspec.Struct, frozen=True):
     """Who may read it, as the source says; added to those of the configuration."""
     retries: int = 0
     """Requests that had to be repeated for it."""
+    resolved: bool = False
+    """True: `path` is absolute and no link was in it when it was looked at. Should one be there when it is opened, even
+    in the place of a folder, then it is not read."""
 
 
 class PageSpan(msgspec.Struct, frozen=True):

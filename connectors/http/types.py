@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ from typing import Any, Protocol, TypeVar
 from penstock.connectors.types import RetryLater
 
 T = TypeVar("T")
+
+MOST_VALUES = 2_000_000
+"""In one JSON answer: an empty list takes three bytes there and sixty here."""
+_VALUE = re.compile(rb'(?:[^"\[{,]|"(?:[^"\\]|\\.)*+")*+[\[{,]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,23 @@ class Reply:
     retries: int = 0
 
     def json(self) -> Any:
-        """The body as JSON. Raises `RetryLater` (reason `garbled`)."""
+        """The body as JSON. Raises `RetryLater` (reason `garbled`), also for more than `MOST_VALUES` values."""
+        if crowded(self.body):
+            raise RetryLater(f"the answer holds more than {MOST_VALUES:,} values", reason="garbled")
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             raise RetryLater("the answer is not the JSON that was asked for", reason="garbled") from None
+
+
+def crowded(body: bytes) -> bool:
+    """Whether JSON has so many values that it would take far more memory than its text."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") <= MOST_VALUES:
+        return False
+    found, at = 0, 0  # only now is it worth the time to leave out what stands within strings
+    while found <= MOST_VALUES and (match := _VALUE.match(body, at)):
+        found, at = found + 1, match.end()
+    return found > MOST_VALUES
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class ParserPool:
 
     def _judged(self, seat: _Seat, fetched: Fetched) -> Document | Rejected | Failed:
         name = os.fsencode(fetched.name).decode("utf-8", "backslashreplace")
-        ask = Ask(os.fsencode(fetched.path), name, self._max_bytes, self._max_text, self._cpu_seconds)
+        ask = Ask(os.fsencode(fetched.path), name, self._max_bytes, self._max_text, self._cpu_seconds, fetched.resolved)
         while not self._closed:
             process = self._process(seat)
             try:

@@ -23,6 +23,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     max_bytes: int
     max_text: int
     cpu_seconds: float
+    resolved: bool = False
+    """The path holds no link; if it leads elsewhere by now, somebody changed it."""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):

@@ -108,7 +108,7 @@ def _answer(request: Ask, chain: Chain, clock: Callable[[], int], answers: Binar
 
 
 def _verdict(request: Ask, chain: Chain, clock: Callable[[], int], answers: BinaryIO) -> Verdict:
-    found = read_steady(request.path, request.name, request.max_bytes, clock)
+    found = read_steady(request.path, request.name, request.max_bytes, clock, resolved=request.resolved)
     if isinstance(found, Unread):
         answers.write(packed(Begun(kind="none", content="", version=found.version)))
         return found.verdict
@@ -120,16 +120,21 @@ def _verdict(request: Ask, chain: Chain, clock: Callable[[], int], answers: Bina
     return chain.verdict(kind, refused, data, request.name, Bounds(text=request.max_text))
 
 
-def read_steady(path: bytes, name: str, limit: int, clock: Callable[[], int]) -> tuple[bytes, str] | Unread:
+def read_steady(
+    path: bytes, name: str, limit: int, clock: Callable[[], int], *, resolved: bool = False
+) -> tuple[bytes, str] | Unread:
     """The bytes of a regular file and the version token that is theirs, or why they could not be had.
 
     The file is read again when it changed meanwhile. A token whose time is too close to now is marked, and
-    so equals no other: a rewrite in the same tick of the file system's clock could not be told apart.
+    so equals no other: a rewrite in the same tick of the file system's clock could not be told apart. `resolved`:
+    what is opened must be at `path` itself, without a link in the place of a folder on the way.
     """
     try:
         for _ in range(_READS):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
+                if resolved and not _is_at(descriptor, path):
+                    continue
                 before = os.fstat(descriptor)
                 version = f"{before.st_mtime_ns}-{before.st_size}"
                 if not stat.S_ISREG(before.st_mode):
@@ -151,6 +156,14 @@ def read_steady(path: bytes, name: str, limit: int, clock: Callable[[], int]) ->
     except OSError as error:
         return Unread(Trouble(Failed("unreadable", f"{name}: {(error.strerror or str(error)).lower()}")))
     return Unread(Trouble(Failed("changing", f"{name} changed each time it was read")))
+
+
+def _is_at(descriptor: int, path: bytes) -> bool:
+    """Whether an open file is where its path says, by what the system knows of it; it may write names in other case."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % descriptor).lower() == path.lower()  # noqa: PTH115 - bytes
+    except FileNotFoundError:
+        return True  # no /proc here: nobody can tell
 
 
 if __name__ == "__main__":

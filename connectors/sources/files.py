@@ -91,7 +91,7 @@ class FilesSource:
         if self._links == "never" and path != listed:
             raise RetryLater(f"not read, because a symbolic link leads to it: {item.uri}", reason="refused")
         settle(path, self._clock, self._sleep)
-        return Fetched(path=path, name=listed.name)
+        return Fetched(path=path, name=listed.name, resolved=True)
 
     def _identity(self) -> tuple[int, int]:
         try:

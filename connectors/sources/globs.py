@@ -55,43 +55,59 @@ def _expression(pattern: str) -> str:
         raise ValueError("empty names, . and .. match nothing; write the path from the root, with single slashes")
     if not anchored and parts != ["**"]:
         parts.insert(0, "**")
-    found = []
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        if part != "**":
-            found.append(_name(part) + ("" if last else "/"))
-        elif last:
-            found.append(".+")
-        elif parts[number + 1] != "**":
-            found.append("(?:[^/]+/)*")
+    found, start = [], 0
+    for end in [number for number, part in enumerate(parts) if part == "**"]:
+        found.append(_folders(parts[start:end]))
+        start = end
+    found.append(_last(parts[start:]))
     return "".join(found)
 
 
+def _folders(parts: list[str]) -> str:
+    """Folders with others following, from `**` on where it is not the first piece of the pattern.
+
+    Where such a piece fits first is as good a place for it as any, so that no other one is ever tried: else a path
+    that somebody made for it would take a time without end.
+    """
+    if parts[:1] != ["**"]:
+        return "".join(_name(part) + "/" for part in parts)
+    return f"(?>(?:[^/]+/)*?{''.join(_name(part) + '/' for part in parts[1:])})" if parts[1:] else ""
+
+
+def _last(parts: list[str]) -> str:
+    if parts == ["**"]:
+        return ".+"
+    anywhere = "(?:[^/]+/)*" if parts[0] == "**" else ""
+    return anywhere + "/".join(_name(part) for part in (parts[1:] if anywhere else parts))
+
+
 def _name(part: str) -> str:
-    """The expression for one name."""
-    found, at = [], 0
+    """The expression for one name. What stands between two stars is taken where it fits first, as folders are."""
+    found, at = [""], 0
     while at < len(part):
         character = part[at]
         at += 1
         if character == "*":
-            found.append("[^/]*")
+            found.append("")
             at += len(part[at:]) - len(part[at:].lstrip("*"))
         elif character == "?":
-            found.append("[^/]")
+            found[-1] += "[^/]"
         elif character == "[":
             end = part.find("]", at + 2 if part[at : at + 1] in ("!", "^") else at + 1)
             if end < 0:
                 raise ValueError("[ has no ] after it; write \\[ for a bracket in a name")
-            found.append(_one_of(part[at:end]))
+            found[-1] += _one_of(part[at:end])
             at = end + 1
         elif character == "\\":
             if at == len(part):
                 raise ValueError("a backslash at the end takes the meaning from nothing; write \\\\ for one in a name")
-            found.append(re.escape(part[at]))
+            found[-1] += re.escape(part[at])
             at += 1
         else:
-            found.append(re.escape(character))
-    return "".join(found)
+            found[-1] += re.escape(character)
+    if len(found) == 1:
+        return found[0]
+    return found[0] + "".join(f"(?>[^/]*?{piece})" for piece in found[1:-1]) + "[^/]*" + found[-1]
 
 
 def _one_of(inner: str) -> str:

@@ -207,7 +207,7 @@ def said(error: Any) -> tuple[str, str]:
 
 
 def one_line(text: Any) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text or "")).split())[:200]
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text or "")[:2000]).split())[:200]
 
 
 def entries(answer: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def logintoken(answer: dict[str, Any]) -> str:
 
 def plain(text: Any) -> str:
     """What the wiki says, for a message of one line."""
-    return re.sub(r"[^ -~]+|<[^>]*>", " ", text)[:120].strip() if isinstance(text, str) else ""
+    return re.sub(r"[^ -~]+|<[^>]*>", " ", text[:2000])[:120].strip() if isinstance(text, str) else ""
 
 
 def pairs(cookies: str) -> dict[str, str]:

@@ -32,6 +32,8 @@ SILENCE = 30.0
 """Seconds without a byte after which an answer has failed."""
 _SLOWEST = 64 << 10
 """Bytes per second: a download that is slower has failed."""
+_LARGEST_PAGE = 32 << 20
+"""Bytes: a thousand keys of the longest kind, in XML that escapes every character, are ten million."""
 _ODD = re.compile(r"[\x00-\x1f\x7f]|//|\A/|/\Z")
 T = TypeVar("T")
 
@@ -84,8 +86,8 @@ class ObjectClient:
 
     def _page(self, after: dict[str, str]) -> s3_listing.Page:
         asked = s3_listing.query(self._place.prefix, self._page_size, after)
-        body = bytes(obstore.get(self._at(f"{self._place.bucket_url}?{asked}#"), "page").bytes())
-        return s3_listing.page_of(body)
+        found = obstore.get(self._at(f"{self._place.bucket_url}?{asked}#"), "page")
+        return s3_listing.page_of(_bounded(found, _LARGEST_PAGE))
 
     def _part(self, key: str, start: int, etag: str) -> Part:
         odd = self._place.scheme == "s3" and _ODD.search(key)
@@ -103,7 +105,7 @@ class ObjectClient:
         end = min(start + PIECE, size)
         if tuple(found.range) != (start, end):
             raise object_faults.Changed(key)
-        data = bytes(found.bytes())
+        data = _bounded(found, end - start)
         if len(data) != end - start:
             raise s3_listing.Garbled("fewer bytes came than were announced")
         return Part(data, size, str(found.meta["e_tag"] or ""), found.meta["last_modified"].timestamp())
@@ -195,3 +197,13 @@ class ObjectClient:
         times["allow_http"] = place.endpoint.startswith("http://")  # type: ignore[assignment]
         config |= {"aws_endpoint_url_s3": url, "virtual_hosted_style_request": True, "region": place.region}
         return S3Store(place.bucket, config=config, **common)
+
+
+def _bounded(found: Any, limit: int) -> bytes:
+    """The body, whose length a server may give as it likes. Raises `Garbled` beyond `limit` bytes."""
+    data = bytearray()
+    for piece in found.stream(min_chunk_size=1 << 20):
+        data += piece
+        if len(data) > limit:
+            raise s3_listing.Garbled(f"more than {limit} bytes came")
+    return bytes(data)

@@ -7,13 +7,12 @@ have as a path (`a//b`, control characters), and cannot tell a folder's marker `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from html import unescape
 from urllib.parse import quote, unquote_plus, urlencode
 
-_CONTENTS = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
 _END = re.compile(r"</(?:\w+:)?ListBucketResult>\s*\Z")
 
 
@@ -51,7 +50,7 @@ def page_of(body: bytes) -> Page:
     if "<ListBucketResult" not in text[:1000] or not _END.search(text):
         raise Garbled("the answer is no listing of a bucket, or was cut")
     decode = unquote_key if _field(text, "EncodingType") == "url" else str
-    found = tuple(_listed(each, decode) for each in _CONTENTS.findall(text))
+    found = tuple(_listed(each, decode) for each in _contents(text))
     if _field(text, "IsTruncated").lower() != "true":
         return Page(found, None)
     if token := unescape(_field(text, "NextContinuationToken")):
@@ -59,6 +58,15 @@ def page_of(body: bytes) -> Page:
     if not found:
         raise Garbled("the listing says that there is more, and not where")
     return Page(found, {"start-after": found[-1].key})
+
+
+def _contents(text: str) -> Iterator[str]:
+    """What stands in each `Contents`. One pass: an expression would look for each end to the end of the page."""
+    for piece in text.split("<Contents>")[1:]:
+        inside, end, _ = piece.partition("</Contents>")
+        if not end:
+            raise Garbled("an entry of the listing has no end")
+        yield inside
 
 
 def unquote_key(written: str) -> str:

@@ -25,8 +25,14 @@ class Shelf:
         self._lock = threading.Lock()
 
     def put(self, key: tuple[str, str], row: Any) -> bool:
-        """Keep the object, in place of an older one of that key. False: there is no room."""
-        data = zlib.compress(json.dumps(row).encode(), 1)
+        """Keep the object, in place of an older one of that key. False: there is no room, or it is nested so deeply
+        that it could be read and cannot be written."""
+        try:
+            data = zlib.compress(json.dumps(row).encode(), 1)
+        except RecursionError:
+            with self._lock:
+                self._places.pop(key, None)
+            return False
         check = zlib.crc32(data)
         with self._lock:
             there = self._places.get(key)

@@ -385,3 +385,19 @@ def test_a_file_with_flipped_bytes_never_takes_the_process_along(
     outcome = pool.parse(fetched(tmp_path, bytes(damaged)))
     assert isinstance(outcome, Document | Rejected)
     assert not isinstance(outcome, Rejected) or outcome.reason != "crashed"
+
+
+def test_a_folder_that_became_a_link_leads_nowhere(tmp_path: Path) -> None:
+    """Between the moment when a source looked at a path and the one when it is opened, somebody may put a link in the
+    place of a folder: what lies outside is not read."""
+    inside, outside = tmp_path / "root" / "sub", tmp_path / "outside"
+    for folder, text in ((inside, "ours"), (outside, "theirs")):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(text)
+    asked = Fetched((inside / "a.txt").resolve(), "a.txt", resolved=True)
+    with ParserPool(1) as pool:
+        found = pool.parse(asked)
+        assert isinstance(found, Document) and found.text.strip() == "ours"
+        inside.rename(tmp_path / "root" / "away")
+        inside.symlink_to(outside)
+        assert pool.parse(asked) == Failed("changing", "a.txt changed each time it was read")
