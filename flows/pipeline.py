@@ -8,7 +8,7 @@ however large the source. `Submit` decides where a stage runs: on a thread, or a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from penstock.embed.types import Encoder
 from penstock.flows.accounting import Accounting
 from penstock.flows.committing import Committer, Landed
 from penstock.flows.embedding import Embedded, Embedder
-from penstock.flows.plan import SourcePlan, Todo
+from penstock.flows.plan import SourcePlan
 from penstock.flows.prepare import Preparer
 from penstock.flows.progress import Observer
 from penstock.flows.spool import Shard
@@ -189,15 +189,6 @@ class Pipeline:
             if plan.gone:
                 states = [_deleted(state, self._clock()) for state in plan.gone]
                 self._count(self._committer.commit_states(plan.source, states))
-
-
-def wanted_of(shard: Shard, todo: Mapping[str, Todo]) -> frozenset[str]:
-    """Which documents of a left-over shard are still wanted: the same item at the same version, not a failure."""
-    return frozenset(
-        state.uri
-        for state in shard.states()
-        if state.status != "failed" and state.uri in todo and todo[state.uri].item.version == state.version
-    )
 
 
 def count_reason(account: Accounting, status: str, reason: str, count: int = 1) -> None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.connectors.types import Source, SourceError
-from penstock.flows import listing, wiring
+from penstock.flows import adoption, listing, wiring
 from penstock.flows.accounting import IngestRequest
 from penstock.flows.exits import UsageError
 from penstock.flows.home import Home
 from penstock.flows.listing import Known
 from penstock.flows.names import ADHOC
-from penstock.flows.pipeline import Adopted, wanted_of
+from penstock.flows.pipeline import Adopted
 from penstock.flows.plan import Rules, SourcePlan, defer_beyond
 from penstock.flows.progress import Observer
 from penstock.flows.settings import Settings
@@ -91,7 +91,7 @@ class Planner:
             if plan.source == ADHOC:
                 _gone_by_name(plan, known.scan(ADHOC))
         if planned.writer is not None:
-            self._adopt(planned)
+            self._adopt(planned, known)
         self._overlaps(planned)
         self._orphans(planned)
         left = None if self._request.limit is None else max(0, self._request.limit - _taken_over(planned))
@@ -200,23 +200,24 @@ class Planner:
                 f"`penstock sources remove {name}`"
             )
 
-    def _adopt(self, planned: Planned) -> None:
+    def _adopt(self, planned: Planned, known: Known) -> None:
         """Take over what interrupted runs left in the spool, as far as this run still wants it."""
         by_name = {plan.source: plan for plan in planned.plans}
         types = {target.source.name: target.source.type for target in planned.targets}
         for shard in self._leftovers(planned, by_name):
             plan = by_name[shard.marker.source]
-            todo = {todo.item.uri: todo for todo in plan.todo}
-            fingerprint = wiring.fingerprint(planned.identity, self._settings, types[plan.source])
-            wanted = wanted_of(shard, todo) if shard.marker.fingerprint == fingerprint else frozenset[str]()
-            if not plan.complete and any(state.uri not in wanted for state in shard.states()):
-                shard.release()  # a part of the source was asked for: the rest of the shard is still good
-            elif not wanted:
+            if shard.marker.fingerprint != wiring.fingerprint(planned.identity, self._settings, types[plan.source]):
                 shard.discard()
+                continue
+            use = adoption.use_of(shard, plan, self._sources.carried(plan.source), known.find)
+            if use.worth:
+                plan.adopted |= use.wanted
+                plan.todo = [entry for entry in plan.todo if entry.item.uri not in use.wanted]
+                planned.adopted.append(Adopted(shard, use.wanted))
+            elif use.later and not adoption.stale(shard, wiring.clock()):
+                shard.release()
             else:
-                plan.adopted |= wanted
-                plan.todo = [entry for entry in plan.todo if entry.item.uri not in wanted]
-                planned.adopted.append(Adopted(shard, wanted))
+                shard.discard()
 
     def _leftovers(self, planned: Planned, sources: Container[str]) -> Iterator[Shard]:
         """What runs on this machine left, then what runs on others did, of these sources; locked for us."""
@@ -224,6 +225,8 @@ class Planner:
             meant = shard.marker.source in sources
             if meant and (planned.mirror is None or planned.mirror.keep(shard)):
                 yield shard
+            elif not meant and adoption.stale(shard, wiring.clock()):
+                shard.discard()
             else:  # of another source, or another machine works on it
                 shard.release()
         if planned.mirror is not None:

@@ -40,6 +40,14 @@ T = TypeVar("T")
 
 VECTORS = "vectors.log"
 
+
+class _Named(msgspec.Struct):
+    """A line, as far as it says whose it is."""
+
+    uri: str
+
+
+_named_decoder = decoder(_Named)
 _state_decoder = decoder(DocState)
 _text_decoder = decoder(DocText)
 _row_decoder = decoder(Row)
@@ -69,6 +77,16 @@ class Shard:
     marker: Marker
     lock: ShardLock
     copy: Copy | None = None
+
+    @property
+    def begun(self) -> float:
+        """When it was begun, in seconds since 1970, as its name says; now and for ever where it does not say."""
+        word = self.directory.name.split("-")[1]
+        return int(word) / 1000 if word.isdecimal() else float("inf")
+
+    def uris_with_text(self) -> set[str]:
+        """The documents that bring their text and rows along."""
+        return {line.uri for line in _lines(self.directory / "texts.jsonl", _named_decoder)}
 
     def states(self) -> Iterator[DocState]:
         return _lines(self.directory / "states.jsonl", _state_decoder)

@@ -1,4 +1,4 @@
-"""Two sources that live: documents come, change, move and go, listings lie, fetches fail, and all of it is written down."""
+"""Two sources that live: documents come, change, move and go, listings lie, fetches fail; all of it is kept in mind."""
 
 from __future__ import annotations
 

@@ -276,10 +276,7 @@ class Model:
         self.world.ingest("far", "near", config=str(self.config))
         self.world.ingest("far", "near", config=str(self.config))
         clean = self.outcome()
-        assert mine[0] == clean, (
-            sorted(set(mine[0]) - set(clean), key=str),
-            sorted(set(clean) - set(mine[0]), key=str),
-        )
+        assert mine[0] == clean, sorted(set(mine[0]) ^ set(clean), key=str)
         assert mine[1] == served(self.world.home)
 
     def outcome(self) -> list[tuple[object, ...]]:

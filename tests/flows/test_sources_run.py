@@ -255,6 +255,35 @@ def test_a_budget_of_tokens_ends_the_run_at_a_shard_boundary(far: Far) -> None:
     assert fetched + len(far.place.fetched) == 30, "what was under way when the budget was spent is kept"
 
 
+def test_what_a_budget_left_is_used_though_something_failed_beside_it(far: Far) -> None:
+    """A run that goes by the feed takes over what is prepared, and fetches nothing twice."""
+    far.configure(fed=True)
+    far.place.put("a.md", "alpha")
+    far.ingest()
+    for number in range(30):
+        far.place.put(f"{number:02}.md", f"text {number} " * 40)
+    far.place.faults = {f"{number:02}.md": [fake.busy(after=900.0)()] for number in range(0, 30, 4)}
+    far.ingest(budget_tokens=1_000)
+    fetched = list(far.place.fetched)
+    account = far.ingest()
+    assert account.resumed > 0 and far.place.listings == ["since 1"]
+    assert not set(fetched) & set(far.place.fetched)
+    assert not list((far.world.home / "spool").glob("shard-*"))
+
+
+def test_labels_that_changed_meanwhile_reach_what_was_prepared(far: Far) -> None:
+    """Nothing is served under the labels of a configuration that is not in force any more."""
+    for number in range(30):
+        far.place.put(f"{number:02}.md", f"text {number} " * 40)
+    assert far.ingest(budget_tokens=1_000).deferred
+    assert list((far.world.home / "spool").glob("shard-*"))
+    far.configure('labels = ["secret"]\n')
+    far.ingest()
+    with Reader.open(far.world.home) as reader:
+        passages = reader.passages([f"far/{number:02}.md" for number in range(30)])
+    assert {passage.row.labels for passage in passages} == {("secret",)}
+
+
 def test_a_moved_document_is_not_embedded_again(far: Far) -> None:
     """Its passages are in the index: they are served under the new uri, and the old one goes."""
     far.place.put("old/name.md", "a text that stays as it is")
