@@ -42,7 +42,7 @@ def add_ingest(commands: Commands, everywhere: Parser) -> None:
         everywhere,
         "plan",
         "say what an ingest would do and cost",
-        "Say what `ingest` of the same would do and cost, and change nothing. Needs a home.",
+        "Say what `ingest` of the same would do and cost, and change nothing.",
     )
     _targets(plan)
     retry = command(

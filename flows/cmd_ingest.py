@@ -38,7 +38,7 @@ def ingest(arguments: argparse.Namespace, console: Console) -> int:
 def plan(arguments: argparse.Namespace, console: Console) -> int:
     """Say what `ingest` would do."""
     ctx = context(arguments)
-    ctx.required()
+    homes.refuse_file(ctx.home)
     return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console, _again(arguments))
 
 

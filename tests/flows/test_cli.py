@@ -235,7 +235,7 @@ def test_unknown_model_is_a_matter_of_configuration() -> None:
         ["ingest", ".", "/", "--as", "two"],
         ["ingest", ".", "--config", "none.toml"],
         ["ingest", ".", "--home", "file"],
-        ["plan", "."],
+        ["plan", "no/such/folder"],
         ["search"],
         ["search", "  "],
         ["search", "x", "--queries", "file"],
