@@ -33,6 +33,7 @@ FAILURES: dict[str, str] = {
     "garbled": "what came is not what its headers or its digest say, or not the JSON that was asked for",
     "forbidden": "the source does not let us read this item",
     "refused": "not asked for, because it leads to an address or a place that is not allowed",
+    "connector_failed": "the connector itself failed on it: a fault of its code and not of the source",
 }
 
 RETRIES: dict[str, str] = {

@@ -29,7 +29,7 @@ class Guarded:
         return cast(Iterator[Item | Gap | Mark], self._cleaned(lambda: source.list(*under)))
 
     def fetch(self, item: Item) -> Fetched:
-        with self._guarded():
+        with cleaned(self._redactor):
             fetched = self.source.fetch(item)
         if fetched.url and (url := self._redactor.clean(fetched.url)) != fetched.url:
             # An API may write the key that we asked with into the addresses that it gives.
@@ -37,20 +37,12 @@ class Guarded:
         return fetched
 
     def _cleaned(self, entries: Callable[[], Iterable[Entry]]) -> Iterator[Entry]:
-        with self._guarded():
+        with cleaned(self._redactor):
             for entry in entries():
                 if isinstance(entry, Gap):
                     yield msgspec.structs.replace(entry, reason=self._redactor.clean(entry.reason))
                 else:
                     yield entry
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (SourceError, FileNotFoundError) as error:
-            self._redactor.cleaned(error)
-            raise
 
 
 class GuardedFeed(Guarded):
@@ -59,6 +51,16 @@ class GuardedFeed(Guarded):
     def changes(self, cursor: str) -> Iterator[Item | Gone | Gap | Mark]:
         source: Any = self.source
         return self._cleaned(lambda: source.changes(cursor))
+
+
+@contextmanager
+def cleaned(redactor: Redactor) -> Iterator[None]:
+    """What a source raises inside says no secret."""
+    try:
+        yield
+    except (SourceError, FileNotFoundError) as error:
+        redactor.cleaned(error)
+        raise
 
 
 def guarded(source: Source, redactor: Redactor) -> Source:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,10 +16,11 @@ import msgspec
 
 from penstock.connectors.http.holders import Holders
 from penstock.connectors.registry import NoConnector, connector
-from penstock.connectors.types import Source, StopSource
+from penstock.connectors.types import Source, SourceError, StopSource
 from penstock.flows import home as homes
 from penstock.flows import scratch, wiring
-from penstock.flows.guarded import guarded
+from penstock.flows.contained import contained, held_to_contract
+from penstock.flows.guarded import cleaned, guarded
 from penstock.flows.home import Home
 from penstock.flows.names import ADHOC
 from penstock.flows.redactor import REDACTOR
@@ -86,10 +88,19 @@ class Sources:
         except NoConnector as wrong:
             raise StopSource(f"source {state.name} is of type {state.type}, {wrong}") from None
         options = said.options if said is not None else _folder(state.binding)
-        source = kind.open(state.name, options, self.tools(state.name, said))
+        tools = self.tools(state.name, said)
+        with cleaned(REDACTOR), contained(partial(_of_connector, state.name), SourceError):
+            source = kind.open(state.name, options, tools)
         if callable(close := getattr(source, "close", None)):
-            self._stack.callback(close)
-        return guarded(source, REDACTOR)
+            self._stack.callback(self._closed, state.name, close)
+        return guarded(held_to_contract(source, state.name), REDACTOR)
+
+    def _closed(self, name: str, close: Callable[[], object]) -> None:
+        """What goes wrong at the very end costs nothing any more."""
+        try:
+            close()
+        except Exception as error:
+            self._note(REDACTOR.clean(f"{name} could not be closed: {error}"))
 
     def tools(self, name: str, said: SourceSettings | None) -> Tools:
         """What the connector of source `name` is handed."""
@@ -225,6 +236,10 @@ def orphans(settings: Settings, known: Mapping[str, SourceState]) -> list[str]:
     if not settings.sources:
         return []
     return sorted(n for n, state in known.items() if state.origin == CONFIGURED and n not in settings.sources)
+
+
+def _of_connector(name: str, said: str) -> StopSource:
+    return StopSource(f"the connector of {name} failed ({said}): look at [sources.{name}], or tell whoever made it")
 
 
 def digest(value: object) -> str:

@@ -203,6 +203,21 @@ def test_of_several_sources_one_that_cannot_be_listed_does_not_stop_the_rest(far
         far.ingest()
 
 
+def test_a_fault_in_a_connector_costs_one_document_or_one_source(far: Far) -> None:
+    """Whatever it raises: the rest of the run is done, and the document has a reason."""
+    far.configure('[sources.near]\ntype = "fake"\n')
+    for name in ("a.md", "b.md", "c.md"):
+        far.place.put(name, name)
+    fake.at("near").put("n.md", "near")
+    far.place.faults["b.md"] = [ValueError("a bug")]
+    account = far.ingest("far", "near")
+    assert (account.indexed, account.reasons) == (3, {"failed": {"connector_failed": 1}})
+    far.place.unlisted = KeyError("another bug")
+    fake.at("near").put("m.md", "more")
+    account = far.ingest("far", "near")
+    assert (account.indexed, account.unlisted) == (1, 1)
+
+
 @pytest.mark.parametrize("left", [0, 12])
 def test_an_empty_or_much_shorter_listing_deletes_nothing(far: Far, left: int) -> None:
     """It is withheld and said, until somebody confirms as many."""
