@@ -101,7 +101,10 @@ class HttpDoor:
         with self._cleaned():
             # Unpacked bytes could not be continued by Range: what is meant to be kept is asked for as it is.
             sent = {**AGENT, **lower(headers), "accept-encoding": "identity"}
-            asked = ask("GET", url, params=params, headers=sent)
+            try:
+                asked = ask("GET", url, params=params, headers=sent)
+            except StopSource as error:  # somebody wrote that address into one item: the others may be well
+                raise RetryLater(str(error), reason="refused") from None
             with self._new_file() as path:
                 transfer = Transfer(asked, path, max_bytes=max_bytes, rules=self._rules)
                 seconds = self._rules.total_seconds + max_bytes / max(self._rules.slowest, 1)

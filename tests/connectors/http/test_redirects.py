@@ -141,3 +141,11 @@ def test_a_body_does_not_go_to_another_origin(tmp_path: Path) -> None:
         with pytest.raises(RetryLater) as caught:
             bench(tmp_path).door.request(server.url, method="POST", form={"password": "hunter22"})
         assert caught.value.reason == "refused" and other.heard == []
+
+
+@pytest.mark.parametrize("url", ["http://me:secret-word@files.example/a", "file:///etc/passwd", "http://a:b", "a b"])
+def test_an_address_that_is_never_asked_concerns_one_item(tmp_path: Path, url: str) -> None:
+    """Whoever can attach a file to a document writes such an address: the rest of the source goes on."""
+    with pytest.raises(RetryLater) as refused:
+        bench(tmp_path).door.download(url, max_bytes=100)
+    assert refused.value.reason == "refused" and "secret-word" not in str(refused.value)
