@@ -177,11 +177,17 @@ def _time(moment: float | None) -> str | None:
 
 
 def _engine(pipeline: Callable[[Submit], None]) -> None:
-    def submit(name: str, number: int, stage: Callable[[], Any]) -> Handle:
-        handle: Handle = _TASKS[name].submit(number, stage)
-        return handle
+    last: dict[str, Any] = {}
 
-    pipeline(submit)
+    def submit(name: str, number: int, stage: Callable[[], Any]) -> Handle:
+        last[name] = handle = _TASKS[name].submit(number, stage)
+        return handle  # type: ignore[no-any-return]
+
+    try:
+        pipeline(submit)
+    finally:
+        for handle in last.values():
+            handle.wait()  # a stage must not go on when what it works with is closed
 
 
 class _ToLog:

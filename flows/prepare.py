@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ from penstock.flows.plan import Todo
 from penstock.flows.shaping import Cut, Prepared, Shaper
 from penstock.flows.spool import Shard, ShardWriter, closed
 from penstock.flows.stop import Halted
+from penstock.flows.threads import Threads
 
 
 class Parse(Protocol):
@@ -110,7 +111,7 @@ class Preparer:
         self._spool, self._limits, self._allowance = spool, limits, allowance
         self._clock, self._token, self._stopped, self._note = clock, token, stopped, note
         most = max((feed.ahead for feed in feeds), default=0)
-        self._threads = ThreadPoolExecutor(max_workers=ahead + most, thread_name_prefix="prepare")
+        self._threads = Threads(ahead + most, "prepare")
         self._ahead = ahead
         self._streams = deque(_Stream(feed, self._outcomes(feed)) for feed in feeds)
         self._shaper = Shaper(cut, clock, run)
@@ -157,7 +158,8 @@ class Preparer:
                 shard.release()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the threads. One that hangs in a fetch is left behind: nobody waits for it, nor does the process."""
+        self._threads.close()
 
     def _budget(self) -> int:
         """Tokens for the next shard; 0 when the allowance is spent, which is noted."""
@@ -205,6 +207,7 @@ class Preparer:
         under_way: set[Future[Prepared | _Ended]] = set()
         todo, ended = iter(feed.todo), False
         while True:
+            ended = ended or self._draining or self._stopped()
             while not ended and len(under_way) <= self._ahead + feed.ahead and (each := next(todo, None)) is not None:
                 under_way.add(self._threads.submit(self._one, feed, each))
             if not under_way:
@@ -219,7 +222,6 @@ class Preparer:
                 if outcome.stop is not None and feed.source.name not in self.stopped_sources:
                     self.stopped_sources[feed.source.name] = outcome.stop
                     self._note(f"source {feed.source.name} stopped: {outcome.stop}")
-            ended = ended or self._draining or self._stopped()
             if not come and (self._stopped() or (self._draining and self.spent == "minutes")):
                 return  # a person waits, or the time is up: what is still on its way is left
 
