@@ -33,6 +33,10 @@ def typed(value: Any, kind: type[T], where: str, prefix: str, also: Iterable[str
         raise SettingsError(_wrong(where, prefix, str(error), value)) from None
 
 
+_REFERENCE = "block:[a-z0-9-]+"
+"""What msgspec quotes of the pattern of `Secret`."""
+
+
 def _unknown(where: str, prefix: str, key: str, fields: Iterable[str]) -> str:
     known = sorted(fields)
     near = get_close_matches(key, known, n=1, cutoff=0.5)
@@ -48,9 +52,20 @@ def _wrong(where: str, prefix: str, message: str, value: dict[str, Any]) -> str:
         return f"{where}: {_join(prefix, missing[1])} is missing; add {missing[1]} = … under [{prefix}]"
     what, _, path = message.partition(" - at `$")
     key = path.rstrip("`").lstrip(".")
-    said = value.get(key.split("[")[0], "")
+    place = _join(prefix, key)
+    if _REFERENCE in what:
+        return (
+            f"{where}: {place} is a secret, and none belongs in the file: "
+            "write ${VARIABLE} or block:NAME in its place, and set that"
+        )
     what = what.replace("`", "")
-    return f"{where}: {_join(prefix, key)} = {said!r}: {what[:1].lower()}{what[1:]}"
+    return f"{where}: {place}{_quoted(value.get(key))}: {what[:1].lower()}{what[1:]}"
+
+
+def _quoted(said: Any) -> str:
+    """What was written, if it can be no secret that was written by mistake: tables may hold one, URLs and long texts."""
+    fit = isinstance(said, bool | int | float) or (isinstance(said, str) and len(said) <= 40 and ":" not in said)
+    return f" = {said!r}" if fit else ""
 
 
 def _join(prefix: str, key: str) -> str:

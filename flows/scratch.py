@@ -18,7 +18,7 @@ def take(folder: Path, name: str) -> tuple[Path, ShardLock]:
                 shutil.rmtree(left, ignore_errors=True)
             lock.release()
         mine = folder / name
-        mine.mkdir()
+        mine.mkdir(mode=0o700)  # what is fetched may be for few people, and the home open to many
         lock = ShardLock(mine)
         lock.acquire()
     return mine, lock

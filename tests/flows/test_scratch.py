@@ -16,6 +16,7 @@ def test_the_folder_of_a_dead_run_is_removed_and_that_of_a_living_one_is_not(tmp
     (alive / "body").write_text("half")
     mine, mine_held = scratch.take(tmp_path, "mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "mine"]
+    assert mine.stat().st_mode & 0o777 == 0o700, "not everybody may read what this run may"
     scratch.give_up(alive, held)
     scratch.give_up(mine, mine_held)
     assert list(tmp_path.iterdir()) == []

@@ -205,3 +205,24 @@ def test_a_source_that_would_be_something_else_is_refused(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(SettingsError, match=said):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'type = "objects"\nurl = "s3://b"\naccess_key = "${A}"\nsecret_key = "HUSH"',
+        'type = "mediawiki"\nurl = "https://w.example/api.php"\ntoken = "HUSH"',
+        'type = "rest"\nurl = "https://x.example"\nauth = {kind = "bearer", token = "HUSH"}\ncollections = []',
+        'type = "rest"\nurl = "https://x.example"\nauth = {kind = "bearer", tokn = "HUSH"}\ncollections = []',
+        'type = "rest"\nurl = "https://me:HUSH@x.example"\ncollections = []',
+        'type = "rest"\nurl = 7\nheaders = "Authorization: HUSH"\ncollections = []',
+        'type = "sql"\nurl = "postgresql://me:HUSH@h/d"\nkinds = []',
+    ],
+)
+def test_a_secret_that_was_written_by_mistake_is_not_repeated(tmp_path: Path, table: str) -> None:
+    """The message goes to a screen and to logs: it names the key alone."""
+    file = tmp_path / "penstock.toml"
+    file.write_text(f"[sources.a]\n{table}\n")
+    with pytest.raises(SettingsError, match=r"sources\.a") as wrong:
+        load(file)
+    assert "HUSH" not in str(wrong.value)

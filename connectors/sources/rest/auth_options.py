@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +13,23 @@ from msgspec import Meta
 from penstock.connectors.connector import Secret
 
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+
+
+_SECRET_NAME = re.compile(
+    r"authorization|cookie|password|secret|assertion|(api|access|auth|private|session|refresh)[-_]?(key|token)",
+    re.IGNORECASE,
+)
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|block:[a-z0-9-]+")
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether what is called so is not for a file that people read."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def is_reference(written: str) -> bool:
+    """Whether it is a `Secret`."""
+    return _REFERENCE.fullmatch(written) is not None
 
 
 class _Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
@@ -54,7 +72,7 @@ class OAuth2Auth(_Kind, frozen=True, tag="oauth2"):
     """A token from `token_url`: by `refresh_token` if one is given, else as the client itself.
 
     `client`: the client's id and secret go in the `body` (most servers) or as `basic` credentials. `leeway`: seconds
-    before its end at which a token is renewed.
+    before its end at which a token is renewed. `params` go along; a secret among them is named like any other.
     """
 
     token_url: str
@@ -67,6 +85,9 @@ class OAuth2Auth(_Kind, frozen=True, tag="oauth2"):
     leeway: Annotated[float, Meta(ge=0)] = 60.0
 
     def __post_init__(self) -> None:
+        for name, value in self.params.items():
+            if names_a_secret(name) and not is_reference(value):
+                raise ValueError(f"params.{name} is a secret: write ${{VARIABLE}} or block:NAME, and set that")
         try:
             parts = urlsplit(self.token_url)
         except ValueError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.connectors.connector import Tools
 from penstock.connectors.http.types import Door, Reply
-from penstock.connectors.sources.rest.auth_options import OAuth2Auth
+from penstock.connectors.sources.rest.auth_options import OAuth2Auth, is_reference
 from penstock.connectors.types import RetryLater, StopSource
 
 _REFUSED = (400, 401, 403)
@@ -83,7 +83,8 @@ class OAuth2:
         return self._rotated or (self._tools.secret(written) if written else "")
 
     def _form(self) -> dict[str, str]:
-        form = dict(self._auth.params)
+        secret = self._tools.secret
+        form = {name: secret(value) if is_reference(value) else value for name, value in self._auth.params.items()}
         if self._auth.refresh_token:
             form |= {"grant_type": "refresh_token", "refresh_token": self._refresh()}
         else:

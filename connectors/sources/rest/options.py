@@ -15,14 +15,13 @@ import msgspec
 from msgspec import Meta
 
 from penstock.connectors.connector import SourceOptions
-from penstock.connectors.sources.rest.auth_options import Auth, NoAuth
+from penstock.connectors.sources.rest.auth_options import Auth, NoAuth, names_a_secret
 from penstock.connectors.sources.rest.dates import zone_of
 from penstock.connectors.sources.rest.fields import steps
 from penstock.connectors.sources.rest.grammar import compiled, names
 from penstock.connectors.sources.rest.paging_options import Paging
 
 Slug = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-_SECRET_HEADERS = {"authorization", "cookie", "proxy-authorization", "x-api-key"}
 
 
 class Changes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,6 +54,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def __post_init__(self) -> None:
         _check("items", steps, self.items)
         _check_by_id("list", self.path)
+        _check_params(self.params)
 
 
 class Attachments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -115,6 +115,7 @@ class Collection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         for key in ("body", "title", "url"):
             _check(key, compiled, getattr(self, key))
         zone_of(self.timezone)
+        _check_params(self.params)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -169,7 +170,7 @@ class RestOptions(SourceOptions, frozen=True, forbid_unknown_fields=True, kw_onl
         if self.whoami and (not self.whoami.startswith("/") or isinstance(self.auth, NoAuth)):
             raise ValueError("whoami belongs to auth, and begins with /: write it like /users/current.json")
         for name in self.headers:
-            if name.lower() in _SECRET_HEADERS:
+            if names_a_secret(name):
                 raise ValueError(
                     f'headers.{name} is for credentials: write auth = {{kind = "header", name = "{name}", …}}'
                 )
@@ -206,6 +207,14 @@ def _check(key: str, read: Callable[[str], object], written: str) -> None:
         read(written)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
+
+
+def _check_params(params: dict[str, str | int]) -> None:
+    for name in params:
+        if names_a_secret(name):
+            raise ValueError(
+                f'params.{name} is for credentials: write auth = {{kind = "query", param = "{name}", value = …}}'
+            )
 
 
 def _check_by_id(key: str, written: str) -> None:

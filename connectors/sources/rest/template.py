@@ -62,17 +62,23 @@ class _Rendering:
                 case Text(text):
                     self.add(text)
                 case Value(path, filters):
-                    self.add(self.shown(_look(path, root, scope, every), filters))
+                    self.add(self.shown(self.found(path, root, scope), filters))
                 case When(path, negated, body, otherwise):
-                    said = any(is_set(each) for each in _look(path, root, scope, every))
+                    said = any(is_set(each) for each in self.found(path, root, scope))
                     self.run(body if said != negated else otherwise, root, scope)
                 case Loop(name, path, body):
                     for each in _look(path, root, scope, elements):
                         self.count()
                         self.run(body, root, {**scope, name: each})
 
-    def count(self) -> None:
-        self.steps += 1
+    def found(self, path: tuple[Step, ...], root: Any, scope: Mapping[str, Any]) -> list[Any]:
+        """What stands there. Each value is a step: within a loop, a long list is looked through again and again."""
+        values = _look(path, root, scope, every)
+        self.count(len(values))
+        return values
+
+    def count(self, steps: int = 1) -> None:
+        self.steps += steps
         if self.steps > _MOST_STEPS:
             raise TooMuch(f"its loops take more than {_MOST_STEPS} steps")
 

@@ -188,3 +188,11 @@ def test_a_client_that_is_refused_stops_the_source(api: JsonApi, kit: Tools) -> 
     api.hook = lambda asked: Answer({"token": "x"})
     with pytest.raises(RetryLater, match="access_token"):
         list(opened(api, kit, auth=oauth2(api)).list())
+
+
+def test_a_secret_among_the_parameters_of_a_token_is_named_like_any_other(api: JsonApi, kit: Tools) -> None:
+    """Some servers want one more, such as an assertion."""
+    auth = oauth2(api, params={"client_assertion": "${WHO}", "audience": "x"})
+    list(opened(api, kit, auth=auth).list())
+    (asked,) = [each for each in api.asked if each.path == "/token"]
+    assert (asked.form["client_assertion"], asked.form["audience"]) == ("ann", "x")

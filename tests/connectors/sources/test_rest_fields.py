@@ -255,6 +255,8 @@ def test_a_text_that_grows_too_long_is_stopped() -> None:
         render("{for a in x}{for b in x}many{end}{end}", {"x": list(range(1000))}, limit=100_000)
     with pytest.raises(TooMuch):
         render("{for a in x}{for b in x}{for c in x}{end}{end}{end}", {"x": list(range(400))})
+    with pytest.raises(TooMuch):  # a long list that is looked at within a loop
+        render("{for a in x}{if y[]}{end}{end}", {"x": list(range(2000)), "y": [None] * 2000})
 
 
 @given(json_values)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from penstock.connectors.sources.rest import CONNECTOR
+from penstock.connectors.sources.rest.auth_options import OAuth2Auth
 from penstock.connectors.sources.rest.documents import content, titled
 from penstock.connectors.sources.rest.options import Collection, RestOptions
 from tests.connectors.sources.rest_bench import collection
@@ -177,3 +178,24 @@ def test_all_of_an_html_document_is_read() -> None:
     assert parsed.title == "#1: Grüße"
     for said in ("Grüße", "Dear all,", "word word", "Ann", "short"):
         assert said in parsed.text
+
+
+@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "X-Auth-Token", "private-token", "Cookie", "apikey"])
+def test_a_header_for_credentials_is_refused(name: str) -> None:
+    """A secret is never written into the file."""
+    with pytest.raises(msgspec.ValidationError, match="is for credentials"):
+        msgspec.convert(
+            {"url": "https://x.example", "collections": [collection("none")], "headers": {name: "abc"}}, RestOptions
+        )
+
+
+@pytest.mark.parametrize("name", ["api_key", "access_token", "client_secret", "password"])
+def test_a_parameter_for_credentials_is_refused(name: str) -> None:
+    """Also among those of a token request, where a reference may stand."""
+    with pytest.raises(msgspec.ValidationError, match="is for credentials"):
+        msgspec.convert({**collection("none"), "params": {name: "abc"}}, Collection)
+    auth = {"token_url": "https://x.example/t", "client_id": "us", "client_secret": "${S}"}
+    with pytest.raises(msgspec.ValidationError, match="is a secret"):
+        msgspec.convert({**auth, "kind": "oauth2", "params": {name: "abc"}}, OAuth2Auth)
+    params = {name: "${OTHER}", "audience": "x"}
+    assert msgspec.convert({**auth, "kind": "oauth2", "params": params}, OAuth2Auth)
