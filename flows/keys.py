@@ -63,7 +63,7 @@ def _wrong(where: str, prefix: str, message: str, value: dict[str, Any]) -> str:
 
 
 def _quoted(said: Any) -> str:
-    """What was written, if it can be no secret that was written by mistake: tables may hold one, URLs and long texts."""
+    """What was written, unless it may be a secret written by mistake: tables, URLs and long texts may hold one."""
     fit = isinstance(said, bool | int | float) or (isinstance(said, str) and len(said) <= 40 and ":" not in said)
     return f" = {said!r}" if fit else ""
 
