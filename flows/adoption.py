@@ -34,7 +34,7 @@ def use_of(shard: Shard, plan: SourcePlan, carried: str, find: Find) -> Use:
     whole = shard.uris_with_text()
     todo = {each.item.uri: each for each in plan.todo}
     wanted = frozenset(state.uri for state in shard.states() if _wanted(state, whole, todo.get(state.uri), carried))
-    if plan.complete and not plan.filtered and not plan.gaps:
+    if plan.complete and plan.listed and not (plan.filtered or plan.gaps or plan.withheld):
         return Use(wanted)  # whatever the plan does not name is as it should be, or gone
     others = [s for s in shard.states() if s.uri not in todo and s.uri not in plan.adopted and s.status != "failed"]
     known = find([state.uri for state in others])

@@ -68,15 +68,17 @@ def test_a_failure_beside_it_keeps_nothing_from_use(tmp_path: Path) -> None:
     assert used(shard, plan, "", state("c"), state("d", "v2", fetched_at=5.0)) == adoption.Use(frozenset({"far/a"}))
     assert used(shard, plan, "", state("c")).worth
     assert not used(shard, plan).worth, "two are lost for one"
-    assert used(shard, plan_of(("a", "v1", None), complete=True)).worth, "what a whole listing does not want is done"
+    plan.complete, plan.listed = True, 1
+    assert used(shard, plan).worth, "what a whole listing does not want is done"
 
 
-@pytest.mark.parametrize("left", ["gap", "filter"])
+@pytest.mark.parametrize("left", ["gap", "filter", "withheld"])
 def test_what_was_left_out_on_purpose_is_kept_for_later(tmp_path: Path, left: str) -> None:
-    """A complete listing with a gap, or of what changed lately, does not name everything that is to be done."""
+    """A complete listing with a gap, of what changed lately, or that is not believed does not name all there is."""
     shard = shard_of(tmp_path, state("a"), state("b"), state("c"))
     plan = plan_of(("a", "v1", None), complete=True)
-    plan.gaps, plan.filtered = ([Gap("far/", "no")], 0) if left == "gap" else ([], 2)
+    plan.listed, plan.gaps = 1, [Gap("far/", "no")] if left == "gap" else []
+    plan.filtered, plan.withheld = 2 * (left == "filter"), 2 * (left == "withheld")
     use = used(shard, plan)
     assert (use.worth, use.later) == (False, 2)
 

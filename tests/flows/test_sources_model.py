@@ -14,7 +14,7 @@ from tests.flows.conftest import World
 from tests.flows.source_world import Model
 
 SAID = os.environ.get("PENSTOCK_MODEL_SEED")
-SEEDS = [int(SAID)] if SAID else [1, 2, 3, 4, 5, 6, 7]
+SEEDS = [int(SAID)] if SAID else [1, 2, 3, 4, 5, 6]
 
 
 @pytest.fixture
