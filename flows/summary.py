@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from penstock.flows.accounting import STATES, Accounting
 from penstock.flows.render import plain
@@ -40,12 +41,14 @@ def markdown(account: Accounting) -> str:
         *rows,
         f"| **listed** | **{account.listed}** | {'adds up' if total == account.listed else 'DOES NOT ADD UP'} |",
         "",
-        f"Deleted: {account.deleted}. Withheld from deletion: {account.withheld}. Parts not listed: {account.gaps}.",
+        f"Deleted: {account.deleted}. Withheld from deletion: {account.withheld}. Parts not listed: {account.gaps}. "
+        f"Sources not listed: {account.unlisted}.",
         "",
         "## Throughput",
         "",
         f"Version {account.version} after {account.seconds:.1f} s: {account.chunks} chunks, {account.tokens} tokens; "
-        f"{account.embedded_tokens} of them embedded now, at {account.tokens_per_second:,.0f} tokens/s; "
+        f"{account.embedded_tokens} of them embedded now, at {account.tokens_per_second:,.0f} tokens/s, "
+        f"{account.reused_tokens} not again because their vectors were there; {account.fetched} documents fetched; "
         f"padding {_padding(account)}; {account.resumed} documents taken over from an interrupted run.",
         "",
         "| stage | seconds |",
@@ -67,10 +70,23 @@ def markdown(account: Accounting) -> str:
             for status, reasons in sorted(account.reasons.items())
             for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
         ]
-        parts += ["", "`penstock failures` lists each with its detail."]
+        parts += ["", f"{_next_try(account)}`penstock failures` lists each with its detail."]
+    if account.retries:
+        parts += ["", "## Requests that were repeated", "", "| source | reason | times |", "|---|---|---:|"]
+        parts += [
+            f"| {_cell(source)} | {_cell(reason)} | {count} |"
+            for source, reasons in sorted(account.retries.items())
+            for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
+        ]
     if account.messages:
         parts += ["", "## To be looked at", "", *(f"- {_cell(message)}" for message in account.messages)]
     return "\n".join(parts) + "\n"
+
+
+def _next_try(account: Accounting) -> str:
+    if not account.next_try:
+        return ""
+    return f"The first of them is due at {datetime.fromtimestamp(account.next_try, UTC):%Y-%m-%d %H:%M:%S} UTC. "
 
 
 def _padding(account: Accounting) -> str:

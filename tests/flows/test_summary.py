@@ -17,6 +17,25 @@ def test_a_table_that_does_not_add_up_says_that() -> None:
     assert "DOES NOT ADD UP" in markdown(Accounting(listed=5, unchanged=2))
 
 
+def test_what_sources_cost_is_said() -> None:
+    """Repeated requests by reason, what was not embedded again, sources that were not listed, and when it goes on."""
+    page = markdown(
+        Accounting(
+            listed=1,
+            failed=1,
+            reasons={"failed": {"throttled": 1}},
+            retries={"wiki": {"throttled": 7, "reset": 2}},
+            reused_tokens=512,
+            unlisted=2,
+            fetched=3,
+            next_try=1_800_000_000.0,
+        )
+    )
+    assert "| wiki | throttled | 7 |" in page and "| wiki | reset | 2 |" in page
+    assert "512 not again" in page and "3 documents fetched" in page
+    assert "Sources not listed: 2." in page and "due at 2027-01-15 08:00:00 UTC" in page
+
+
 def test_hostile_names_are_no_markup() -> None:
     """What a file is called cannot break the table or make a link."""
     page = markdown(Accounting(messages=["x | y\n# <b>[click](http://evil)"]))
