@@ -36,6 +36,8 @@ class Cache(Protocol):
 
     def put(self, vectors: Mapping[bytes, NDArray[np.float32]]) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class NoCache:
     """Keeps nothing."""
@@ -44,6 +46,9 @@ class NoCache:
         return {}
 
     def put(self, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 

@@ -39,7 +39,7 @@ def keep(
 
 def _candidates(planned: Planned) -> Iterable[str]:
     """What is gone, if anything is new; and what changed: most passages of an edited document are as they were."""
-    new = any(todo.prior is None for plan in planned.plans for todo in plan.todo)
+    new = any(plan.adopted or any(todo.prior is None for todo in plan.todo) for plan in planned.plans)
     for plan in planned.plans:
         if new:
             yield from (state.uri for state in plan.gone if state.chunks)

@@ -92,6 +92,7 @@ class Run:
         self.observer.stage("loading the model")
         encoder = InBackground(lambda: wiring.encoder(self._settings), self.stop) if planned.documents else Never()
         cache = wiring.vector_cache(self._settings, home, self.observer.note)
+        self._stack.callback(cache.close)
         moved.keep(planned, cache, wiring.model_identity(self._settings), self._reader(home))
         preparer, committer = self._preparer(planned, home), self._committer(planned)
         pipeline = Pipeline(

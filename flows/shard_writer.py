@@ -137,9 +137,10 @@ class ShardWriter:
         return marker
 
     def abandon(self) -> None:
+        """Remove what was written; nobody finds it half removed."""
         self._stack.close()
-        self.lock.release()
         shutil.rmtree(self.directory, ignore_errors=True)
+        self.lock.release()
 
     def _note(self, record: _Begun | _Whole) -> None:
         self._journal.write(msgspec.json.encode(record) + b"\n")
