@@ -137,7 +137,9 @@ def _handler(api: JsonApi) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             said = api.answer(Asked(self.command, unquote(parts.path), query, headers, form))
             data = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
-            self.send_response(said.status)
+            self.send_response_only(said.status)
+            if "Date" not in said.headers:
+                self.send_header("Date", self.date_time_string())
             for name, value in said.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Type", "application/json")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from penstock.connectors.connector import Tools
+from penstock.connectors.http.types import Reply
 from penstock.connectors.sources.rest.api import Api
 from penstock.connectors.sources.rest.documents import document, readers, suffix_of
 from penstock.connectors.sources.rest.entries import address, link_of
@@ -16,7 +18,7 @@ from penstock.connectors.sources.rest.naming import Locator, locator
 from penstock.connectors.sources.rest.options import Collection
 from penstock.connectors.sources.rest.reading import Reading, part_of, refuse_error
 from penstock.connectors.sources.rest.shelf import Shelf
-from penstock.connectors.sources.rest.tokens import base_of, metadata, token, token_of_detail
+from penstock.connectors.sources.rest.tokens import base_of, may_change_unseen, metadata, token, token_of_detail
 from penstock.connectors.types import Fetched, Item, RetryLater
 
 _PARENTS = 32
@@ -47,9 +49,11 @@ class Fetching:
             raise FileNotFoundError(f"there is no collection {place.collection} in the configuration any more")
         if place.attachment:
             return self._attachment(item, place, collection)
-        row, retries = self._object(collection, place.id)
+        row, retries, now = self._object(collection, place.id)
         if collection.detail:
             version = token_of_detail(collection, row, item.version)
+            if may_change_unseen(collection, row, now):
+                version += "!"  # equals none that is listed: it is looked at once more
         else:
             version = token(collection, row, base_of(collection, row))
         self._remember((collection.name, place.id, item.version), row)
@@ -93,10 +97,10 @@ class Fetching:
 
     # ── objects ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _object(self, collection: Collection, name: str) -> tuple[Any, int]:
-        """(the object, requests repeated for it)."""
+    def _object(self, collection: Collection, name: str) -> tuple[Any, int, float]:
+        """(the object, requests repeated for it, the API's clock when it answered)."""
         if not collection.detail:
-            return self._listed(collection, name), 0
+            return self._listed(collection, name), 0, self._tools.clock()
         path = address(collection.detail, {"id": name})
         reply, row = self._api.get(self._api.url(path), {}, lambda body: _object_in(body, collection), one_item=True)
         if collection.deleted and is_set(first(row, collection.deleted)):
@@ -105,16 +109,23 @@ class Fetching:
             key: part_of(self._api, collection, part, address(part.path, {"id": name}), self._tools.max_bytes)
             for key, part in collection.parts.items()
         }
-        return ({**row, **parts} if parts else row), reply.retries
+        return ({**row, **parts} if parts else row), reply.retries, self._clock_of(reply)
 
     def _parent(self, collection: Collection, place: Locator) -> Any:
         key = (collection.name, place.id, place.parent)
         with self._lock:
             row = self._parents.get(key)
         if row is None:
-            row, _ = self._object(collection, place.id)
+            row, _, _ = self._object(collection, place.id)
             self._remember(key, row)
         return row
+
+    def _clock_of(self, reply: Reply) -> float:
+        """By its `Date`, else ours."""
+        try:
+            return parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return self._tools.clock()
 
     def _remember(self, key: tuple[str, str, str], row: Any) -> None:
         """Attachments are mostly fetched right after their parent. The version in the key keeps out what is older."""

@@ -13,6 +13,9 @@ from penstock.connectors.sources.rest.dates import Moment, moment
 from penstock.connectors.sources.rest.fields import canonical, every, first, text_of
 from penstock.connectors.sources.rest.options import Collection, digest
 
+_SLACK = 2.0
+"""Seconds between the moment when an API reads an object and the one in the `Date` of its answer, rounded up."""
+
 
 def changed(collection: Collection, row: Any) -> Moment | None:
     """When the object last changed, as it says itself; None if it does not."""
@@ -50,6 +53,16 @@ def token_of_detail(collection: Collection, detail: Any, listed: str) -> str:
     if base[0] == "u" and len(base.partition(".")[2]) != len(before.partition(".")[2]):
         return listed
     return token(collection, detail, base)
+
+
+def may_change_unseen(collection: Collection, row: Any, now: float) -> bool:
+    """Whether another change could still leave the same date: it is in whole seconds, or is a day, and is now.
+    `now` is the API's own clock, in seconds since 1970, about when it read the object."""
+    at = None if any(text_of(first(row, path)) for path in collection.versions) else changed(collection, row)
+    if at is None or at.decimals:
+        return False
+    step = 1 if at.seconds % 86_400 else 86_400
+    return -60 < now - at.seconds < step + _SLACK
 
 
 def labels(collection: Collection, row: Any) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,27 @@ def test_deep_json_is_garbled_and_not_a_crash(api: JsonApi, kit: Tools) -> None:
     api.hook = lambda asked: Answer(b'{"items": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
     with pytest.raises(RetryLater):
         list(opened(api, kit).list())
+
+
+def test_a_date_in_whole_seconds_that_is_now_is_looked_at_once_more(api: JsonApi, kit: Tools) -> None:
+    """A second change in that second would leave the same date. Now is what the API's own clock says, skewed or not."""
+    fill(api, 3)
+    api.rows["1"]["at"] = NOW + 0.25
+    api.rows["2"]["at"] = NOW - NOW % 86_400  # the day of NOW
+    ahead = [1.0]
+
+    def hook(asked: Asked) -> Answer | None:
+        number = asked.path.removeprefix("/items/")
+        sent = {"Date": formatdate(NOW + ahead[0], usegmt=True)}
+        return Answer({"item": api.rows[number]}, headers=sent) if number.isdigit() else None
+
+    api.hook = hook
+    source = opened(api, kit)
+    listed = items(list(source.list()))
+    fetched = {uri: source.fetch(item).version for uri, item in listed.items()}
+    again = {uri for uri, item in listed.items() if fetched[uri] != item.version}
+    assert again == {"crm/items/0", "crm/items/2"}
+    ahead[0] = 90_000.0
+    assert {uri: source.fetch(item).version for uri, item in listed.items()} == {
+        uri: item.version for uri, item in listed.items()
+    }
