@@ -11,15 +11,22 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tests.proof.real import report
+
 Results = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 NONE = "not run"
 
 
 def write(page: Path, results: Results) -> None:
-    """Put the figures and the mutants between their markers. Raises `ValueError` where those are missing."""
+    """Put what was run between its markers; the rest stays. Raises `ValueError` where markers are missing."""
     text = page.read_text()
-    for name, lines in (("figures", figures(results)), ("mutants", mutants(results)), ("machine", machine())):
+    blocks: list[tuple[str, list[str]]] = []
+    if results.keys() - {"sources"}:
+        blocks += [("figures", figures(results)), ("mutants", mutants(results)), ("machine", machine())]
+    if "sources" in results:
+        blocks.append(("servers", [*machine(), "", *report.lines(results["sources"])]))
+    for name, lines in blocks:
         block = f"<!-- {name} -->\n{chr(10).join(lines)}\n<!-- /{name} -->"
         text, count = re.subn(
             rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL
@@ -108,7 +115,8 @@ def figures(results: Results) -> list[str]:
     for name, what in (("healthy", "healthy"), ("one_down", "one replica down"), ("during_repair", "during repair")):
         rows.append((f"{_said(of('cost', 'index_vectors'))} vectors, {what}: recall@10, queries/s",
                      f"{_said(of('cost', name, 'recall'))}, {_said(of('cost', name, 'qps'))}"))  # fmt: skip
-    failed = [name for name, result in sorted(results.items()) if isinstance(result, dict) and result.get("exit")]
+    failed = [name for name, result in sorted(results.items())
+              if name != "sources" and isinstance(result, dict) and result.get("exit")]  # fmt: skip
     rows.append(("parts that failed in this run", ", ".join(failed) or "none"))
     return ["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
 

@@ -22,7 +22,12 @@ class Daemon:
     """A server in the foreground, in a process group of its own; `log` gets what it says."""
 
     def __init__(
-        self, command: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        command: Sequence[str],
+        port: int,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self._command, self._port, self._log = command, port, log
         self._environ, self._cwd = {**os.environ, **(environ or {})}, cwd

@@ -33,7 +33,10 @@ def need(*packages: str) -> None:
     print(f"── installing Debian packages: {' '.join(missing)}", file=sys.stderr, flush=True)
     # Services of packages would start by themselves and take ports of the machine: a policy of 101 forbids it.
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]):
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+    ):
         ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=900)
     if ran.returncode or any(version(package) is None for package in packages):
         last = (ran.stderr.strip().splitlines() or ["no reason was given"])[-1]

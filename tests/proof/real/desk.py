@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -36,7 +37,18 @@ class Ran:
         return self.account.get(name, -1)
 
     def brief(self) -> str:
-        names = ("listed", "unchanged", "indexed", "failed", "rejected", "deferred", "deleted", "withheld", "gaps", "fetched")
+        names = (
+            "listed",
+            "unchanged",
+            "indexed",
+            "failed",
+            "rejected",
+            "deferred",
+            "deleted",
+            "withheld",
+            "gaps",
+            "fetched",
+        )
         told = ", ".join(f"{name} {self.account[name]}" for name in names if self.account.get(name))
         return f"exit {self.code}: {told or last(self.said)}; {self.seconds:.1f} s"
 
@@ -59,10 +71,24 @@ class Desk:
         """Any command; its process list is watched for secrets meanwhile."""
         file = self.folder / "penstock.toml"
         file.write_text(self.config)
-        environ = {**os.environ, **self.secrets, "OMP_NUM_THREADS": "1", "PREFECT_API_URL": "",
-                   "PENSTOCK_SLOTS": str(self.folder / "slots")}  # fmt: skip
-        command = [sys.executable, "-m", "tests.proof.real.child", str(self.later), *words,
-                   "--home", str(home or self.home), "--config", str(file)]  # fmt: skip
+        environ = {
+            **os.environ,
+            **self.secrets,
+            "OMP_NUM_THREADS": "1",
+            "PREFECT_API_URL": "",
+            "PENSTOCK_SLOTS": str(self.folder / "slots"),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "tests.proof.real.child",
+            str(self.later),
+            *words,
+            "--home",
+            str(home or self.home),
+            "--config",
+            str(file),
+        ]
         started = time.monotonic()
         process = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -123,7 +149,8 @@ class Desk:
 
 def last(said: str) -> str:
     """The last line of what was said: after a traceback, the error."""
-    return (said.strip().splitlines() or [""])[-1][-250:]
+    line = (said.strip().splitlines() or [""])[-1]
+    return re.sub(r"^[\w.]+: ", "", re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", line))[:250]
 
 
 def forms(secret: str) -> set[str]:

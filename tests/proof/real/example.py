@@ -6,7 +6,9 @@ import re
 
 from tests.proof.real.desk import NAME, ROOT
 
-NETWORK = 'network = { allow = ["127.0.0.1/32"], connect_seconds = 3, read_seconds = 20, attempts = 4, retry_seconds = 6 }'
+NETWORK = (
+    'network = { allow = ["127.0.0.1/32"], connect_seconds = 3, read_seconds = 20, attempts = 4, retry_seconds = 6 }'
+)
 BUDGET = "budget = { concurrency = 4, patience = 3 }"
 
 

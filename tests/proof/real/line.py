@@ -14,7 +14,7 @@ class Line:
     they arrived: about one for each request. `cut_at`: bytes of answers after which a connection is hung up."""
 
     def __init__(self, port: int) -> None:
-        self._to = port
+        self.to = port
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._when: tuple[int, Callable[[], None]] | None = None
@@ -55,7 +55,7 @@ class Line:
             while True:
                 near, _ = listening.accept()
                 try:
-                    far = socket.create_connection(("127.0.0.1", self._to), timeout=10)
+                    far = socket.create_connection(("127.0.0.1", self.to), timeout=10)
                 except OSError:
                     near.close()
                     continue

@@ -13,18 +13,19 @@ from tests.proof.real.checks import Checks
 from tests.proof.real.course import changed, first, outage, silent
 from tests.proof.real.desk import NAME, Desk
 from tests.proof.real.example import NETWORK
+from tests.proof.real.prose import prose
 from tests.proof.real.wiki_server import Wiki
 
-PAGES, MORE = 300, 120
-WORDS = "gate valve rotor bearing inlet grille gauge sluice spillway governor flange seal pressure flow oil".split()
+PAGES, MORE = 240, 90
 
 
 def text(n: int, dice: random.Random) -> str:
     """A page as people write them: a template, headings, links, a table, a category."""
-    some = [" ".join(dice.choices(WORDS, k=40)) for _ in range(4)]
+    some = [prose(dice, 40) for _ in range(4)]
     return (
-        f"{{{{Unit|no={n}}}}}\n'''Unit {n}''' is near [[Unit {dice.randrange(PAGES)}]] — äöü ☃.\n\n== Use ==\n{some[0]}\n"
-        f"=== Details ===\n{some[1]}\n\n{{| class=\"wikitable\"\n! part !! state\n|-\n| {some[2][:30]} || good\n|}}\n\n"
+        f"{{{{Unit|no={n}}}}}\n'''Unit {n}''' is near [[Unit {dice.randrange(PAGES)}]] — äöü ☃.\n\n"
+        f"== Use ==\n{some[0]}\n"
+        f'=== Details ===\n{some[1]}\n\n{{| class="wikitable"\n! part !! state\n|-\n| {some[2][:30]} || good\n|}}\n\n'
         f"== Care ==\n* {some[2]}\n* {some[3]}\n\n[[Category:Units]]\n"
     )
 
@@ -52,8 +53,10 @@ def running(folder: Path) -> Iterator[Wiki]:
 
 
 def config(wiki: Wiki, more: str = "", patience: int = 3) -> str:
-    return (f'[sources.{NAME}]\ntype = "mediawiki"\nurl = "{wiki.api}"\nnamespaces = [0, 12]\npage_size = 50\n'
-            f"overlap = 2\nbudget = {{ concurrency = 4, patience = {patience} }}\n{NETWORK}\n{more}")  # fmt: skip
+    return (
+        f'[sources.{NAME}]\ntype = "mediawiki"\nurl = "{wiki.api}"\nnamespaces = [0, 12]\npage_size = 50\n'
+        f"overlap = 2\nbudget = {{ concurrency = 4, patience = {patience} }}\n{NETWORK}\n{more}"
+    )
 
 
 def prove(folder: Path) -> Checks:
@@ -67,7 +70,7 @@ def prove(folder: Path) -> Checks:
         unfed(checks, desk, wiki)
         dice = random.Random(8)
         pages = {f"Late {n}": text(n, dice) for n in range(MORE)}
-        outage(checks, desk, wiki, lambda: wiki.write(pages), 70)
+        outage(checks, desk, wiki, lambda: wiki.write(pages), 50)
         lagging(checks, desk, wiki)
         private(checks, desk, wiki, folder)
         silent(checks, desk)
@@ -85,15 +88,27 @@ def edits(checks: Checks, desk: Desk, wiki: Wiki) -> None:
     wiki.batch("moveBatch", [*moves, "Project:Minutes 3|Minutes 3"])
     wiki.batch("deleteBatch", [f"Unit {n}" for n in range(80, 92)] + ["Help:Guide 3", "Old name 4"])
     wiki.write({"Unit 70": "#REDIRECT [[Unit 71]]", "Old name 5": text(5, dice)})
-    changed(checks, desk, wiki, "moves within, into and out of the namespaces, deletions, redirects made and unmade, by the feed",
-            6 + 1 + 1 + 1, tokens=False)  # fmt: skip
+    changed(
+        checks,
+        desk,
+        wiki,
+        "moves, also between namespaces, deletions, redirects made and unmade, by the feed",
+        6 + 1 + 1 + 1,
+        tokens=False,
+    )
     wiki.script("undelete", "Unit 82")
     changed(checks, desk, wiki, "a page that was restored, by the feed", 1, tokens=False)
 
 
 def unfed(checks: Checks, desk: Desk, wiki: Wiki) -> None:
     """What only the listing shows."""
-    wiki.dump({"Imported A": "From elsewhere, about valves.", "Imported B": "More of it.", "Unit 5": "A newer text of unit 5."})
+    wiki.dump(
+        {
+            "Imported A": "From elsewhere, about valves.",
+            "Imported B": "More of it.",
+            "Unit 5": "A newer text of unit 5.",
+        }
+    )
     fed = desk.ingest()
     checks.that("a dump that a script imported is not in the feed", fed.code == 0 and fed.fetched == 0, fed.brief())
     changed(checks, desk, wiki, "the same dump, by the full listing", 10, "--full")
@@ -113,18 +128,26 @@ def lagging(checks: Checks, desk: Desk, wiki: Wiki) -> None:
     ran = desk.ingest()
     desk.config = plain
     slowed = ran.account.get("retries", {})
-    checks.that("while the wiki lags it is left alone, then everything lands",
-                ran.code == 0 and ran.indexed == 4 and "throttled" in str(slowed), f"{ran.brief()}; {slowed}")  # fmt: skip
+    checks.that(
+        "while the wiki lags it is left alone, then everything lands",
+        ran.code == 0 and ran.indexed == 4 and "throttled" in str(slowed),
+        f"{ran.brief()}; {slowed}",
+    )
 
 
 def private(checks: Checks, desk: Desk, wiki: Wiki, folder: Path) -> None:
     """Nobody reads without logging in."""
     wiki.private()
     ran = desk.ingest("--full")
-    checks.that("a wiki that became private stops the source, and deletes nothing",
-                ran.code == 2 and len(desk.indexed()) == len(wiki.uris()), ran.brief())  # fmt: skip
+    checks.that(
+        "a wiki that became private stops the source, and deletes nothing",
+        ran.code == 2 and len(desk.indexed()) == len(wiki.uris()),
+        ran.brief(),
+    )
     desk.config = config(wiki, 'user = "Reader@proof"\npassword = "${WIKI_PASSWORD}"\n')
     changed(checks, desk, wiki, "the same wiki with a bot password", 0, "--full")
     wrong = Desk(folder / "wrong", desk.config, {"WIKI_PASSWORD": "0123456789abcdef0123456789abcdef"})
     ran = wrong.ingest()
-    checks.that("a wrong bot password stops the source with exit 2", ran.code == 2 and "password" in ran.said, ran.brief())
+    checks.that(
+        "a wrong bot password stops the source with exit 2", ran.code == 2 and "password" in ran.said, ran.brief()
+    )

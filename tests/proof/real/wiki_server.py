@@ -1,4 +1,4 @@
-"""MediaWiki (Debian's mediawiki, SQLite, PHP's own server): installed into a folder, filled and changed by its scripts."""
+"""MediaWiki (Debian's mediawiki, SQLite, PHP's own server): installed into a folder, changed by its scripts."""
 
 from __future__ import annotations
 
@@ -39,9 +39,25 @@ class Wiki:
         )
         password = folder / "pass"
         password.write_text(secrets.token_hex(12))
-        self.script("install", "--dbtype", "sqlite", "--dbpath", f"{folder}/data", "--dbname", "wiki", "--confpath",
-                    str(folder), "--server", f"http://127.0.0.1:{self.line.port}", "--scriptpath", "", "--passfile",
-                    str(password), "Proof", "Admin")  # fmt: skip
+        self.script(
+            "install",
+            "--dbtype",
+            "sqlite",
+            "--dbpath",
+            f"{folder}/data",
+            "--dbname",
+            "wiki",
+            "--confpath",
+            str(folder),
+            "--server",
+            f"http://127.0.0.1:{self.line.port}",
+            "--scriptpath",
+            "",
+            "--passfile",
+            str(password),
+            "Proof",
+            "Admin",
+        )
         with (folder / "LocalSettings.php").open("a") as settings:
             settings.write(SETTINGS.format(folder=folder))
 
@@ -78,18 +94,22 @@ class Wiki:
         """Import pages as a dump of another wiki; no feed tells of these."""
         made = "".join(
             f"<page><title>{title}</title><ns>0</ns><id>{n}</id><revision><id>{n}</id>"
-            f"<timestamp>2031-01-0{n % 9 + 1}T00:00:00Z</timestamp><contributor><username>Elsewhere</username><id>9</id>"
-            f"</contributor><model>wikitext</model><format>text/x-wiki</format><text>{text}</text></revision></page>\n"
+            f"<timestamp>2031-01-0{n % 9 + 1}T00:00:00Z</timestamp><contributor><username>Elsewhere</username>"
+            f"<id>9</id></contributor><model>wikitext</model><format>text/x-wiki</format><text>{text}</text></revision></page>\n"
             for n, (title, text) in enumerate(pages.items(), 1)
         )
         file = self._folder / f"dump-{secrets.token_hex(4)}.xml"
-        file.write_text(f'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11">\n{made}</mediawiki>')
+        file.write_text(
+            f'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11">\n{made}</mediawiki>'
+        )
         self.script("importDump", "--no-updates", str(file))
 
     def bot(self) -> str:
         """A bot password of a reader's: `Reader@proof` and this."""
         self.script("createAndPromote", "Reader", secrets.token_hex(12))
-        said = self.script("createBotPassword", "--appid", "proof", "--grants", "basic", "Reader", secret := secrets.token_hex(16))
+        said = self.script(
+            "createBotPassword", "--appid", "proof", "--grants", "basic", "Reader", secret := secrets.token_hex(16)
+        )
         assert "Reader" in said or said == "" or "Success" in said
         return secret
 
@@ -108,9 +128,15 @@ class Wiki:
     def script(self, name: str, *words: str) -> str:
         """A maintenance script. Its arguments are seen in the process list: none is a secret that penstock is given,
         but for that of `createBotPassword`, which takes it in no other way."""
-        ran = subprocess.run(["php", str(PROGRAM / "maintenance" / f"{name}.php"), *words], cwd=self._folder,
-                             env={**os.environ, **({} if name == "install" else self._environ)},
-                             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)  # fmt: skip
+        ran = subprocess.run(
+            ["php", str(PROGRAM / "maintenance" / f"{name}.php"), *words],
+            cwd=self._folder,
+            env={**os.environ, **({} if name == "install" else self._environ)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         if ran.returncode:
             raise RuntimeError(f"{name} failed: {(ran.stdout + ran.stderr)[-600:]}")
         return ran.stdout

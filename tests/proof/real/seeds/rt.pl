@@ -11,6 +11,9 @@ sub mime { my (%more) = @_; MIME::Entity->build(From => 'ann@example.org', Subje
 my %said;
 
 if ($what eq 'init') {
+    # Mails to nobody make up most of the time that a ticket takes.
+    my $scrips = RT::Scrips->new(RT->SystemUser); $scrips->UnLimit;
+    my @all = @{ $scrips->ItemsArrayRef }; $_->Delete for @all;
     RT->Config->Set('MinimumPasswordLength', 5);
     my $reader = RT::User->new(RT->SystemUser);
     $reader->Create(Name => 'reader', EmailAddress => 'reader@example.org', Privileged => 1, Password => $rest[0], Timezone => 'America/New_York');
