@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @dataclass(frozen=True, slots=True)
 class Part:
     """`share` of the budget that it gets as {seconds}; 0: it takes what it takes, about `takes` seconds. `beside`: its
-    time is not part of the budget."""
+    time is not part of the budget, and what it does is shown."""
 
     name: str
     command: tuple[str, ...]
@@ -61,7 +61,8 @@ def run(part: Part, seconds: float) -> dict[str, Any]:
         return {"exit": 1, "seconds": 0.0, "said": f"{part.command[0]} is not there"}
     try:
         ran = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=2 * max(seconds, part.takes) + 600,
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=None if part.beside else subprocess.PIPE, text=True,
+            timeout=2 * max(seconds, part.takes) + 600,
             env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1" if part.share else "2")},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -70,7 +71,7 @@ def run(part: Part, seconds: float) -> dict[str, Any]:
     try:
         said = json.loads(ran.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):
-        said = {"said": (ran.stdout + ran.stderr)[-2000:]}
+        said = {"said": (ran.stdout + (ran.stderr or ""))[-2000:]}
     return {**said, "exit": ran.returncode, "seconds": round(time.monotonic() - started, 1)}
 
 
