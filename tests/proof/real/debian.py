@@ -6,6 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 class NotRun(Exception):
@@ -31,14 +36,32 @@ def need(*packages: str) -> None:
     if os.geteuid() != 0:
         raise NotRun(f"not root; install them first: apt-get install --no-install-recommends {' '.join(missing)}")
     print(f"── installing Debian packages: {' '.join(missing)}", file=sys.stderr, flush=True)
-    # Services of packages would start by themselves and take ports of the machine: a policy of 101 forbids it.
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
-    ):
-        ran = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=900)
-    if ran.returncode or any(version(package) is None for package in packages):
-        last = (ran.stderr.strip().splitlines() or ["no reason was given"])[-1]
-        kind = "offline, or a package is not known" if "Unable to" in ran.stderr else "apt-get did not install"
-        raise NotRun(f"{kind} ({', '.join(missing)})" + ("" if "Unable to" in last else f": {last[:160]}"))
+    with services_stay_off():
+        installed = _run(["apt-get", "update", "-qq"]) and _run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+        )
+    if not installed or any(version(package) is None for package in packages):
+        # What apt-get says names mirrors and proxies of this machine, which are nobody's business.
+        raise NotRun(f"offline, or apt-get could not install {', '.join(missing)}; run it by hand to see why")
+
+
+@contextmanager
+def services_stay_off() -> Iterator[None]:
+    """Packages of servers start them when they are installed; the policy of Debian's own forbids it meanwhile."""
+    made = not _POLICY.exists()
+    if made:
+        _POLICY.write_text("#!/bin/sh\nexit 101\n")
+        _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if made:
+            _POLICY.unlink(missing_ok=True)
+
+
+def _run(command: list[str]) -> bool:
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        return subprocess.run(command, env=environ, capture_output=True, timeout=900).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
