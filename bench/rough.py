@@ -45,13 +45,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from penstock.connectors.types import Item  # noqa: E402
-from penstock.flows import home as homes  # noqa: E402
-from penstock.flows import launch, prefect_api, wiring  # noqa: E402
-from penstock.flows.accounting import Accounting, IngestRequest  # noqa: E402
-from penstock.flows.progress import Quiet  # noqa: E402
-from penstock.flows.settings import load  # noqa: E402
-from penstock.flows.source_wiring import Sources  # noqa: E402
-from penstock.flows.targets import Target  # noqa: E402
+from penstock.flows import prefect_api, wiring  # noqa: E402
+from penstock.flows.answers.progress import Quiet  # noqa: E402
+from penstock.flows.config import home as homes  # noqa: E402
+from penstock.flows.config.settings import load  # noqa: E402
+from penstock.flows.plans.targets import Target  # noqa: E402
+from penstock.flows.runs import launch  # noqa: E402
+from penstock.flows.runs.accounting import Accounting, IngestRequest  # noqa: E402
+from penstock.flows.sources.source_wiring import Sources  # noqa: E402
 from penstock.index.commits.commit import Delta  # noqa: E402
 from penstock.index.types import Row  # noqa: E402
 from tests.fakes.encoder import DIM, HashEncoder  # noqa: E402

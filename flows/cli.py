@@ -14,14 +14,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from penstock.flows.arguments import EXITS, Parser, command, common, positive, show
-from penstock.flows.cli_care import add_care
-from penstock.flows.cli_ingest import add_ingest
-from penstock.flows.cli_sources import add_documents, add_sources
-from penstock.flows.console import Console, standard
+from penstock.flows.commands.arguments import EXITS, Parser, command, common, positive, show
+from penstock.flows.commands.cli_care import add_care
+from penstock.flows.commands.cli_ingest import add_ingest
+from penstock.flows.commands.cli_sources import add_documents, add_sources
+from penstock.flows.commands.console import Console, standard
 
 if TYPE_CHECKING:
-    from penstock.flows.arguments import Commands
+    from penstock.flows.commands.arguments import Commands
 
 _CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
 # command -> (module, function)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; raises nothing."""
     code = _main(argv)
     if argv is None:  # this is the process, not a call
-        from penstock.flows.stop import leave
+        from penstock.flows.runs.stop import leave
 
         leave(code)
     return code
@@ -85,7 +85,7 @@ def _forget_empty(environ: MutableMapping[str, str]) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     module, function = COMMANDS[arguments.command]
     with console.guarded():
-        run = getattr(import_module(f"penstock.flows.{module}"), function)
+        run = getattr(import_module(f"penstock.flows.commands.{module}"), function)
         code: int = run(arguments, console)
     return code
 

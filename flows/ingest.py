@@ -24,13 +24,14 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from penstock.flows import summary, wiring
-from penstock.flows.accounting import Accounting, IngestRequest, Retry
-from penstock.flows.moments import moment
-from penstock.flows.pipeline import Handle, Submit
-from penstock.flows.redactor import REDACTOR, clean_logs
-from penstock.flows.run import Run
-from penstock.flows.settings import load
+from penstock.flows import wiring
+from penstock.flows.answers import summary
+from penstock.flows.commands.moments import moment
+from penstock.flows.config.settings import load
+from penstock.flows.runs.accounting import Accounting, IngestRequest, Retry
+from penstock.flows.runs.pipeline import Handle, Submit
+from penstock.flows.runs.run import Run
+from penstock.flows.sources.redactor import REDACTOR, clean_logs
 from penstock.index.errors import NoSpace, Unavailable
 
 _handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)

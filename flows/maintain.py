@@ -1,6 +1,6 @@
 """The Prefect flows that care for an index that is there: `penstock-compact` and `penstock-scrub`.
 
-Thin over `flows/upkeep.py`, as the commands are. Each may be cut short anywhere and run again; neither is retried.
+Thin over `flows/runs/upkeep.py`, as the commands are. Each may be cut short anywhere and run again; neither is retried.
 Deploy them by module path: `penstock.flows.maintain:compact`, `penstock.flows.maintain:scrub`.
 """
 
@@ -14,10 +14,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from penstock.flows import render, upkeep, wiring
-from penstock.flows.context import Context
-from penstock.flows.home import Home
-from penstock.flows.settings import Settings, load
+from penstock.flows import wiring
+from penstock.flows.answers import render
+from penstock.flows.commands.context import Context
+from penstock.flows.config.home import Home
+from penstock.flows.config.settings import Settings, load
+from penstock.flows.runs import upkeep
 
 
 @flow(

@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.flows import home as homes
-from penstock.flows import layout as layouts
-from penstock.flows import place as places
-from penstock.flows import slots
-from penstock.flows.home import Home
-from penstock.flows.layout import Layout
-from penstock.flows.names import ADHOC
-from penstock.flows.plan import DeletionGuard
-from penstock.flows.prepare import Allowance, Feed, Parse, Preparer, ShardLimits
-from penstock.flows.progress import Observer
-from penstock.flows.settings import DEFAULT_FILE, Settings, load
+from penstock.flows.answers.progress import Observer
+from penstock.flows.config import home as homes
+from penstock.flows.config import layout as layouts
+from penstock.flows.config import place as places
+from penstock.flows.config.home import Home
+from penstock.flows.config.layout import Layout
+from penstock.flows.config.names import ADHOC
+from penstock.flows.config.settings import DEFAULT_FILE, Settings, load
+from penstock.flows.plans.plan import DeletionGuard
+from penstock.flows.runs import slots
+from penstock.flows.runs.prepare import Allowance, Feed, Parse, Preparer, ShardLimits
 from penstock.index.errors import WrongIndex
 from penstock.index.types import Manifest
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from penstock.connectors.types import Document
     from penstock.embed.cache import Cache
     from penstock.embed.types import Chunk, Encoder
-    from penstock.flows.embedding import Embedder
-    from penstock.flows.spool import Shard
-    from penstock.flows.spool_mirror import Mirror
+    from penstock.flows.runs.embedding import Embedder
+    from penstock.flows.spools.spool import Shard
+    from penstock.flows.spools.spool_mirror import Mirror
     from penstock.index.catalog.locks import Locks
     from penstock.index.commits.commit import Writer
     from penstock.index.reading.reader import Reader
@@ -175,7 +175,7 @@ def mirror(settings: Settings, home: Home, lineage: str, note: Callable[[str], N
     """The copy of the spool elsewhere, if one is configured."""
     if settings.spool.store is None:
         return None
-    from penstock.flows.spool_mirror import Mirror
+    from penstock.flows.spools.spool_mirror import Mirror
 
     return Mirror(store(settings.spool.store), lineage, locks(settings, home), note)
 
@@ -302,7 +302,7 @@ def _short(value: str | None) -> str:
 def _chunking(settings: Settings) -> tuple[int, int]:
     """(tokens in a chunk, tokens of overlap): as configured, else the model's maximum and our default."""
     from penstock.embed import chunk, models, tokenize
-    from penstock.flows.settings import SettingsError
+    from penstock.flows.config.settings import SettingsError
 
     model = models.resolve(settings.embed.model)
     size = settings.embed.chunk_tokens or model.max_tokens
@@ -395,7 +395,7 @@ def embedder(
     load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer, cache: Cache
 ) -> Embedder:
     """The second stage, on this host's slots."""
-    from penstock.flows.embedding import Embedder
+    from penstock.flows.runs.embedding import Embedder
 
     return Embedder(
         load_encoder,

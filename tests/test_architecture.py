@@ -33,7 +33,7 @@ DOORS = {
     "transformers": {"embed/encoder.py"},
     "tokenizers": {"embed/tokenize.py"},
     "huggingface_hub": {"embed/models.py"},
-    "prefect": {"flows/ingest.py", "flows/maintain.py", "flows/secrets.py"},
+    "prefect": {"flows/ingest.py", "flows/maintain.py", "flows/sources/secrets.py"},
     "pypdf": {"connectors/parsers/pdf_pypdf.py"},
     "pypdfium2": {"connectors/parsers/pdf_pdfium.py"},
     "trafilatura": {"connectors/parsers/main_content.py"},

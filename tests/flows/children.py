@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from penstock.flows import home as homes
-from penstock.flows import upkeep
-from penstock.flows.settings import load
+from penstock.flows.config import home as homes
+from penstock.flows.config.settings import load
+from penstock.flows.runs import upkeep
 from penstock.index.reading.reader import Reader
 from tests.fakes.encoder import HashEncoder
 from tests.flows.ingest_child import Child

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import launch, prefect_api, wiring
-from penstock.flows.accounting import Accounting, IngestRequest
-from penstock.flows.progress import Quiet
-from penstock.flows.settings import load
+from penstock.flows import prefect_api, wiring
+from penstock.flows.answers.progress import Quiet
+from penstock.flows.config.settings import load
+from penstock.flows.runs import launch
+from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.index.reading.reader import Reader
 from tests.fakes.encoder import HashEncoder
 

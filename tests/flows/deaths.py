@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from penstock.embed.cache import VectorCache
-from penstock.flows import scratch, shard_writer, spool
+from penstock.flows.spools import scratch, shard_writer, spool
 from penstock.index.commits import commit
 from penstock.index.commits.commit import Writer
 

@@ -18,7 +18,10 @@ import msgspec
 import xxhash
 
 from penstock.embed.types import Encoded
-from penstock.flows import cli, embedding, listing, spool, wiring
+from penstock.flows import cli, wiring
+from penstock.flows.plans import listing
+from penstock.flows.runs import embedding
+from penstock.flows.spools import spool
 from penstock.index.commits.commit import Writer
 from tests.fakes.encoder import HashEncoder
 

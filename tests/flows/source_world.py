@@ -15,11 +15,13 @@ import pytest
 from penstock.connectors import registry
 from penstock.connectors.types import Document, Failed, Fetched, Rejected, SourceError
 from penstock.embed import chunk, models, tokenize
-from penstock.flows import adoption, embedding, wiring
-from penstock.flows.accounting import Accounting, Retry
-from penstock.flows.settings import load
-from penstock.flows.source_wiring import Sources
-from penstock.flows.spool import Shard
+from penstock.flows import wiring
+from penstock.flows.config.settings import load
+from penstock.flows.plans import adoption
+from penstock.flows.runs import embedding
+from penstock.flows.runs.accounting import Accounting, Retry
+from penstock.flows.sources.source_wiring import Sources
+from penstock.flows.spools.spool import Shard
 from penstock.index.reading.reader import Reader
 from penstock.index.types import DocState
 from tests.flows.children import served

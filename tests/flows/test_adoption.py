@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from penstock.connectors.types import Gap, Item
-from penstock.flows import adoption
-from penstock.flows.plan import SourcePlan, Todo
-from penstock.flows.shard_writer import ShardWriter
-from penstock.flows.spool import Shard, closed
+from penstock.flows.plans import adoption
+from penstock.flows.plans.plan import SourcePlan, Todo
+from penstock.flows.spools.shard_writer import ShardWriter
+from penstock.flows.spools.spool import Shard, closed
 from penstock.index.types import DocState, DocText
 
 

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from penstock.connectors.types import StopSource
-from penstock.flows import cli, questions
-from penstock.flows.accounting import Accounting, IngestRequest
-from penstock.flows.console import Console
-from penstock.flows.exits import UsageError, outcome
+from penstock.flows import cli
+from penstock.flows.answers.exits import UsageError, outcome
+from penstock.flows.commands import questions
+from penstock.flows.commands.console import Console
+from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.index import errors
 from penstock.index.types import Hit
 
@@ -35,7 +36,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FakeRun:
-    """Stands for flows/launch.py: remembers what it was asked, answers or raises as told."""
+    """Stands for flows/runs/launch.py: remembers what it was asked, answers or raises as told."""
 
     def __init__(self) -> None:
         self.asked: list[IngestRequest] = []
@@ -53,9 +54,9 @@ class FakeRun:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     fake = FakeRun()
-    module = types.ModuleType("penstock.flows.launch")
+    module = types.ModuleType("penstock.flows.runs.launch")
     module.ingest = fake  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "penstock.flows.launch", module)
+    monkeypatch.setitem(sys.modules, "penstock.flows.runs.launch", module)
     return fake
 
 
@@ -70,15 +71,16 @@ def test_building_the_parser_loads_nothing_heavy() -> None:
     loaded = set(done.stdout.split())
     heavy = {"torch", "prefect", "faiss", "numpy", "msgspec", "rich", "sqlalchemy", "transformers", "pypdf"}
     assert not loaded & heavy
-    assert {name for name in loaded if name.startswith("penstock.flows.")} == {
-        "penstock.flows.arguments",
+    rooms = {"penstock.flows.answers", "penstock.flows.commands", "penstock.flows.sources"}
+    assert {name for name in loaded if name.startswith("penstock.flows.")} - rooms == {
+        "penstock.flows.commands.arguments",
         "penstock.flows.cli",
-        "penstock.flows.cli_care",
-        "penstock.flows.cli_ingest",
-        "penstock.flows.cli_sources",
-        "penstock.flows.console",
-        "penstock.flows.exits",
-        "penstock.flows.redactor",
+        "penstock.flows.commands.cli_care",
+        "penstock.flows.commands.cli_ingest",
+        "penstock.flows.commands.cli_sources",
+        "penstock.flows.commands.console",
+        "penstock.flows.answers.exits",
+        "penstock.flows.sources.redactor",
     }
 
 
@@ -316,7 +318,7 @@ def test_queries_are_answered_in_order_one_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Encoded many at a time; `_id` goes before `id`, numbers become text."""
-    from penstock.flows import cmd_search
+    from penstock.flows.commands import cmd_search
 
     encoder = FakeEncoder()
     monkeypatch.setattr(cmd_search, "_open", lambda ctx, console: (FakeReader(), encoder))
@@ -347,7 +349,7 @@ def test_a_bad_query_is_named_by_its_line(line: str, capsys: pytest.CaptureFixtu
 
 def test_models_are_compared_by_what_makes_their_vectors() -> None:
     """How a space was cut into chunks does not matter to a question."""
-    from penstock.flows.cmd_search import mismatch
+    from penstock.flows.commands.cmd_search import mismatch
 
     assert mismatch({"weights": "a"}, {"weights": "a", "chunk_tokens": "99"}) == []
     assert mismatch({"weights": "a", "pooling": "mean"}, {"weights": "b", "pooling": "mean"}) == ["weights"]

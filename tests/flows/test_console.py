@@ -9,8 +9,8 @@ import logging
 import pytest
 
 from penstock.connectors.http.redaction import Redactor
-from penstock.flows import redactor as process
-from penstock.flows.console import Console
+from penstock.flows.commands.console import Console
+from penstock.flows.sources import redactor as process
 
 SECRET = 'se"cret-5a7c\\ü'
 

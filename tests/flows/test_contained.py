@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penstock.connectors.types import Fetched, Gap, Gone, Incremental, Item, Mark, RejectItem, RetryLater, StopSource
-from penstock.flows.contained import held_to_contract
+from penstock.flows.sources.contained import held_to_contract
 
 ITEM = Item("s/a", "a", "1")
 

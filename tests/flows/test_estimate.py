@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 from penstock.connectors.sources.files import FilesOptions
 from penstock.connectors.types import Item
-from penstock.flows import costs, render, throughput, wiring
-from penstock.flows.accounting import Accounting, IngestRequest
-from penstock.flows.estimate import BYTES_PER_TOKEN, Estimate, Known, Pace, Speed, estimate, kind_of
-from penstock.flows.plan import DeletionGuard, Rules, SourcePlan, Todo, compare, defer_beyond
-from penstock.flows.planning import Planned, tokens_per_document
-from penstock.flows.settings import Settings
-from penstock.flows.source_settings import BudgetSettings, SourceSettings
-from penstock.flows.throughput import Rate, Throughput
+from penstock.flows import wiring
+from penstock.flows.answers import render
+from penstock.flows.config.settings import Settings
+from penstock.flows.config.source_settings import BudgetSettings, SourceSettings
+from penstock.flows.plans import costs, throughput
+from penstock.flows.plans.estimate import BYTES_PER_TOKEN, Estimate, Known, Pace, Speed, estimate, kind_of
+from penstock.flows.plans.plan import DeletionGuard, Rules, SourcePlan, Todo, compare, defer_beyond
+from penstock.flows.plans.planning import Planned, tokens_per_document
+from penstock.flows.plans.throughput import Rate, Throughput
+from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.index.types import BlobRef, DocState, Manifest, Membership, SegmentRef, SpaceRef
 from tests.flows.conftest import World
 

@@ -14,10 +14,10 @@ import pytest
 
 from penstock.connectors.reasons import REJECTIONS
 from penstock.flows import cli
-from penstock.flows.exits import UsageError
-from penstock.flows.explain import ChunkFacts, Copy, Explanation, explained, near
-from penstock.flows.explain_text import explanation
-from penstock.flows.meant import Folder, meant
+from penstock.flows.answers.exits import UsageError
+from penstock.flows.commands.explain import ChunkFacts, Copy, Explanation, explained, near
+from penstock.flows.commands.explain_text import explanation
+from penstock.flows.commands.meant import Folder, meant
 from penstock.index.types import DocState, Manifest, Membership, SourceState
 from tests.flows.conftest import World
 

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.types import Fetched, Gap, Incremental, Item, Mark, RejectItem, RetryLater, StopSource
-from penstock.flows.guarded import guarded
+from penstock.flows.sources.guarded import guarded
 
 ITEM = Item("crm/1", "1", "v")
 

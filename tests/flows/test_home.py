@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import home as homes
-from penstock.flows.home import NoHome
+from penstock.flows.config import home as homes
+from penstock.flows.config.home import NoHome
 
 
 def test_a_home_that_was_made_is_found(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def test_the_flow_takes_what_the_command_line_takes() -> None:
     """Backfills from the command line and deployments have the same parameters."""
     import inspect
 
-    from penstock.flows.accounting import IngestRequest
     from penstock.flows.ingest import ingest
+    from penstock.flows.runs.accounting import IngestRequest
 
     parameters = set(inspect.signature(ingest.fn).parameters)
     assert parameters == (set(IngestRequest.__struct_fields__) - {"targets"}) | {"sources"}

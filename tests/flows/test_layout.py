@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.flows import home as homes
-from penstock.flows import place
-from penstock.flows.layout import layout, remember
-from penstock.flows.settings import SettingsError, load
+from penstock.flows.config import home as homes
+from penstock.flows.config import place
+from penstock.flows.config.layout import layout, remember
+from penstock.flows.config.settings import SettingsError, load
 
 
 def test_what_a_command_remembered_counts_where_the_file_says_nothing(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import cli, upkeep, wiring
-from penstock.flows import home as homes
-from penstock.flows.settings import Settings, load
+from penstock.flows import cli, wiring
+from penstock.flows.config import home as homes
+from penstock.flows.config.settings import Settings, load
+from penstock.flows.runs import upkeep
 from tests.flows.children import ended, killed_at, running, served, served_by
 from tests.flows.conftest import World
 from tests.flows.ingest_child import Child

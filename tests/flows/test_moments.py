@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.flows.exits import UsageError
-from penstock.flows.moments import budget, moment
+from penstock.flows.answers.exits import UsageError
+from penstock.flows.commands.moments import budget, moment
 
 NOW = 1_800_000_000.0
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.flows import place
+from penstock.flows.config import place
 
 SECRETS = st.text("abcdefghijklmnopqrstuvwxyz0123456789!$%&*+,;=~_.-", min_size=8, max_size=30).map("hush{}".format)
 HERE = Path("/here")

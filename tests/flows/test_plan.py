@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.connectors.types import Gap, Item
-from penstock.flows.plan import DeletionGuard, Find, Rules, SourcePlan, compare, defer_beyond
+from penstock.flows.plans.plan import DeletionGuard, Find, Rules, SourcePlan, compare, defer_beyond
 from penstock.index.types import DocState
 
 PARSERS = frozenset({"text/1"})

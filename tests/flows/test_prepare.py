@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.flows.prepare import ShardLimits
-from penstock.flows.shaping import chunk_id
+from penstock.flows.runs.prepare import ShardLimits
+from penstock.flows.runs.shaping import chunk_id
 
 
 def test_first_shards_are_small_whatever_the_device() -> None:

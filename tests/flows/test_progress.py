@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from penstock.flows.progress import Lines, Live, Observer
+from penstock.flows.answers.progress import Lines, Live, Observer
 
 
 class Clock:

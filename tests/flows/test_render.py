@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.flows import render
-from penstock.flows.accounting import STATES, Accounting, Unbalanced
+from penstock.flows.answers import render
+from penstock.flows.runs.accounting import STATES, Accounting, Unbalanced
 from penstock.index.types import DocState, Finding, Hit
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.flows import cli, render, wiring
-from penstock.flows import home as homes
-from penstock.flows.health import look
-from penstock.flows.report import ReplicaStatus, status
-from penstock.flows.settings import load
+from penstock.flows import cli, wiring
+from penstock.flows.answers import render
+from penstock.flows.answers.health import look
+from penstock.flows.answers.report import ReplicaStatus, status
+from penstock.flows.config import home as homes
+from penstock.flows.config.settings import load
 from penstock.index.blobs import blob
 from penstock.index.catalog.catalog import Catalog
 from penstock.index.commits import log

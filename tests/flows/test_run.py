@@ -13,10 +13,10 @@ import pytest
 from penstock.connectors.sources.files import FilesSource
 from penstock.connectors.types import Fetched, Item, RetryLater
 from penstock.embed.models import UnknownModel
-from penstock.flows import home as homes
 from penstock.flows import wiring
-from penstock.flows.exits import UsageError
-from penstock.flows.settings import load
+from penstock.flows.answers.exits import UsageError
+from penstock.flows.config import home as homes
+from penstock.flows.config.settings import load
 from penstock.index.commits.commit import Delta
 from penstock.index.errors import WrongIndex
 from tests.fakes.encoder import HashEncoder
@@ -236,9 +236,9 @@ def test_an_index_of_another_model_is_refused(world: World, tmp_path: Path) -> N
 
 def test_nothing_named_and_nothing_configured_is_refused(world: World) -> None:
     """A run without any source says how to name one."""
-    from penstock.flows.accounting import IngestRequest
-    from penstock.flows.launch import ingest
-    from penstock.flows.progress import Quiet
+    from penstock.flows.answers.progress import Quiet
+    from penstock.flows.runs.accounting import IngestRequest
+    from penstock.flows.runs.launch import ingest
 
     with pytest.raises(UsageError, match="nothing to ingest"):
         ingest(IngestRequest(home=str(world.home)), Quiet())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.flows.schedule import LONGEST, next_try
+from penstock.flows.plans.schedule import LONGEST, next_try
 
 
 def test_the_waits_grow_from_none_to_a_day() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.types import StopSource
-from penstock.flows.secrets import resolver
+from penstock.flows.sources.secrets import resolver
 
 
 def block(name: str) -> str:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.connectors.sources.files import FilesOptions
-from penstock.flows.layout import Layout, layout
-from penstock.flows.settings import SECTIONS, Settings, SettingsError, load
-from penstock.flows.source_settings import COMMON
+from penstock.flows.config.layout import Layout, layout
+from penstock.flows.config.settings import SECTIONS, Settings, SettingsError, load
+from penstock.flows.config.source_settings import COMMON
 
 
 def write(folder: Path, text: str) -> Path:

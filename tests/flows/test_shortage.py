@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from penstock.flows import cli, wiring
-from penstock.flows.committing import Committer
+from penstock.flows.runs.committing import Committer
 from penstock.index.stores import patience
 from tests.fakes.s3_faults import FaultyProxy
 from tests.flows.children import served

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from penstock.flows.accounting import Accounting, IngestRequest
-from penstock.flows.progress import Quiet
-from penstock.flows.run import Run
-from penstock.flows.stop import Stop
+from penstock.flows.answers.progress import Quiet
+from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.run import Run
+from penstock.flows.runs.stop import Stop
 from penstock.index.reading.reader import Reader
 from tests.flows.children import ended, running, served, sound, until
 from tests.flows.conftest import World

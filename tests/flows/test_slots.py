@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from penstock.flows import slots
+from penstock.flows.runs import slots
 
 
 def hold(where: Path, stopped: bool = False, waits: list[str] | None = None):  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import pytest
 from penstock.connectors import registry
 from penstock.connectors.types import RejectItem, RetryLater, StopSource
 from penstock.flows import cli, wiring
-from penstock.flows.accounting import Accounting, Retry
+from penstock.flows.runs.accounting import Accounting, Retry
 from penstock.index.reading.reader import Reader
 from penstock.index.types import DocState
 from tests.fakes import source as fake

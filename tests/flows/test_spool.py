@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.flows.shard_writer import FILES, JOURNAL
-from penstock.flows.spool import Shard, ShardWriter, VectorLog, closed, leftovers
+from penstock.flows.spools.shard_writer import FILES, JOURNAL
+from penstock.flows.spools.spool import Shard, ShardWriter, VectorLog, closed, leftovers
 from penstock.index.types import DocState, DocText, Row
 
 
@@ -128,7 +128,7 @@ def test_a_shard_that_another_process_works_on_is_left_alone(tmp_path: Path) -> 
     """A living holder keeps its shard; a killed one leaves it to the next run."""
     fill(tmp_path / "shard-1").lock.release()
     script = (
-        "import sys,pathlib;from penstock.flows.spool import leftovers;"
+        "import sys,pathlib;from penstock.flows.spools.spool import leftovers;"
         "s=list(leftovers(pathlib.Path(sys.argv[1])));print(len(s),flush=True);sys.stdin.read()"
     )
     holder = subprocess.Popen(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from penstock.flows import wiring
-from penstock.flows.spool import Shard, leftovers
-from penstock.flows.spool_mirror import Mirror
+from penstock.flows.spools.spool import Shard, leftovers
+from penstock.flows.spools.spool_mirror import Mirror
 from penstock.index.errors import Unavailable
 from penstock.index.stores.store import LocalStore
 from tests.flows.test_spool import fill

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.flows.accounting import Accounting
-from penstock.flows.summary import markdown, sentence
+from penstock.flows.answers.summary import markdown, sentence
+from penstock.flows.runs.accounting import Accounting
 
 
 def test_the_table_adds_up_and_says_so() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows.exits import UsageError
-from penstock.flows.targets import resolve
+from penstock.flows.answers.exits import UsageError
+from penstock.flows.plans.targets import resolve
 from penstock.index.types import SourceState
 
 

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from penstock.flows.threads import Threads
+from penstock.flows.runs.threads import Threads
 
 
 def test_calls_give_results_and_errors_and_threads_are_used_again() -> None:
@@ -41,5 +41,5 @@ def test_closing_cancels_what_has_not_begun() -> None:
 
 def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
     """The process ends though a call would take a minute."""
-    code = "import time; from penstock.flows.threads import Threads; Threads(1, 't').submit(time.sleep, 60)"
+    code = "import time; from penstock.flows.runs.threads import Threads; Threads(1, 't').submit(time.sleep, 60)"
     assert subprocess.run([sys.executable, "-c", code], timeout=20).returncode == 0

@@ -11,7 +11,7 @@ import pandas
 import pytest
 
 from penstock.flows import cli
-from penstock.flows.settings import load
+from penstock.flows.config.settings import load
 from tests.flows.children import served, sound
 from tests.flows.conftest import World
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import launch, prefect_api, wiring
-from penstock.flows.accounting import Accounting, IngestRequest
-from penstock.flows.progress import Quiet
+from penstock.flows import prefect_api, wiring
+from penstock.flows.answers.progress import Quiet
+from penstock.flows.runs import launch
+from penstock.flows.runs.accounting import Accounting, IngestRequest
 from tests.fakes.encoder import HashEncoder
 from tests.fakes.rough.app import RoughSource
 from tests.fakes.rough.credentials import CLIENT, Guard

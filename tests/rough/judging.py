@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from penstock.flows.accounting import STATES, Accounting
+from penstock.flows.runs.accounting import STATES, Accounting
 from penstock.index.reading.reader import Reader
 from penstock.index.types import DocState
 from tests.fakes.rough.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from penstock.connectors.types import SourceError
-from penstock.flows.accounting import Accounting
+from penstock.flows.runs.accounting import Accounting
 from tests.fakes.rough.credentials import Guard
 from tests.fakes.rough.faults import HOSTILE, LANDS, LIES, SLOW, Faults, spread
 from tests.fakes.rough.listing import STYLES

@@ -54,7 +54,7 @@ def changed(checks: Checks, desk: Desk, server: Server, what: str, most: int, *w
     checks.that(
         f"{what}: the index equals a clean build",
         good,
-        f"{ran.brief()}{few(want ^ have)}{'; ' + apart if apart else ''}; {most} were changed",
+        f"{ran.brief()}{few(want ^ have)}{'; ' + apart if apart else ''}; {most} at most to fetch",
     )
     return ran
 

@@ -1,0 +1,1 @@
+"""What people and programs are told: exit codes, verdicts, tables, progress, the page in Prefect."""

@@ -1,0 +1,379 @@
+"""Figures and answers for people. Pure: values in, text out; what came from a document is made harmless."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.flows.answers.report import SourceStatus, Status
+    from penstock.flows.runs.accounting import Accounting
+    from penstock.index.care.collect import Collected
+    from penstock.index.care.compact import Compacted
+    from penstock.index.care.export import Exported
+    from penstock.index.care.repair import Repaired
+    from penstock.index.stores.analyze import Analysis
+    from penstock.index.types import DocState, Finding, Hit
+
+WIDTH = 100
+MOST = 20
+"""Lines of a list that a person gets; --json has all."""
+ALIKE = 5
+"""Findings of one kind in one place that a person gets one by one."""
+
+
+def plain(text: str) -> str:
+    """One line without control characters: a document's text must not be able to drive the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def size(bytes_: float) -> str:
+    """Bytes as people say them: 1.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if bytes_ < 1000:
+            return f"{bytes_:.0f} {unit}" if unit == "B" else f"{bytes_:.1f} {unit}"
+        bytes_ /= 1000
+    return f"{bytes_:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(number: int, noun: str) -> str:
+    """1 document, 2 documents."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, two blanks apart."""
+    if not rows:
+        return ""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def accounting(account: Accounting, dry_run: bool = False, again: str = "the same command") -> str:
+    """The account of a run: a verdict, the table, the reasons, what to do next. `again`: how to run it again."""
+    lines = [_verdict(account, dry_run), ""]
+    lines.append(table(_plan_rows(account) if dry_run else _rows(account)))
+    if not dry_run and (account.chunks or account.tokens):
+        lines += ["", _work(account)]
+    if account.pages and account.page_seconds:
+        rate = account.pages / account.page_seconds
+        lines.append(f"{count(account.pages, 'page')} read, {rate:,.0f} pages/s and core")
+    if account.reused_tokens:
+        lines.append(f"{count(account.reused_tokens, 'token')} not embedded again: their vectors were there")
+    if account.retries and not dry_run:
+        lines.append(f"requests repeated: {_repeated(account)}")
+    if account.resumed:
+        lines.append(f"{count(account.resumed, 'document')} taken over from an interrupted run")
+    if account.messages:
+        lines += ["", *(f"Note: {plain(message)}" for message in account.messages)]
+    if step := _next_step(account, dry_run, again):
+        lines += ["", step]
+    return "\n".join(lines)
+
+
+def _rows(account: Accounting) -> list[list[str]]:
+    states = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")
+    rows = [["listed", f"{account.listed:,}", ""]]
+    rows += [[f"  {name}", f"{getattr(account, name):,}", _reasons(account, name)] for name in states]
+    return rows + _lost(account)
+
+
+def _lost(account: Accounting) -> list[list[str]]:
+    return [
+        [name, f"{getattr(account, name):,}", _reasons(account, name)]
+        for name in ("deleted", "withheld")
+        if getattr(account, name)
+    ]
+
+
+def _plan_rows(account: Accounting) -> list[list[str]]:
+    """A dry run counts what would be indexed as deferred: nothing of it was done."""
+    rows = [
+        ["listed", f"{account.listed:,}", ""],
+        ["  unchanged", f"{account.unchanged:,}", ""],
+        ["  to index", f"{account.would_do:,}", ""],
+    ]
+    kinds = (("new", account.would_new), ("changed", account.would_change), ("tried again", account.would_retry))
+    rows += [[f"    {name}", f"{number:,}", ""] for name, number in kinds if number]
+    if beyond := account.deferred - account.would_do:
+        rows.append(["  deferred", f"{beyond:,}", "beyond the limit"])
+    for name, said in (("failed", "failed before"), ("rejected", "rejected before"), ("filtered", "filtered")):
+        if number := getattr(account, name):
+            rows.append([f"  {said}", f"{number:,}", _reasons(account, name)])
+    rows.append(["to delete", f"{account.would_delete:,}", ""])
+    if account.withheld:
+        rows.append(["withheld", f"{account.withheld:,}", ""])
+    unsaid = account.would_do and not account.would_fetch_bytes
+    fetch = "unknown" if unsaid else size(account.would_fetch_bytes)
+    return [*rows, ["to fetch", fetch, "the source tells no sizes" if unsaid else ""], *_cost_rows(account)]
+
+
+def _cost_rows(account: Accounting) -> list[list[str]]:
+    """Estimated, so said with two digits."""
+    if not account.would_do:
+        return []
+    rows = [["to embed", f"about {_about(account.would_embed_tokens):,} tokens", ""]]
+    if account.would_reuse_tokens:
+        rows.append(["to reuse", f"about {_about(account.would_reuse_tokens):,} tokens", "their vectors are there"])
+    minutes = account.would_take_minutes
+    if minutes is None:
+        return [*rows, ["time", "unknown", "until a run has embedded enough on this device"]]
+    said = f"about {duration(minutes * 60)}" if minutes >= 1 else "less than a minute"
+    return [*rows, ["time", said, "on this device"]]
+
+
+def _about(number: int) -> int:
+    """Rounded to two digits: an estimate does not know more."""
+    return int(float(f"{number:.1e}"))
+
+
+def _verdict(account: Accounting, dry_run: bool) -> str:
+    if dry_run:
+        if not account.would_do and not account.would_delete:
+            return "A run would find nothing to do. Nothing was changed."
+        what = [f"process {count(account.would_do, 'document')}"] if account.would_do else []
+        if account.would_fetch_bytes:
+            what.append(f"fetch {size(account.would_fetch_bytes)}")
+        if account.would_delete:
+            what.append(f"delete {count(account.would_delete, 'document')}")
+        return f"A run would {', '.join(what)}. Nothing was changed."
+    if account.exit_code():
+        return f"Incomplete: {_left(account)}. Version {account.version} is safe."
+    if account.indexed or account.deleted:
+        return f"Complete: version {account.version} is committed."
+    return f"Complete: nothing to change since version {account.version}."
+
+
+def _left(account: Accounting) -> str:
+    left = [f"{number:,} {name}" for name in ("failed", "deferred") if (number := getattr(account, name))]
+    if account.withheld:
+        left.append(count(account.withheld, "deletion") + " withheld")
+    if account.gaps:
+        left.append(count(account.gaps, "place") + " could not be listed")
+    if account.unlisted:
+        left.append(count(account.unlisted, "source") + " could not be listed at all")
+    return ", ".join(left)
+
+
+def _reasons(account: Accounting, status: str) -> str:
+    reasons = sorted(account.reasons.get(status, {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{plain(reason)} {number:,}" for reason, number in reasons)
+
+
+def _repeated(account: Accounting) -> str:
+    return "; ".join(
+        f"{plain(name)} " + ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items()))
+        for name, reasons in sorted(account.retries.items())
+    )
+
+
+def _work(account: Accounting) -> str:
+    work = f"{count(account.chunks, 'chunk')}, {count(account.tokens, 'token')}, {duration(account.seconds)}"
+    return f"{work}, {account.tokens_per_second:,.0f} tokens/s" if account.tokens_per_second else work
+
+
+def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
+    if dry_run:
+        return f"Next: {again}" if account.would_do or account.would_delete else ""
+    if account.withheld:
+        confirm = f"{again} --confirm-deletions {account.withheld}"
+        return f"Next: look at what is gone from the source; if it really is: {confirm}"
+    if account.failed:
+        return f"Next: `penstock failures` says why; {again} tries again what is due, `penstock retry` everything"
+    if account.gaps:
+        return f"Next: make readable what the notes name, then: {again}"
+    if account.deferred or account.unlisted:
+        return f"Next: {again}   (goes on with what was deferred)"
+    return ""
+
+
+def hits(found: Sequence[Hit], width: int = WIDTH) -> str:
+    """Ranked answers: rank, score, where, heading path, and the passage wrapped to `width` columns."""
+    if not found:
+        return "Nothing found: the index is empty."
+    return "\n\n".join(_hit(rank, hit, width) for rank, hit in enumerate(found, start=1))
+
+
+def _hit(rank: int, hit: Hit, width: int, most: int = 480) -> str:
+    page = f" (page {hit.page})" if hit.page is not None else ""
+    lines = [f"{rank}. {hit.score:.4f}  {plain(hit.uri)}{page}"]
+    if path := " › ".join(plain(part) for part in hit.heading):
+        lines.append(f"   {path}")
+    passage = " ".join(plain(hit.text).split())
+    passage = passage if len(passage) <= most else passage[:most] + " …"
+    lines += textwrap.wrap(passage, width, initial_indent="   ", subsequent_indent="   ")
+    return "\n".join(lines)
+
+
+def failures(states: Sequence[DocState], now: float) -> str:
+    """Failed and rejected documents with reason, attempts and when they are tried again."""
+    if not states:
+        return "No document is failed or rejected."
+    rows = [["status", "reason", "attempts", "next try", "document", "detail"]]
+    for state in states:
+        again = "when it changes"
+        if state.status == "failed":
+            again = "next run" if state.next_try <= now else f"in {duration(state.next_try - now)}"
+        said = [plain(state.reason), str(state.attempts), again, plain(state.uri), plain(state.detail)]
+        rows.append([state.status, *said])
+    return table(rows)
+
+
+def findings(found: Sequence[Finding], every: bool = False) -> str:
+    """What `verify` found, with where, what and the remedy; many of one kind in one line, unless `every` is wanted."""
+    if not found:
+        return "All is well: every byte on every replica is what its name says."
+    lines = [f"{count(len(found), 'thing')} wrong:"]
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in found:
+        alike.setdefault((finding.where, finding.kind, finding.remedy), []).append(finding)
+    for (where, kind, remedy), same in alike.items():
+        many = len(same) > ALIKE and not every
+        for finding in same[:1] if many else same:
+            more = f", and {len(same) - 1:,} more {kind} findings (-v lists them)" if many else ""
+            lines += [f"- {plain(where)}: {plain(finding.what)}{more}", f"  {plain(remedy)}"]
+    return "\n".join(lines)
+
+
+def repaired(done: Repaired, where: str = "") -> str:
+    """What was made whole, what could not be, and what to type next. `where`: the options that name this home."""
+    lines = []
+    for name, healed in sorted(done.replicas.items()):
+        if healed:
+            what = f"{count(healed.blobs, 'blob')} ({size(healed.bytes)}), {count(healed.records, 'log record')}"
+            lines.append(f"replica {plain(name)}: put back {what}, {count(healed.markers, 'marker')}")
+    lines += [f"replica {plain(name)} was left as it is: {plain(why)}" for name, why in sorted(done.refused.items())]
+    lines += [f"replica {plain(name)} was not reached: {plain(why)}" for name, why in sorted(done.away.items())]
+    lines += [f"lost: {plain(what)}" for what in done.lost]
+    if done.given_up:
+        lines.append(f"versions up to {done.given_up} could not be made whole and are not kept any more")
+    if done.documents:
+        lines.append(f"{count(len(done.documents), 'document')} must be embedded again:")
+        lines += [f"  {plain(uri)}" for uri in done.documents[:MOST]]
+        lines += [f"  and {len(done.documents) - MOST:,} more"] if len(done.documents) > MOST else []
+    return "\n".join([_healed(done), *(["", *lines] if lines else []), "", f"Next: {_after_repair(done)}{where}"])
+
+
+def _healed(done: Repaired) -> str:
+    if not done.whole:
+        return "Not whole yet: not every replica could be repaired."
+    if done.documents or done.lost:
+        return f"Whole again, without what was good nowhere; version {done.version} says so."
+    return "Whole again." if done else "Nothing was wrong with the replicas."
+
+
+def _after_repair(done: Repaired) -> str:
+    if not done.whole:
+        return "penstock replica list"
+    return "penstock ingest" if done.documents else "penstock verify"
+
+
+def compacted(done: Compacted, where: str = "") -> str:
+    """What became of the segments."""
+    if not done.merges:
+        return f"Nothing to merge: {count(done.segments_after, 'segment')}."
+    return (
+        f"{count(done.segments_before, 'segment')} became {done.segments_after:,} in version {done.version}; "
+        f"{count(done.purged, 'dead row')} went.\n\nNext: penstock collect{where}   (frees the space)"
+    )
+
+
+def collected(done: Collected, dry_run: bool) -> str:
+    """What went from each replica."""
+    verb = "would go" if dry_run else "went"
+    lines = [f"Versions up to {done.floor:,} {'would be' if dry_run else 'are'} expired." if done.floor
+             else "No version has expired."]  # fmt: skip
+    for name, swept in sorted(done.replicas.items()):
+        what = f"{count(swept.blobs, 'blob')} ({size(swept.bytes)}), {count(swept.records, 'log record')}"
+        lines.append(f"replica {plain(name)}: {what} {verb}")
+    lines += [f"replica {plain(name)} was left out: {plain(why)}" for name, why in sorted(done.left_out.items())]
+    return "\n".join(lines)
+
+
+def exported(done: Exported, directory: str) -> str:
+    """What was written, and how to open it."""
+    return (
+        f"{count(done.vectors, 'vector')} of version {done.version} are in {plain(directory)}.\n\n"
+        f'faiss.read_index("{plain(directory)}/vectors.faiss")\n'
+        f'pandas.read_parquet("{plain(directory)}/rows.parquet")   # row i describes vector i'
+    )
+
+
+def status(found: Status, now: float) -> str:
+    """The verdict and the next command first, then the figures, then what to think about."""
+    lines = [found.verdict, f"Next: {found.next}", ""]
+    ago = f", committed {duration(max(now - found.committed_at, 0))} ago" if found.committed_at else ""
+    rows = [["home", plain(found.home)]]
+    if found.documents is None or found.chunks is None:
+        rows.append(["version", "unknown" if found.version is None else f"{found.version} (says the catalog)"])
+        rows.append(["documents", "unknown"])
+    else:
+        rows.append(["version", f"{found.version}{ago}"])
+        rows.append(["documents", f"{found.documents:,} in {count(found.chunks, 'chunk')}"])
+        rows.append(["not indexed", f"{found.failed:,} failed, {found.rejected:,} rejected"])
+    if found.spool_shards:
+        rows.append(["spool", f"{count(found.spool_shards, 'shard')}, {size(found.spool_bytes)}"])
+    if found.catalog:
+        kept = f", {count(found.kept_versions, 'version')} kept" if found.kept_versions else ""
+        rows.append(["catalog", plain(found.catalog) + kept])
+    for one in found.replicas:
+        state = f"version {one.version}, {size(one.bytes)}" if one.reachable else "cannot be reached"
+        state += f", lacks {size(one.lacks_bytes)}" if one.lacks_bytes else ""
+        rows.append([f"replica {plain(one.id)}", f"{state}  {plain(one.path)}"])
+    rows += [[f"source {name}", where] for name, where in _bindings(found.sources)]
+    lines.append(table(rows))
+    lines += [f"warning: {plain(warning)}" for warning in found.warnings]
+    return "\n".join(lines)
+
+
+def analysis(found: Analysis) -> str:
+    """A verdict, each promise with what came of it, and how long requests take."""
+    broken = [probe.name for probe in found.probes if not probe.passed]
+    verdict = f"Not fit for a replica: {', '.join(broken)}." if broken else "Fit for a replica."
+    lines = [f"{plain(found.store)}: {verdict}", ""]
+    lines.append(table([["kept" if p.passed else "BROKEN", p.name, plain(p.said)] for p in found.probes]))
+    if found.latencies:
+        rows = [["request", "p50", "p99"]]
+        rows += [[one.request, f"{one.p50_ms:.1f} ms", f"{one.p99_ms:.1f} ms"] for one in found.latencies]
+        lines += ["", table(rows)]
+    return "\n".join(lines)
+
+
+def replicas(rows: Sequence[Mapping[str, object]], write_quorum: int) -> str:
+    """Each replica with its place and what is wrong with it, then the quorum."""
+    shown = []
+    for row in rows:
+        state = f"version {row['version']}" if row["reachable"] else "cannot be reached"
+        if not row["member"]:
+            state = f"not in the index yet: penstock replica add {row['id']}"
+        elif not row["configured"]:
+            state = f"not configured any more: penstock replica remove {row['id']}"
+        shown.append([f"replica {plain(str(row['id']))}", state, plain(str(row["place"])), plain(str(row["problem"]))])
+    return f"{table(shown)}\n\n{write_quorum} of {len(rows)} must have a commit."
+
+
+def sources(found: Sequence[SourceStatus]) -> str:
+    """Sources by name, with where they are."""
+    if not found:
+        return "No source yet: `penstock ingest FOLDER` makes one."
+    return table([[name, where] for name, where in _bindings(found)])
+
+
+def _bindings(found: Sequence[SourceStatus]) -> list[tuple[str, str]]:
+    return [(plain(s.name), plain(s.binding) + _remark(s)) for s in found]
+
+
+def _remark(source: SourceStatus) -> str:
+    if source.orphaned:
+        return " (orphaned)"
+    return " (held)" if source.held else "" if source.there else " (not there)"

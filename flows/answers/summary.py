@@ -1,0 +1,98 @@
+"""The account of a run as a person reads it on its page in Prefect."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from penstock.flows.answers.render import plain
+from penstock.flows.runs.accounting import STATES, Accounting
+
+_MARKUP = re.compile(r"([\\`|\[\]!])")
+
+_MEANING = {
+    "unchanged": "already indexed, not touched",
+    "indexed": "new or changed, searchable now",
+    "failed": "something was in the way; tried again by the next run",
+    "rejected": "cannot become text until the file or the parser changes",
+    "filtered": "left out by configuration",
+    "deferred": "not reached in this run",
+}
+
+
+def sentence(account: Accounting) -> str:
+    """One line for the state's message."""
+    return (
+        f"version {account.version}: {account.indexed} indexed, {account.unchanged} unchanged, "
+        f"{account.rejected} rejected, {account.failed} failed, {account.deferred} deferred, "
+        f"{account.deleted} deleted, {account.withheld} withheld, of {account.listed} listed"
+    )
+
+
+def markdown(account: Accounting) -> str:
+    """The accounting table, throughput and failures. Every figure is computed; the table adds up or it says so."""
+    total = sum(getattr(account, name) for name in STATES)
+    rows = [f"| {name} | {getattr(account, name)} | {_MEANING[name]} |" for name in STATES]
+    parts = [
+        "## What became of every document",
+        "",
+        "| state | documents | meaning |",
+        "|---|---:|---|",
+        *rows,
+        f"| **listed** | **{account.listed}** | {'adds up' if total == account.listed else 'DOES NOT ADD UP'} |",
+        "",
+        f"Deleted: {account.deleted}. Withheld from deletion: {account.withheld}. Parts not listed: {account.gaps}. "
+        f"Sources not listed: {account.unlisted}.",
+        "",
+        "## Throughput",
+        "",
+        f"Version {account.version} after {account.seconds:.1f} s: {account.chunks} chunks, {account.tokens} tokens; "
+        f"{account.embedded_tokens} of them embedded now, at {account.tokens_per_second:,.0f} tokens/s, "
+        f"{account.reused_tokens} not again because their vectors were there; {account.fetched} documents fetched; "
+        f"padding {_padding(account)}; {account.resumed} documents taken over from an interrupted run.",
+        "",
+        "| stage | seconds |",
+        "|---|---:|",
+        *(f"| {stage} | {spent:.1f} |" for stage, spent in account.stage_seconds.items()),
+        "",
+        "The stages run beside each other; the longest one limits.",
+    ]
+    if account.reasons:
+        parts += [
+            "",
+            "## Failed and rejected, by reason",
+            "",
+            "| state | reason | documents |",
+            "|---|---|---:|",
+        ]
+        parts += [
+            f"| {status} | {_cell(reason)} | {count} |"
+            for status, reasons in sorted(account.reasons.items())
+            for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
+        ]
+        parts += ["", f"{_next_try(account)}`penstock failures` lists each with its detail."]
+    if account.retries:
+        parts += ["", "## Requests that were repeated", "", "| source | reason | times |", "|---|---|---:|"]
+        parts += [
+            f"| {_cell(source)} | {_cell(reason)} | {count} |"
+            for source, reasons in sorted(account.retries.items())
+            for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
+        ]
+    if account.messages:
+        parts += ["", "## To be looked at", "", *(f"- {_cell(message)}" for message in account.messages)]
+    return "\n".join(parts) + "\n"
+
+
+def _next_try(account: Accounting) -> str:
+    if not account.next_try:
+        return ""
+    return f"The first of them is due at {datetime.fromtimestamp(account.next_try, UTC):%Y-%m-%d %H:%M:%S} UTC. "
+
+
+def _padding(account: Accounting) -> str:
+    return f"{1 - account.embedded_tokens / account.padded:.0%}" if account.padded else "none"
+
+
+def _cell(text: str) -> str:
+    """Names of files are hostile: nothing of them may become markup, be it escaped already."""
+    return _MARKUP.sub(r"\\\1", " ".join(plain(text).split())).replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,105 @@
+"""One sentence about a home, the next command to type, and whether all is well: the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.flows.answers.health import Health
+from penstock.flows.answers.render import size
+from penstock.flows.config import place
+from penstock.index.types import Manifest
+
+if TYPE_CHECKING:
+    from penstock.flows.answers.report import ReplicaStatus, SourceStatus
+
+Verdict = tuple[str, str, bool]
+
+
+def _why(replica: ReplicaStatus) -> str:
+    if not replica.reachable:
+        return "cannot be reached"
+    return "is on a full disk: make room" if replica.full else "is damaged"
+
+
+def unreadable(manifest: Manifest | None, replicas: list[ReplicaStatus]) -> bool:
+    """Whether there is an index of which nothing can be read."""
+    if not any(r.reachable for r in replicas):
+        return bool(replicas)
+    return manifest is None and any(r.version for r in replicas)
+
+
+def stopped(
+    manifest: Manifest | None,
+    replicas: list[ReplicaStatus],
+    write_quorum: int,
+    found: Health,
+    bound: list[SourceStatus],
+) -> Verdict | None:
+    """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
+    if unreadable(manifest, replicas):
+        if any(r.reachable for r in replicas):
+            return "Unreadable: no replica has a good copy.", "penstock verify", False
+        return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
+    if found.misconfigured:
+        return f"Writing is refused: {found.misconfigured}.", found.fix, False
+    if found.obstacles:
+        return f"Writing is stopped: {found.obstacles[0]}.", found.fix or "penstock verify", False
+    fit = [r for r in replicas if r.reachable and r.writable]
+    gone = [r for r in replicas if not place.is_url(r.path) and not Path(r.path).exists()]
+    if gone and fit and len(fit) + len(gone) == len(replicas):
+        said = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
+        return f"{said} The next ingest makes it again from the others.", _again(bound), False
+    if len(fit) < write_quorum and replicas:
+        out = [f"replica {r.id} {_why(r)}" for r in replicas if r not in fit]
+        damaged = any(r.reachable and not r.writable and not r.full for r in replicas)
+        full = any(r.full for r in replicas)
+        step = "penstock repair" if damaged else _again(bound) if full else "penstock replica list"
+        return f"Writing is stopped: {', '.join(out)} (reading goes on).", step, False
+    newest = max((r.version for r in replicas), default=0)
+    if manifest is not None and manifest.version < newest and all(r.problem for r in replicas if r.version == newest):
+        said = f"Damaged: version {newest} is good on no replica; version {manifest.version} is served"
+        return f"{said}, and writing is stopped.", "penstock repair", False
+    if found.recovers:
+        return f"Recoverable: {found.recovers}; the next ingest makes it again (reading goes on).", _again(bound), False
+    if hurt := [r for r in replicas if r.reachable and r.problem]:
+        names = ", ".join(r.id for r in hurt)
+        return f"Damaged: replica {names}, see the warnings; good copies are used instead.", "penstock repair", False
+    return None
+
+
+def going(
+    version: int,
+    counts: Mapping[str, int],
+    replicas: list[ReplicaStatus],
+    shards: int,
+    bound: list[SourceStatus],
+    found: Health,
+) -> Verdict:
+    """The verdict on an index that can be written."""
+    again = _again(bound)
+    if version == 0 and not found.decided and all(not r.version for r in replicas):
+        return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
+    if away := [r for r in replicas if not r.reachable]:
+        lacks = sum(r.lacks_bytes for r in away)
+        said = f"Under-replicated: replica {', '.join(r.id for r in away)} cannot be reached"
+        said += f", and lacks {size(lacks)}" if lacks else ""
+        return f"{said}; writing goes on.", "penstock repair", False
+    if behind := [r for r in replicas if r.version < version]:
+        said = f"Under-replicated: replica {', '.join(r.id for r in behind)} lacks version {version}"
+        return f"{said} ({size(sum(r.lacks_bytes for r in behind))}).", "penstock repair", False
+    if found.decided > version:
+        return f"Interrupted: version {found.decided} is decided; the next run publishes it.", again, False
+    if shards:
+        return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
+    if counts.get("failed", 0):
+        said = f"Incomplete: failed documents ({counts['failed']}) are tried again by the next run."
+        return said, "penstock failures", False
+    if moved := [s.name for s in bound if not s.there and s.type == "files" and s.name != "adhoc"]:
+        return f"Source {moved[0]} is not where it was.", f"penstock sources rebind {moved[0]} NEW_PATH", False
+    return f"Healthy: version {version} is on all {len(replicas)} replicas.", "penstock search QUESTION", True
+
+
+def _again(bound: list[SourceStatus]) -> str:
+    return f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"

@@ -1,0 +1,150 @@
+"""`search`: one question, or a file of them, answered from the published index."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from penstock.flows.answers import render
+from penstock.flows.answers.exits import COMPLETE, UsageError
+from penstock.flows.commands import questions
+from penstock.flows.commands.console import Console
+from penstock.flows.commands.context import Context, context, opened
+from penstock.flows.commands.questions import Question
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from penstock.embed.types import Encoder
+    from penstock.flows.config.settings import Settings
+    from penstock.index.reading.reader import Reader
+    from penstock.index.segments.facets import Filter
+    from penstock.index.types import Hit, SpaceRef
+
+BATCH = 64
+
+
+class Searchable(Protocol):
+    """What is asked of a reader."""
+
+    def search(
+        self, vectors: NDArray[np.float32], k: int, *, where: Filter | None = None, exact: bool = False
+    ) -> Sequence[Sequence[Hit]]: ...
+
+
+def search(arguments: argparse.Namespace, console: Console) -> int:
+    """Print the hits of one question, or one JSON line for each query of a file."""
+    asked = _asked(arguments)
+    where = narrowed(arguments.where, arguments.label, arguments.source)
+    ctx = context(arguments)
+    ctx.required()
+    console.sign("opening the index and the model …")
+    ready = _open(ctx, console)
+    for question, found in answers(asked, ready, arguments.k, where, arguments.exact):
+        _print(question, found, arguments.queries is not None, console)
+    return COMPLETE
+
+
+def narrowed(where: Sequence[str], labels: Sequence[str], source: str | None) -> Filter | None:
+    """The filter that the options ask for, None for none. One key given twice: either value. Raises `UsageError`."""
+    from penstock.index.segments.facets import Filter
+
+    metadata: dict[str, tuple[str, ...]] = {}
+    for word in where:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--where {word}: write --where KEY=VALUE")
+        metadata[key] = (*metadata.get(key, ()), value)
+    found = Filter(metadata, frozenset(labels) if labels else None, frozenset({source}) if source else None)
+    return found if found else None
+
+
+def answers(
+    asked: Sequence[Question],
+    ready: tuple[Searchable, Encoder] | None,
+    k: int,
+    where: Filter | None = None,
+    exact: bool = False,
+) -> Iterator[tuple[Question, Sequence[Hit]]]:
+    """Each question with its hits, in the order asked, encoded a batch at a time. Nothing ready: no hits."""
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        found: Sequence[Sequence[Hit]] = [[] for _ in batch]
+        if ready is not None:
+            reader, encoder = ready
+            vectors = encoder.encode_queries([question.text for question in batch])
+            found = reader.search(vectors, k, where=where, exact=exact)
+        yield from zip(batch, found, strict=True)
+
+
+def _asked(arguments: argparse.Namespace) -> list[Question]:
+    if (arguments.question is None) == (arguments.queries is None):
+        raise UsageError("give a QUESTION, or --queries FILE, one of the two; see `penstock search --help`")
+    if arguments.queries is not None:
+        return questions.read(arguments.queries)
+    return questions.typed(arguments.question)
+
+
+def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
+    """The reader, and the encoder that its vectors were made with; None while there is nothing to search.
+
+    Raises `UsageError` if the configuration asks for another model than the index was made with.
+    """
+    from penstock.flows import wiring
+
+    if not ctx.begun():
+        return None
+    with ThreadPoolExecutor(1, thread_name_prefix="model") as pool:
+        # The likely model is loaded beside the index; most of that is importing torch, which is never wasted.
+        likely = pool.submit(wiring.encoder, ctx.settings)
+        reader = opened(ctx, console)
+        space = reader.manifest.spaces.get(reader.manifest.live) if reader else None
+        if reader is None or space is None:
+            return None
+        model = _model(space, ctx.settings)
+        _check(space, model)
+    if model == ctx.settings.embed.model:
+        return reader, likely.result()
+    embed = msgspec.structs.replace(ctx.settings.embed, model=model)
+    return reader, wiring.encoder(msgspec.structs.replace(ctx.settings, embed=embed))
+
+
+def _model(space: SpaceRef, settings: Settings) -> str:
+    """The model that somebody configured, else the one that the index says it was made with, else the default."""
+    if "embed.model" in settings.said:
+        return settings.embed.model
+    said = [segment.provenance.get("model", "") for segment in space.segments]
+    return next((name for name in reversed(said) if name), settings.embed.model)
+
+
+def _check(space: SpaceRef, model: str) -> None:
+    """Compare identities by the model's files, before it is loaded."""
+    from penstock.embed import models
+
+    if differs := mismatch(models.model_identity(model), space.identity):
+        named = {segment.provenance.get("model", "") for segment in space.segments} - {""}
+        was = ", ".join(sorted(named)) or f"weights {space.identity.get('weights', 'unknown')[:12]}"
+        raise UsageError(
+            f"this is the index of another model: it was made with {was}, not with {model} "
+            f"(they differ in {', '.join(differs)}); set embed.model to the one it was made with"
+        )
+
+
+def mismatch(model: Mapping[str, str], space: Mapping[str, str]) -> list[str]:
+    """The keys that forbid comparing a model's vectors with a space's. How the space was cut is not the model's."""
+    return sorted(key for key in model if model[key] != space.get(key))
+
+
+def _print(question: Question, found: Sequence[Hit], many: bool, console: Console) -> None:
+    if console.as_json:
+        payload = [msgspec.structs.asdict(hit) for hit in found]
+        console.json_line({"id": question.id, "hits": payload})
+    elif many:
+        console.write(f"[{question.id}] {render.plain(question.text)}\n\n{render.hits(found)}\n")
+    else:
+        console.write(render.hits(found))

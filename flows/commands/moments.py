@@ -1,0 +1,45 @@
+"""Times and spending limits as people type them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from penstock.flows.answers.exits import UsageError
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_BUDGET = re.compile(r"(tokens|minutes)=(\d[\d_]*(?:\.\d+)?)([kKmM]?)")
+_TIMES = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+def moment(option: str, word: str | None, now: float) -> float | None:
+    """Seconds since 1970 of `2026-11-21`, `2026-11-21T08:00Z` (UTC where no zone is said) or `7d` (before `now`).
+
+    Raises `UsageError`.
+    """
+    if word is None:
+        return None
+    if ago := _AGO.fullmatch(word):
+        return now - float(ago[1]) * _SECONDS[ago[2]]
+    try:
+        found = datetime.fromisoformat(word)
+    except ValueError:
+        raise UsageError(
+            f"{option} {word}: is no time; write a date (2026-11-21), a time (2026-11-21T08:00Z) or how long ago (7d)"
+        ) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def budget(words: list[str]) -> tuple[int | None, float | None]:
+    """(tokens, minutes) of `tokens=2M`, `minutes=30`; None where it is not said. Raises `UsageError`."""
+    said: dict[str, float] = {}
+    for word in words:
+        found = _BUDGET.fullmatch(word)
+        if found is None or (found[1] == "minutes" and found[3]):
+            raise UsageError(f"--budget {word}: write tokens=2M or minutes=30")
+        value = float(found[2]) * _TIMES[found[3].lower()]
+        if value <= 0:
+            raise UsageError(f"--budget {word}: must be more than 0")
+        said[found[1]] = value
+    return (int(said["tokens"]) if "tokens" in said else None), said.get("minutes")

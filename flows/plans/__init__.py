@@ -1,0 +1,1 @@
+"""What a run is to do: sources listed and compared with what the index knows."""

@@ -1,0 +1,1 @@
+"""One run: prepare, embed, commit, account."""

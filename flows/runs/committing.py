@@ -1,0 +1,112 @@
+"""The third stage: one shard becomes one version of the index, or nothing does.
+
+Of a shard that an interrupted run prepared, only the documents that this run still wants are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.flows.spools.spool import Shard
+from penstock.index.commits.commit import Delta, Writer
+from penstock.index.types import DocState, Row, SourceState
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What one commit did. `states` are those that landed, `dropped` what somebody else changed meanwhile."""
+
+    version: int
+    states: list[DocState] = field(default_factory=list)
+    dropped: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Committer:
+    """Commits into one space. `base_version` is the head that the run was planned against."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        base_version: int,
+        identity: Mapping[str, str],
+        sources: Mapping[str, SourceState],
+    ) -> None:
+        self._writer = writer
+        self._base = base_version
+        self._identity = dict(identity)
+        self._sources = dict(sources)
+
+    def commit(
+        self, shard: Shard, dim: int, provenance: Mapping[str, str], wanted: Container[str] | None = None
+    ) -> Landed:
+        """Commit the shard's documents (`wanted`: only these uris), then discard the shard."""
+        everything = list(shard.states())
+        states = [state for state in everything if wanted is None or state.uri in wanted]
+        if not states:
+            shard.discard()
+            return Landed(self._base)
+        kept = {state.uri for state in states}
+        vectors, done = shard.vectors().load(dim)
+        if len(kept) < len(everything):
+            mask = np.fromiter((row.uri in kept for row in shard.rows()), dtype=np.bool_, count=shard.marker.chunks)
+            vectors, done = vectors[mask], done[mask]
+        if not done.all():
+            raise RuntimeError(
+                f"{int((~done).sum())} vectors of {shard.directory.name} are missing; nothing was committed"
+            )
+
+        def rows() -> Iterator[Row]:
+            return (row for row in shard.rows() if row.uri in kept)
+
+        landed = self._commit(
+            Delta(
+                base_version=self._base,
+                states=states,
+                vectors=vectors if len(vectors) else None,
+                rows=rows,
+                texts=lambda: (text for text in shard.texts() if text.uri in kept),
+                sources=self._source_of(shard.marker.source),
+                identity=self._identity,
+                dim=dim,
+                provenance=provenance,
+            ),
+            states,
+        )
+        shard.discard()
+        return landed
+
+    def commit_states(self, source: str, states: Sequence[DocState]) -> Landed:
+        """Commit states alone: deletions and failures."""
+        delta = Delta(
+            base_version=self._base,
+            states=list(states),
+            vectors=None,
+            rows=lambda: iter(()),
+            texts=lambda: iter(()),
+            sources=self._source_of(source),
+        )
+        return self._commit(delta, states)
+
+    def commit_sources(self, sources: Mapping[str, SourceState | None]) -> Landed:
+        """Commit what is now known of sources themselves: their cursors."""
+        self._sources.update({name: state for name, state in sources.items() if state is not None})
+        return self._commit(Delta(base_version=self._base, states=[], sources=sources), [])
+
+    def _commit(self, delta: Delta, states: Sequence[DocState]) -> Landed:
+        committed = self._writer.commit(delta)
+        if committed.version == self._base + 1:
+            # Only our own commit lies between: the plan holds against the new head as well. With somebody
+            # else's in between, the old base stays, so that a clash on one of our documents is still seen.
+            self._base = committed.version
+        dropped = set(committed.dropped)
+        return Landed(committed.version, [state for state in states if state.uri not in dropped], committed.dropped)
+
+    def _source_of(self, name: str) -> dict[str, SourceState | None]:
+        head = self._writer.head()
+        mine = self._sources[name]
+        return {} if head.sources.get(name) == mine else {name: mine}

@@ -1,0 +1,43 @@
+"""How an ingest is started from the command line: as a Prefect flow run if a Prefect API answers, else on threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from penstock.flows import prefect_api
+from penstock.flows.answers.progress import Observer
+from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.pipeline import Submit
+from penstock.flows.runs.run import Run
+from penstock.flows.runs.stop import interrupted_by_sigterm
+
+
+def ingest(request: IngestRequest, observer: Observer) -> Accounting:
+    """Run one ingest; a run that has something to do is recorded by Prefect, if an API is configured and answers.
+
+    Raises what a run that could not finish raises: `UsageError`, `SettingsError`, `StopSource`,
+    `WrongIndex`, `Unavailable`, …; what was acknowledged before stays, and the spool is kept.
+    """
+    with interrupted_by_sigterm():
+        run = Run(request, observer)
+        finished = run.plan()
+        if finished is not None:
+            return finished
+        if not prefect_api.answers(observer.note):
+            return run.execute(on_threads)
+        # Imported only here: prefect takes a second, and nobody needs it where no server listens.
+        from penstock.flows.ingest import record
+
+        return record(run)
+
+
+def on_threads(pipeline: Callable[[Submit], None]) -> None:
+    """The engine without Prefect: each stage on a thread of its own."""
+    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage") as pool:
+
+        def submit(name: str, number: int, stage: Callable[[], Any]) -> Future[Any]:
+            return pool.submit(stage)
+
+        pipeline(submit)

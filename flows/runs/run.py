@@ -1,0 +1,249 @@
+"""One ingest from beginning to end, the same for the command line and for a deployment.
+
+    plan → (nothing to do: say so) → pipeline → prove → account
+
+A run that finds nothing to do loads no model and starts nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.flows import wiring
+from penstock.flows.answers.progress import Observer
+from penstock.flows.answers.render import duration
+from penstock.flows.config import home as homes
+from penstock.flows.config.home import Home
+from penstock.flows.config.settings import load
+from penstock.flows.plans import costs, cursors
+from penstock.flows.plans.plan import SourcePlan
+from penstock.flows.plans.planning import Planned, Planner
+from penstock.flows.runs import moved
+from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.committing import Committer
+from penstock.flows.runs.loading import InBackground, Never
+from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
+from penstock.flows.runs.prepare import Allowance, Feed, Preparer
+from penstock.flows.runs.proof import prove
+from penstock.flows.runs.stop import Stop, on_signals
+from penstock.flows.sources.source_wiring import Sources
+from penstock.index.errors import NoSpace
+from penstock.index.types import DocState
+
+if TYPE_CHECKING:
+    from penstock.index.reading.reader import Reader
+
+Engine = Callable[[Callable[[Submit], None]], None]
+"""Runs a pipeline, handing it the way to submit its stages."""
+
+
+class Run:
+    """The state of one ingest. `plan` once, then `execute`; both may be left to `execute`."""
+
+    def __init__(self, request: IngestRequest, observer: Observer, stop: Stop | None = None) -> None:
+        self.request, self.observer = request, observer
+        self.stop = stop or Stop()
+        self.accounting = Accounting()
+        self._settings = load(Path(request.config) if request.config else None)
+        self._stack = ExitStack()
+        self._started = wiring.clock()
+        self._name = wiring.run_name(self._started)
+        self._sources: Sources | None = None
+        self._planned: Planned | None = None
+
+    def plan(self) -> Accounting | None:
+        """List and compare. The finished account if there is nothing to do (or it was a dry run), else None."""
+        self.observer.stage("opening the index")
+        identity = wiring.identity(self._settings)  # a wrong model is refused before a home is made
+        path = Path(self.request.home)
+        home = Home(path) if self.request.dry_run else homes.create(path)
+        try:
+            self._sources = Sources(self._settings, home, stopped=self.stop, note=self.observer.note, stack=self._stack)
+            planner = Planner(self.request, self._settings, identity, home, self.observer, self._stack, self._sources)
+            planned = planner.plan()
+            _account_for(planned, self.accounting)
+            self._planned = planned
+            if self.request.dry_run:
+                return self._finish_dry(planned)
+            if not planned.idle:
+                return None
+            self._move_cursors(planned, self._committer(planned), {})
+            return self._finish()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def execute(self, engine: Engine) -> Accounting:
+        """Plan if that was not done, run the pipeline on `engine`, prove the result, give the account."""
+        finished = self.plan() if self._planned is None else None
+        if finished is not None:
+            return finished
+        assert self._planned is not None
+        with self._stack, on_signals(self.stop, self.observer.note):
+            self._pipeline(self._planned, Home(Path(self.request.home)), engine)
+            return self._finish()
+
+    def _pipeline(self, planned: Planned, home: Home, engine: Engine) -> None:
+        assert planned.writer is not None
+        self.observer.planned(planned.documents, sum(plan.bytes for plan in planned.plans))
+        self.observer.stage("loading the model")
+        encoder = InBackground(lambda: wiring.encoder(self._settings), self.stop) if planned.documents else Never()
+        cache = wiring.vector_cache(self._settings, home, self.observer.note)
+        self._stack.callback(cache.close)
+        moved.keep(planned, cache, wiring.model_identity(self._settings), self._reader(home))
+        preparer, committer = self._preparer(planned, home), self._committer(planned)
+        pipeline = Pipeline(
+            plans=planned.plans,
+            adopted=planned.adopted,
+            preparer=preparer,
+            embedder=wiring.embedder(encoder, self.stop, self.observer, cache),
+            committer=committer,
+            encoder=encoder,
+            loaded=encoder.loaded,
+            model=self._settings.embed.model,
+            accounting=self.accounting,
+            observer=self.observer,
+            clock=wiring.clock,
+            stopped=self.stop,
+            abort=self.stop.request,
+        )
+        # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
+        # whoever prepares the next shard may keep it for 5 ms each time.
+        sys.setswitchinterval(0.0005)
+        try:
+            engine(pipeline.run)
+            self._move_cursors(planned, committer, pipeline.landed)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(f"{home.spool}: the disk is full; nothing is damaged: make room and run again") from error
+            raise
+        finally:
+            pipeline.release()
+        self._close_account(planned, pipeline, preparer)
+        costs.remember(home, self._settings, planned, self.accounting, preparer.prepared_tokens, self.observer.note)
+        self.observer.stage("checking the account against the index")
+        prove(pipeline.landed, planned.writer.states())
+
+    def _reader(self, home: Home) -> Callable[[], AbstractContextManager[Reader]]:
+        return lambda: wiring.open_reader(self._settings, home, self.observer.note)
+
+    def _committer(self, planned: Planned) -> Committer:
+        assert planned.writer is not None
+        return Committer(
+            planned.writer,
+            base_version=planned.version,
+            identity=planned.identity,
+            sources={target.source.name: target.source for target in planned.targets},
+        )
+
+    def _move_cursors(self, planned: Planned, committer: Committer, landed: Mapping[str, DocState]) -> None:
+        found = cursors.moved(planned.plans, planned.targets, landed.values(), wiring.clock())
+        if found:
+            self.accounting.version = max(self.accounting.version, committer.commit_sources(found).version)
+
+    def _close_account(self, planned: Planned, pipeline: Pipeline, preparer: Preparer) -> None:
+        left = planned.documents - pipeline.done
+        account = self.accounting
+        account.deferred += left
+        account.fetched = preparer.fetched
+        account.pages, account.page_seconds = preparer.pages, round(preparer.page_seconds, 3)
+        self._why_deferred(left, preparer)
+        due = [state.next_try for state in pipeline.landed.values() if state.status == "failed" and state.next_try]
+        account.next_try = min([*due, *([account.next_try] if account.next_try else [])], default=0.0)
+
+    def _preparer(self, planned: Planned, home: Home) -> Preparer:
+        pool = self._stack.enter_context(wiring.parser_pool(self._settings))
+        minutes = self.request.budget_minutes
+        return wiring.preparer(
+            [self._feed(planned, plan) for plan in planned.plans if plan.todo],
+            parse=pool.parse,
+            settings=self._settings,
+            spool=home.spool,
+            stopped=self.stop,
+            note=self.observer.note,
+            ready=planned.mirror.keep if planned.mirror else lambda shard: None,
+            run=self._name,
+            allowance=Allowance(self.request.budget_tokens, None if minutes is None else self._started + minutes * 60),
+        )
+
+    def _feed(self, planned: Planned, plan: SourcePlan) -> Feed:
+        assert self._sources is not None
+        name = plan.source
+        kind = next(target.source.type for target in planned.targets if target.source.name == name)
+        said = self._settings.sources.get(name)
+        return Feed(
+            planned.sources[name],
+            plan.todo,
+            said.metadata if said else {},
+            said.labels if said else (),
+            fingerprint=wiring.fingerprint(planned.identity, self._settings, kind),
+            carried=self._sources.carried(name),
+            ahead=self._sources.ahead(name),
+        )
+
+    def _why_deferred(self, count: int, preparer: Preparer) -> None:
+        messages, stopped = self.accounting.messages, preparer.stopped_sources
+        for name, stop in stopped.items():
+            when = "" if stop.after is None else f"; it may be tried again in {duration(stop.after)}"
+            messages.append(f"{name} stopped: {stop}{when}")
+        if count and self.stop():
+            messages.append(f"stopped on request with {count} documents to go; the same command goes on from here")
+        elif count and preparer.spent:
+            messages.append(
+                f"the budget of {preparer.spent} is spent with {count} documents to go; the same command goes on"
+            )
+        elif count and not stopped:
+            messages.append(f"{count} documents were changed by another run; the same command looks again")
+
+    def _finish(self) -> Accounting:
+        account = self.accounting
+        if self._sources is not None:
+            account.retries = self._sources.retries()
+        self._stack.close()
+        account.seconds = round(wiring.clock() - self._started, 3)
+        account.stage_seconds = {stage: round(spent, 3) for stage, spent in account.stage_seconds.items()}
+        account.check()
+        return account
+
+    def _finish_dry(self, planned: Planned) -> Accounting:
+        """What would be done is counted as deferred: nothing of it was."""
+        for plan in planned.plans:
+            self.accounting.deferred += len(plan.todo)
+            self.accounting.would_delete += len(plan.gone)
+            self.accounting.would_fetch_bytes += plan.bytes
+        costs.foretell(self.request, self._settings, planned, self.accounting)
+        return self._finish()
+
+
+def _account_for(planned: Planned, account: Accounting) -> None:
+    """What is settled by the listing alone."""
+    account.version = planned.version
+    account.messages += planned.messages
+    for plan in planned.plans:
+        account.listed += plan.listed
+        account.unchanged += plan.unchanged
+        account.filtered += plan.filtered
+        account.withheld += plan.withheld
+        account.deferred += plan.deferred
+        for status, reasons in (("rejected", plan.still_rejected), ("failed", plan.waiting)):
+            for reason, count in reasons.items():
+                setattr(account, status, getattr(account, status) + count)
+                count_reason(account, status, reason, count)
+        if plan.next_try:
+            account.next_try = min(account.next_try or plan.next_try, plan.next_try)
+        if plan.unlisted:
+            account.unlisted += 1
+            account.messages.append(f"{plan.source} could not be listed: {plan.unlisted}; what is known of it stays")
+        if plan.withheld:
+            account.messages.append(
+                f"{plan.source}: {plan.withheld} documents are no longer listed; that many at once is not "
+                f"believed. If they are really gone: the same command with --confirm-deletions {plan.withheld}"
+            )
+        for gap in plan.gaps:
+            account.messages.append(f"{gap.uri_prefix} could not be listed ({gap.reason}); what is known of it stays")
+            account.gaps += 1

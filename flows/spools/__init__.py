@@ -1,0 +1,1 @@
+"""Prepared work on disk, between the source and the device."""
