@@ -32,12 +32,13 @@ Set($WebDomain, '127.0.0.1'); Set($WebPort, {port}); Set($WebPath, '');
 Set($DatabaseType, 'SQLite'); Set($DatabaseName, '{folder}/rt5'); Set($DatabaseAdmin, '');
 Set($LogToSyslog, undef); Set($LogToSTDERR, 'error'); Set($LogToFile, undef);
 Set($MailCommand, 'testfile'); Set($BcryptCost, 10);
+$RT::MasonDataDir = '{folder}/mason';
 1;
 """
 
 
 class Tracker:
-    """An RT whose files are all in `folder`, but for its cache of templates."""
+    """An RT whose files are all in `folder`. Each request with a token costs a tenth of a second: tokens are hashed."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
