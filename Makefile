@@ -41,7 +41,7 @@ check: $(STAMP) types-links
 unit: $(STAMP)
 	$(BIN)/python -m pytest
 
-proof: $(STAMP)  ## everything that proves the index, at most half an hour; writes docs/reliability.md
+proof: $(STAMP)  ## everything that proves penstock, three quarters of an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.proof
 
 # mypy follows paths, the packages stand at the root: these links show them as penstock.*

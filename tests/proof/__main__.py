@@ -4,7 +4,7 @@
     python -m tests.proof [--budget-minutes 28] [--only PART]… [--dry-run]
 
 The part `sources` is about connectors: it installs Debian packages where they are missing and that is possible, starts
-servers on loopback and takes about eight minutes beside the budget. With `--only` the other parts' figures stay.
+servers on loopback and takes about eight minutes beside the budget; `rough`, a source that misbehaves, as many. With `--only` the other parts' figures stay.
 
 Each part is a command of its own (`--dry-run` prints them) that ends with one JSON object and exits 1 if a promise was
 broken. The page is written from what they say; its figures are never typed. Exits 1 if any part does.
@@ -49,6 +49,7 @@ PARTS = (
     Part("kills", ("tests/proof/kills.py", "--kills", "50"), takes=360),
     Part("cost", ("bench/reliability.py", "--json"), takes=120),
     Part("failover", ("bench/failover.py", "--json"), takes=60),
+    Part("rough", ("-m", "tests.proof.rough", "--seconds", "120"), takes=480, beside=True),
     Part("sources", ("-m", "tests.proof.real", "--json"), takes=480, beside=True),
 )
 

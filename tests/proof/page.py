@@ -11,21 +11,26 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tests.proof import rough_page
 from tests.proof.real import report
 
 Results = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 NONE = "not run"
+BESIDE = {"sources", "rough"}
+"""Parts about sources, each with a section of its own."""
 
 
 def write(page: Path, results: Results) -> None:
     """Put what was run between its markers; the rest stays. Raises `ValueError` where markers are missing."""
     text = page.read_text()
     blocks: list[tuple[str, list[str]]] = []
-    if results.keys() - {"sources"}:
+    if results.keys() - BESIDE:
         blocks += [("figures", figures(results)), ("mutants", mutants(results)), ("machine", machine())]
     if "sources" in results:
         blocks.append(("servers", [*machine(), "", *report.lines(results["sources"])]))
+    if "rough" in results:
+        blocks.append(("rough", [*machine(), "", *rough_page.lines(results["rough"])]))
     for name, lines in blocks:
         block = f"<!-- {name} -->\n{chr(10).join(lines)}\n<!-- /{name} -->"
         text, count = re.subn(
@@ -116,7 +121,7 @@ def figures(results: Results) -> list[str]:
         rows.append((f"{_said(of('cost', 'index_vectors'))} vectors, {what}: recall@10, queries/s",
                      f"{_said(of('cost', name, 'recall'))}, {_said(of('cost', name, 'qps'))}"))  # fmt: skip
     failed = [name for name, result in sorted(results.items())
-              if name != "sources" and isinstance(result, dict) and result.get("exit")]  # fmt: skip
+              if name not in BESIDE and isinstance(result, dict) and result.get("exit")]  # fmt: skip
     rows.append(("parts that failed in this run", ", ".join(failed) or "none"))
     return ["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
 
