@@ -84,6 +84,8 @@ class SourcePlan:
     next_try: float = 0.0
     """When the first of those is due; 0 if there is none."""
     deferred: int = 0
+    put_off: set[str] = field(default_factory=set)
+    """Version tokens of new documents that this run leaves out: what is gone may be one of them under its old name."""
     gone: list[DocState] = field(default_factory=list)
     withheld: int = 0
     gaps: list[Gap] = field(default_factory=list)
@@ -242,6 +244,8 @@ def _to_do(plan: SourcePlan, item: Item, prior: DocState | None, rules: Rules) -
             plan.next_try = min(plan.next_try or prior.next_try, prior.next_try)
         case _ if not rules.wants(item):
             plan.filtered += 1
+            if prior is None:
+                plan.put_off.add(item.version)
         case _:
             return True
     return False
@@ -285,6 +289,7 @@ def defer_beyond(plans: Iterable[SourcePlan], limit: int | None) -> None:
     left = limit
     for plan in plans:
         kept = plan.todo[:left]
+        plan.put_off |= {todo.item.version for todo in plan.todo[left:] if todo.prior is None}
         plan.deferred += len(plan.todo) - len(kept)
         plan.todo = kept
         left -= len(kept)

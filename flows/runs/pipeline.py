@@ -186,9 +186,17 @@ class Pipeline:
 
     def _deletions(self) -> None:
         for plan in self._plans:
-            if plan.gone:
-                states = [_deleted(state, self._clock()) for state in plan.gone]
+            waiting = plan.put_off | {
+                todo.item.version for todo in plan.todo if todo.prior is None and not self._arrived(todo.item.uri)
+            }
+            states = [_deleted(state, self._clock()) for state in plan.gone if state.version not in waiting]
+            if states:
                 self._count(self._committer.commit_states(plan.source, states))
+
+    def _arrived(self, uri: str) -> bool:
+        """Whether a new document came to its end, so that nobody misses what it was called before."""
+        state = self.landed.get(uri)
+        return state is not None and state.status != "failed"
 
 
 def count_reason(account: Accounting, status: str, reason: str, count: int = 1) -> None:

@@ -312,6 +312,21 @@ def test_a_moved_document_is_not_embedded_again(far: Far) -> None:
     assert {uri for uri, _ in far.world.rows()} == {"far/new/name.md"}
 
 
+def test_a_moved_document_is_served_under_its_old_name_until_the_new_one_has_come(far: Far) -> None:
+    """Whatever keeps the new one away: a limit, a window of time, a fault."""
+    far.place.put("a.md", "alpha", modified=1_000.0)
+    far.place.put("b.md", "beta")
+    far.ingest()
+    far.place.held["moved.md"] = far.place.held.pop("a.md")
+    far.place.held["0-new.md"] = fake.Held("new", "v9")
+    far.place.faults["moved.md"] = [fake.busy()()]
+    for options in ({"limit": 1}, {"since": 2_000.0}, {}):
+        account = far.ingest(**options)
+        assert account.deleted == 0 and ("far/a.md", "alpha") in far.world.rows(), options
+    assert far.ingest().deleted == 1
+    assert ("far/moved.md", "alpha") in far.world.rows() and ("far/a.md", "alpha") not in far.world.rows()
+
+
 def test_equal_texts_of_several_sources_are_embedded_once(far: Far) -> None:
     """Each keeps its own provenance."""
     far.configure('[sources.near]\ntype = "fake"\nlabels = ["internal"]\n')
