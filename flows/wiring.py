@@ -23,7 +23,8 @@ from penstock.flows.config.names import ADHOC
 from penstock.flows.config.settings import DEFAULT_FILE, Settings, load
 from penstock.flows.plans.plan import DeletionGuard
 from penstock.flows.runs import slots
-from penstock.flows.runs.prepare import Allowance, Feed, Parse, Preparer, ShardLimits
+from penstock.flows.runs.prepare import Allowance, Parse, Preparer, ShardLimits
+from penstock.flows.runs.shaping import Feed
 from penstock.index.errors import WrongIndex
 from penstock.index.types import Manifest
 

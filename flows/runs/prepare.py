@@ -7,16 +7,16 @@ bounded few ahead, and written as they come.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from penstock.connectors.types import Document, Failed, Fetched, Rejected, RejectItem, RetryLater, Source, StopSource
+from penstock.connectors.types import Document, Failed, Fetched, Rejected, RejectItem, RetryLater, StopSource
 from penstock.flows.plans.plan import Todo
-from penstock.flows.runs.shaping import Cut, Prepared, Shaper
+from penstock.flows.runs.shaping import Cut, Feed, Prepared, Shaper
 from penstock.flows.runs.stop import Halted
 from penstock.flows.runs.threads import Threads
 from penstock.flows.spools.spool import Shard, ShardWriter, closed
@@ -48,23 +48,6 @@ class ShardLimits:
         stretch = 1.5 ** (max(0, number - self.steady) // 10)
         device = int(self.seconds * stretch * tokens_per_second) if tokens_per_second else ramp
         return max(1, min(self.tokens, ramp, device))
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """One source with the items to take from it, and what its configuration adds to every document.
-
-    `ahead`: how many items are worked on at once, beside those that the parsers need. `fingerprint`: what its
-    shards depend on. `carried` digests `metadata` and `labels`.
-    """
-
-    source: Source
-    todo: Sequence[Todo]
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    fingerprint: str = ""
-    carried: str = ""
-    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

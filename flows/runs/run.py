@@ -28,8 +28,9 @@ from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.loading import InBackground, Never
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
-from penstock.flows.runs.prepare import Allowance, Feed, Preparer
+from penstock.flows.runs.prepare import Allowance, Preparer
 from penstock.flows.runs.proof import prove
+from penstock.flows.runs.shaping import Feed
 from penstock.flows.runs.stop import Stop, on_signals
 from penstock.flows.sources.source_wiring import Sources
 from penstock.index.errors import NoSpace

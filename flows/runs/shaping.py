@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
-from penstock.connectors.types import Document, Failed, Fetched, Rejected, RetryLater
+from penstock.connectors.types import Document, Failed, Fetched, Rejected, RetryLater, Source
 from penstock.embed.types import Chunk
 from penstock.flows.plans.plan import Todo
 from penstock.flows.plans.schedule import next_try
 from penstock.index.types import DocState, DocText, Row
 
-if TYPE_CHECKING:
-    from penstock.flows.runs.prepare import Feed
-
 Prepared = tuple[DocState, DocText | None, Sequence[tuple[Row, Sequence[int]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One source with the items to take from it, and what its configuration adds to every document.
+
+    `ahead`: how many items are worked on at once, beside those that the parsers need. `fingerprint`: what its
+    shards depend on. `carried` digests `metadata` and `labels`.
+    """
+
+    source: Source
+    todo: Sequence[Todo]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    fingerprint: str = ""
+    carried: str = ""
+    ahead: int = 0
 
 
 class Cut(Protocol):
