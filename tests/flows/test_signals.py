@@ -103,7 +103,7 @@ def test_a_signal_while_it_lists_is_an_interruption(world: World, child: Child, 
     with running(child, tmp_path / "slots") as process:
         until(lambda: (world.home / "catalog.db").exists())
         time.sleep(0.3)
-        code, answer, err = stopped(process, number, 3)
+        code, answer, err = stopped(process, number, 20)
     assert (code, answer["error"]["exit"]) == (130, 130)
     assert "same command again goes on" in answer["error"]["message"]
     assert "Traceback" not in err
