@@ -67,7 +67,7 @@ def main() -> int:
         "first_seed": first,
         "seeds": seeds,
         "failed": failed,
-        "faults": bench("faults", "--documents", "800"),
+        "faults": bench("faults", "--documents", "2000"),
         "unchanged": bench("unchanged"),
     }
     print(json.dumps(result))
