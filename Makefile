@@ -20,6 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	$(BIN)/python -m pip check
+	$(BIN)/python -c "import trafilatura, pypdfium2, pptx, openpyxl, docx, tenacity"
 	@touch $@
 
 install: $(STAMP)  ## a virtual environment with everything in it

@@ -26,6 +26,11 @@ def answers(note: Callable[[str], None]) -> bool:
     return True
 
 
+def configured() -> bool:
+    """Whether there is an API to ask; without one Prefect would start a server of its own."""
+    return bool(_url())
+
+
 def _url() -> str:
     """PREFECT_API_URL from the environment, else from Prefect's active profile, read without importing prefect."""
     if "PREFECT_API_URL" in os.environ:

@@ -21,6 +21,7 @@ from penstock.connectors.types import SourceError
 Resolve = Callable[[str, int], Sequence[str]]
 """(host, port) to addresses. Raises `OSError`."""
 
+_NO_SUCH_NAME = {socket.EAI_NONAME, socket.EAI_NODATA}
 PIECE = 16 << 10
 """Bytes written in one go: each write looks at the deadline again."""
 
@@ -31,6 +32,10 @@ class NotAllowed(SourceError):
 
 class Untrusted(SourceError):
     """The certificate is not one to trust."""
+
+
+class NoSuchHost(Untrusted):
+    """There is no host of that name: asking again would say the same."""
 
 
 class Stalled(httpcore.ReadTimeout):
@@ -109,6 +114,10 @@ class CheckedNetwork(httpcore.NetworkBackend):
     def _addresses(self, host: str, port: int, end: float) -> list[str]:
         try:
             found = within(end - self._monotonic(), lambda: self._resolve(host, port))
+        except socket.gaierror as error:
+            if error.errno in _NO_SUCH_NAME:
+                raise NoSuchHost(f"there is no host {host}: check the address, and the name server") from None
+            raise httpcore.ConnectError(f"the name of the host was not found: {error}") from None
         except (OSError, ValueError) as error:
             raise httpcore.ConnectError(f"the name of the host was not found: {error}") from None
         allowed = [address for address in found if self._allowance.permits(host, address)]

@@ -40,6 +40,7 @@ _OURS = frozenset(
         "httpcore",
         "httpx",
         "lxml",
+        "lxml_html_clean",
         "markdown_it",
         "obstore",
         "openpyxl",
@@ -73,7 +74,7 @@ def outcome(error: BaseException) -> tuple[int, str, str]:
         if kind.__name__ in _BY_NAME and kind.__module__.startswith("penstock."):
             code, name = _BY_NAME[kind.__name__]
             return code, name, _line(error)
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Halted":
         return INTERRUPTED, "interrupted", "stopped; the same command again goes on where this one was"
     if isinstance(error, ModuleNotFoundError):
         return USAGE, "not-installed", _not_installed((error.name or str(error)).partition(".")[0])

@@ -197,10 +197,10 @@ def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
     return ""
 
 
-def hits(found: Sequence[Hit], width: int = WIDTH) -> str:
+def hits(found: Sequence[Hit], width: int = WIDTH, narrowed: bool = False) -> str:
     """Ranked answers: rank, score, where, heading path, and the passage wrapped to `width` columns."""
     if not found:
-        return "Nothing found: the index is empty."
+        return "Nothing passes these filters." if narrowed else "Nothing found: the index is empty."
     return "\n\n".join(_hit(rank, hit, width) for rank, hit in enumerate(found, start=1))
 
 

@@ -46,7 +46,7 @@ def search(arguments: argparse.Namespace, console: Console) -> int:
     console.sign("opening the index and the model …")
     ready = _open(ctx, console)
     for question, found in answers(asked, ready, arguments.k, where, arguments.exact):
-        _print(question, found, arguments.queries is not None, console)
+        _print(question, found, arguments.queries is not None, console, where is not None)
     return COMPLETE
 
 
@@ -140,11 +140,11 @@ def mismatch(model: Mapping[str, str], space: Mapping[str, str]) -> list[str]:
     return sorted(key for key in model if model[key] != space.get(key))
 
 
-def _print(question: Question, found: Sequence[Hit], many: bool, console: Console) -> None:
+def _print(question: Question, found: Sequence[Hit], many: bool, console: Console, narrowed: bool) -> None:
     if console.as_json:
         payload = [msgspec.structs.asdict(hit) for hit in found]
         console.json_line({"id": question.id, "hits": payload})
     elif many:
-        console.write(f"[{question.id}] {render.plain(question.text)}\n\n{render.hits(found)}\n")
+        console.write(f"[{question.id}] {render.plain(question.text)}\n\n{render.hits(found, narrowed=narrowed)}\n")
     else:
-        console.write(render.hits(found))
+        console.write(render.hits(found, narrowed=narrowed))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.connectors.reasons import FAILURES, REJECTIONS
 from penstock.flows.answers import health, render, report, verdict
 from penstock.flows.answers.absent import Absent
 from penstock.flows.answers.exits import COMPLETE, UNAVAILABLE, UsageError
@@ -58,6 +59,8 @@ def failures(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"the index knows no source {arguments.source}; it knows {known}")
     states = list(reader.states(arguments.source)) if reader else []
     states = sorted((s for s in states if s.status in ("failed", "rejected")), key=_by_source)
+    if arguments.reason and arguments.reason not in {**FAILURES, **REJECTIONS}:
+        raise UsageError(f"--class {arguments.reason}: known are {', '.join(sorted({**FAILURES, **REJECTIONS}))}")
     if arguments.reason:
         states = [state for state in states if state.reason == arguments.reason]
     console.answer({"failures": [_failure(state) for state in states]}, render.failures(states, wiring.clock()))

@@ -125,6 +125,8 @@ def _fetched(source: Source, item: Item, settings: Settings, stack: ExitStack) -
         outcome = pool.parse(fetched)
     if isinstance(outcome, Document):
         said = f"{outcome.kind}, {len(outcome.text):,} characters, title {outcome.title or 'none'}"
+        carried = [f"{key}={value}" for key, value in sorted(outcome.metadata.items())]
+        said += f"; metadata {', '.join(carried) or 'none'}; labels {', '.join(outcome.labels) or 'none'}"
         yield Step("parsing", True, said)
     else:
         yield Step("parsing", True, f"{outcome.reason}: {outcome.detail}")

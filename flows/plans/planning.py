@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from penstock.connectors.types import Source, SourceError
+from penstock.connectors.types import Source, SourceError, StopSource
 from penstock.flows import wiring
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.answers.progress import Observer
@@ -105,7 +105,10 @@ class Planner:
             source = planned.sources[name] = self._sources.open(target)
             return listing.plan(self._request, target, source, known, self._rules(name), self._observer)
         except SourceError as error:
-            if len(planned.targets) == 1:
+            if not name_in(name, error):
+                error.args = (f"{name}: {error}",)
+            # What only a person can mend is an error; what may pass by itself is work left for the next run.
+            if len(planned.targets) == 1 and isinstance(error, StopSource) and error.after is None:
                 raise
             return SourcePlan(source=name, complete=False, unlisted=str(error))
 
@@ -247,6 +250,11 @@ def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:
             )
         plan.gaps.remove(gap)
         plan.gone.append(states[gap.uri_prefix])
+
+
+def name_in(name: str, error: Exception) -> bool:
+    """Whether the message says already which source it is about."""
+    return name in str(error).split()
 
 
 def _taken_over(planned: Planned) -> int:

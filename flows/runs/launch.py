@@ -11,7 +11,7 @@ from penstock.flows.answers.progress import Observer
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.pipeline import Submit
 from penstock.flows.runs.run import Run
-from penstock.flows.runs.stop import interrupted_by_sigterm
+from penstock.flows.runs.stop import Stop, interrupting
 
 
 def ingest(request: IngestRequest, observer: Observer) -> Accounting:
@@ -20,8 +20,9 @@ def ingest(request: IngestRequest, observer: Observer) -> Accounting:
     Raises what a run that could not finish raises: `UsageError`, `SettingsError`, `StopSource`,
     `WrongIndex`, `Unavailable`, …; what was acknowledged before stays, and the spool is kept.
     """
-    with interrupted_by_sigterm():
-        run = Run(request, observer)
+    stop = Stop()
+    with interrupting(stop):
+        run = Run(request, observer, stop)
         finished = run.plan()
         if finished is not None:
             return finished

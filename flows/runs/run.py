@@ -69,6 +69,8 @@ class Run:
             planned = planner.plan()
             _account_for(planned, self.accounting)
             self._planned = planned
+            if self.request.retry is not None and not self.accounting.listed:
+                self.accounting.messages.append("no failed document matches; `penstock failures` lists them all")
             if self.request.dry_run:
                 return self._finish_dry(planned)
             if not planned.idle:

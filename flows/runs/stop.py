@@ -61,12 +61,21 @@ def on_signals(stop: Stop, told: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """While inside, SIGTERM raises `KeyboardInterrupt` as SIGINT does: before there is anything to finish."""
+def interrupting(stop: Stop) -> Iterator[None]:
+    """While inside, SIGINT and SIGTERM raise `KeyboardInterrupt`: there is nothing to finish yet.
+
+    They request the stop as well: an exception that comes at any moment may be lost in a library's callback, and then
+    the next wait ends all the same.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _handling({signal.SIGTERM: signal.default_int_handler}):
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.request()
+        raise KeyboardInterrupt
+
+    with _handling({signal.SIGINT: handle, signal.SIGTERM: handle}):
         yield
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.types import StopSource
+from penstock.flows.prefect_api import configured
 
 
 def resolver(
@@ -30,6 +31,8 @@ def resolver(
 
 def prefect_block(name: str) -> str:
     """The value of a Prefect Secret block; "" if there is none. Raises `StopSource` where Prefect cannot be asked."""
+    if not configured():
+        raise StopSource(f"the Prefect block {name} cannot be read: no Prefect API is configured; set PREFECT_API_URL")
     from prefect.blocks.system import Secret  # a second to import: only where a block is named
 
     try:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from penstock.connectors.http.types import Budget, Door, Ledger, NetworkRules
 
 CONFIGURED = "configuration"
+TOLD_SECONDS = 10.0
+"""Between two lines that say that a source is waited for."""
 
 
 class Sources:
@@ -108,14 +110,15 @@ class Sources:
         from penstock.connectors.connector import Tools
         from penstock.connectors.http.door import Doors
 
-        budget, folder = self._budget(name, said), self._fetched()
+        sleep = self._telling(name)
+        budget, folder = self._budget(name, said, sleep), self._fetched()
         doors = Doors(
             budget=budget,
             rules=_rules(said),
             scratch=folder,
             clock=wiring.clock,
             monotonic=time.monotonic,
-            sleep=self.sleep,
+            sleep=sleep,
             random=wiring.chance,
             token=wiring.token,
             redactor=REDACTOR,
@@ -129,7 +132,7 @@ class Sources:
 
         return Tools(
             clock=wiring.clock,
-            sleep=self.sleep,
+            sleep=sleep,
             secret=resolver(name, os.environ, prefect_block, REDACTOR),
             door=door,
             scratch=folder,
@@ -201,7 +204,22 @@ class Sources:
                 return
             wiring.sleep(min(left, 0.2))
 
-    def _budget(self, name: str, said: SourceSettings | None) -> Budget:
+    def _telling(self, name: str) -> Callable[[float], None]:
+        """`sleep`, for waits on one source: whoever watches is told now and then what is waited for."""
+        told = time.monotonic()
+
+        def sleep(seconds: float) -> None:
+            nonlocal told
+            if time.monotonic() - told > TOLD_SECONDS:
+                told = time.monotonic()
+                repeated = ", ".join(f"{why} {n}" for why, n in sorted(self.retries().get(name, {}).items()))
+                if repeated:
+                    self._note(f"waiting for {name}: requests repeated so far: {repeated}")
+            self.sleep(seconds)
+
+        return sleep
+
+    def _budget(self, name: str, said: SourceSettings | None, sleep: Callable[[float], None]) -> Budget:
         from penstock.connectors.http.budget import SharedBudget
         from penstock.connectors.http.types import BudgetLimits
 
@@ -211,7 +229,7 @@ class Sources:
             limits,
             self._ledger(),
             clock=wiring.clock,
-            sleep=self.sleep,
+            sleep=sleep,
             random=wiring.chance,
             token=wiring.token,
             holders=self._holders,

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.connectors.http.redaction import Redactor
 from penstock.connectors.types import StopSource
-from penstock.flows.sources.secrets import resolver
+from penstock.flows.sources.secrets import prefect_block, resolver
 
 
 def block(name: str) -> str:
@@ -20,6 +20,13 @@ def test_a_reference_stands_for_a_variable_or_a_block() -> None:
     assert value("${TOKEN}") == "of-the-environment"
     assert value("block:crm-token") == "of-the-block"
     assert redactor.clean("401 for of-the-environment, of-the-block") == "401 for ***, ***"
+
+
+def test_a_block_is_asked_for_only_where_there_is_an_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect would start a server of its own, and report that to its makers."""
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    with pytest.raises(StopSource, match="set PREFECT_API_URL"):
+        prefect_block("crm-token")
 
 
 @pytest.mark.parametrize("reference", ["${MISSING}", "${EMPTY}", "block:missing"])

@@ -218,6 +218,18 @@ def test_a_fault_in_a_connector_costs_one_document_or_one_source(far: Far) -> No
     assert (account.indexed, account.unlisted) == (1, 1)
 
 
+def test_a_source_that_may_come_back_by_itself_is_work_left_and_no_error(far: Far) -> None:
+    """Even alone: a schedule must tell a typo from an outage."""
+    far.place.put("a.md", "alpha")
+    far.ingest()
+    for away in (RetryLater("503"), StopSource("it asks everybody to wait", after=600.0)):
+        far.place.unlisted = away
+        account = far.ingest()
+        assert (account.unlisted, account.exit_code(), account.unchanged) == (1, 1, 0)
+        assert any(line.startswith("far could not be listed") for line in account.messages)
+    assert ("far/a.md", "alpha") in far.world.rows()
+
+
 @pytest.mark.parametrize("left", [0, 12])
 def test_an_empty_or_much_shorter_listing_deletes_nothing(far: Far, left: int) -> None:
     """It is withheld and said, until somebody confirms as many."""

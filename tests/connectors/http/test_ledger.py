@@ -98,6 +98,10 @@ def test_killed_processes_lose_nothing_and_hold_up_nobody(tmp_path: Path) -> Non
         assert child.stdout is not None
         said += [int(child.stdout.readline()) for _ in range(100)]
         child.kill()
-        said += [int(line) for line in child.communicate()[0].splitlines(keepends=True) if line.endswith(b"\n")]
+        said += [
+            int(line)
+            for line in child.communicate()[0].splitlines(keepends=True)
+            if line.strip() and line.endswith(b"\n")
+        ]
     assert len(said) == len(set(said)), "two were given the same number"
     assert FileLedger(tmp_path).change("x", plus_one) > max(said)
