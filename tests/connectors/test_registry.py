@@ -10,6 +10,7 @@ import pytest
 
 from penstock.connectors import registry
 from penstock.connectors.registry import NoConnector, connector, names
+from tests.connectors.tools import tools
 
 
 def install(folder: Path, package: str, entry: str, code: str) -> None:
@@ -86,3 +87,13 @@ def test_an_unknown_kind_names_those_that_are_there() -> None:
     """So that nobody has to look them up."""
     with pytest.raises(NoConnector, match="files, mediawiki, objects, rest, sql"):
         connector("wiki")
+
+
+def test_the_connector_of_the_docs_works(site: Path) -> None:
+    """As it stands in docs/sources/README.md."""
+    page = (Path(__file__).parents[2] / "docs" / "sources" / "README.md").read_text("utf-8")
+    install(site, "far_away", "notes = far_away:CONNECTOR", page.split("```python")[1].split("```")[0])
+    found = connector("notes")
+    options = found.options(url="http://127.0.0.1/api", token="${TOKEN}")  # type: ignore[call-arg]
+    source = found.open("mine", options, tools(site, secrets={"${TOKEN}": "hush-hush"}))
+    assert source.name == "mine" and options.binding() == "http://127.0.0.1/api"
