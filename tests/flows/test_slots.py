@@ -34,7 +34,7 @@ def test_a_taken_slot_is_waited_for_until_a_stop(tmp_path: Path) -> None:
 def test_a_killed_holder_frees_its_slot(tmp_path: Path) -> None:
     """The kernel takes the lock back: no lease, no waiting."""
     script = (
-        "import sys,pathlib;from penstock.flows import slots\n"
+        "import sys,pathlib;from penstock.flows.runs import slots\n"
         "with slots.hold('cpu',where=pathlib.Path(sys.argv[1]),sleep=None,stopped=lambda:False,waiting=None):\n"
         " print('held',flush=True);sys.stdin.read()"
     )
