@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.embed.cache import Cache
     from penstock.embed.types import Chunk, Encoder
     from penstock.flows.runs.embedding import Embedder
+    from penstock.flows.runs.moved import Donors
     from penstock.flows.spools.spool import Shard
     from penstock.flows.spools.spool_mirror import Mirror
     from penstock.index.catalog.locks import Locks
@@ -393,7 +394,7 @@ def vector_cache(settings: Settings, home: Home, note: Callable[[str], None]) ->
 
 
 def embedder(
-    load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer, cache: Cache
+    load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer, cache: Cache, donors: Donors
 ) -> Embedder:
     """The second stage, on this host's slots."""
     from penstock.flows.runs.embedding import Embedder
@@ -408,6 +409,7 @@ def embedder(
         advanced=lambda tokens: observer.advanced(0, tokens),
         stage=observer.stage,
         cache=cache,
+        donors=donors,
     )
 
 

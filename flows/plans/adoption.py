@@ -17,6 +17,14 @@ LINGER = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """A shard that an interrupted run left, and which of its documents this run still wants."""
+
+    shard: Shard
+    wanted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Use:
     """`wanted`: the uris to take over. `later`: how many others another run may want."""
 

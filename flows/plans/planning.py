@@ -19,11 +19,11 @@ from penstock.flows.config.home import Home
 from penstock.flows.config.names import ADHOC
 from penstock.flows.config.settings import Settings
 from penstock.flows.plans import adoption, listing
+from penstock.flows.plans.adoption import Adopted
 from penstock.flows.plans.listing import Known
 from penstock.flows.plans.plan import Rules, SourcePlan, defer_beyond
 from penstock.flows.plans.targets import Target, resolve
 from penstock.flows.runs.accounting import IngestRequest
-from penstock.flows.runs.pipeline import Adopted
 from penstock.flows.sources.source_wiring import Sources
 from penstock.flows.spools.spool import Shard, leftovers
 from penstock.flows.spools.spool_mirror import Mirror
@@ -105,7 +105,7 @@ class Planner:
             source = planned.sources[name] = self._sources.open(target)
             return listing.plan(self._request, target, source, known, self._rules(name), self._observer)
         except SourceError as error:
-            if not name_in(name, error):
+            if not _name_in(name, error):
                 error.args = (f"{name}: {error}",)
             # What only a person can mend is an error; what may pass by itself is work left for the next run.
             if len(planned.targets) == 1 and isinstance(error, StopSource) and error.after is None:
@@ -252,7 +252,7 @@ def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:
         plan.gone.append(states[gap.uri_prefix])
 
 
-def name_in(name: str, error: Exception) -> bool:
+def _name_in(name: str, error: Exception) -> bool:
     """Whether the message says already which source it is about."""
     return name in str(error).split()
 

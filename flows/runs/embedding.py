@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from penstock.embed.cache import Cache, NoCache, key_of
 from penstock.embed.types import Encoder
 from penstock.flows.runs import slots
+from penstock.flows.runs.moved import Donors, nobody
 from penstock.flows.spools.spool import Shard, VectorLog
 
 
@@ -49,12 +50,13 @@ class Embedder:
         stage: Callable[[str], None],
         flush_seconds: float = 2.0,
         cache: Cache | None = None,
+        donors: Donors = nobody,
     ) -> None:
         self._encoder, self._slots = encoder, slots_directory
         self._clock, self._sleep, self._stopped = clock, sleep, stopped
         self._note, self._advanced, self._stage = note, advanced, stage
         self._flush_seconds = flush_seconds
-        self._cache = cache or NoCache()
+        self._cache, self._donors = cache or NoCache(), donors
 
     def embed(self, shard: Shard) -> Embedded:
         """Make every vector of the shard, but for those that are there; blocks until the slot is ours."""
@@ -79,8 +81,12 @@ class Embedder:
         pending = np.flatnonzero(~done)
         result = Embedded(complete=True, read_back=int(done.sum()))
         ids = shard.ids()
-        buffer = _Buffer(log, self._cache, _texts(shard, pending, key_of(encoder.identity)))
-        result.reused_tokens = sum(len(ids[position]) for position in buffer.known(pending, encoder.dim))
+        keys, uris = _texts(shard, pending, key_of(encoder.identity))
+        buffer = _Buffer(log, self._cache, keys)
+        buffer.fill(self._cache.get(buffer.lacking, encoder.dim))
+        if buffer.lacking:
+            buffer.fill(self._donors(buffer.lacking, uris))
+        result.reused_tokens = sum(len(ids[position]) for position in buffer.filled)
         pending = buffer.first_of_equals(pending)
         last_flush = started
         try:
@@ -106,10 +112,14 @@ class Embedder:
         return result
 
 
-def _texts(shard: Shard, pending: NDArray[np.int64], key: Callable[[str], bytes]) -> dict[int, bytes]:
-    """The key of the text at each pending position."""
-    wanted = set(pending.tolist())
-    return {position: key(row.text) for position, row in enumerate(shard.rows()) if position in wanted}
+def _texts(shard: Shard, pending: NDArray[np.int64], key: Callable[[str], bytes]) -> tuple[dict[int, bytes], set[str]]:
+    """The key of the text at each pending position, and the uris that these are of."""
+    wanted, keys, uris = set(pending.tolist()), dict[int, bytes](), set[str]()
+    for position, row in enumerate(shard.rows()):
+        if position in wanted:
+            keys[position] = key(row.text)
+            uris.add(row.uri)
+    return keys, uris
 
 
 class _Buffer:
@@ -123,19 +133,25 @@ class _Buffer:
         self._positions: list[int] = []
         self._vectors: list[NDArray[np.float32]] = []
         self._fresh: dict[bytes, NDArray[np.float32]] = {}
+        self.filled: list[int] = []
+        """Positions whose vectors were there before."""
         self.copied: list[int] = []
         """Positions that got the vector of an equal text of this shard."""
         self.written = 0
 
-    def known(self, pending: NDArray[np.int64], dim: int) -> list[int]:
-        """Fill in what the cache has; the positions that were filled."""
-        found = self._cache.get(list(self._equals), dim)
-        filled = [position for key in found for position in self._equals.pop(key)]
-        for position in filled:
-            self._positions.append(position)
-            self._vectors.append(found[self._keys[position]])
+    @property
+    def lacking(self) -> list[bytes]:
+        """The keys of texts without a vector so far."""
+        return list(self._equals)
+
+    def fill(self, found: Mapping[bytes, NDArray[np.float32]]) -> None:
+        """Give these vectors to the positions that they are of."""
+        for key, vector in found.items():
+            positions = self._equals.pop(key)
+            self._positions += positions
+            self._vectors += [vector] * len(positions)
+            self.filled += positions
         self.flush()
-        return filled
 
     def first_of_equals(self, pending: NDArray[np.int64]) -> NDArray[np.int64]:
         """The positions that the device has to do: of equal texts, the first."""

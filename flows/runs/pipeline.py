@@ -9,12 +9,12 @@ however large the source. `Submit` decides where a stage runs: on a thread, or a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from penstock.embed.types import Encoder
 from penstock.flows.answers.progress import Observer
+from penstock.flows.plans.adoption import Adopted
 from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.runs.accounting import Accounting
 from penstock.flows.runs.committing import Committer, Landed
@@ -34,14 +34,6 @@ class Submit(Protocol):
     """Starts a stage somewhere. `name` is `prepare`, `embed` or `commit`; `number` counts shards from 1."""
 
     def __call__(self, name: str, number: int, stage: Callable[[], Any]) -> Handle: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """A shard that an interrupted run left, and which of its documents this run still wants."""
-
-    shard: Shard
-    wanted: frozenset[str]
 
 
 class Pipeline:

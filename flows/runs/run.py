@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.embed.cache import key_of
 from penstock.flows import wiring
 from penstock.flows.answers.progress import Observer
 from penstock.flows.answers.render import duration
@@ -98,13 +99,13 @@ class Run:
         encoder = InBackground(lambda: wiring.encoder(self._settings), self.stop) if planned.documents else Never()
         cache = wiring.vector_cache(self._settings, home, self.observer.note)
         self._stack.callback(cache.close)
-        moved.keep(planned, cache, wiring.model_identity(self._settings), self._reader(home))
+        donors = moved.Moved(planned, key_of(wiring.model_identity(self._settings)), self._reader(home))
         preparer, committer = self._preparer(planned, home), self._committer(planned)
         pipeline = Pipeline(
             plans=planned.plans,
             adopted=planned.adopted,
             preparer=preparer,
-            embedder=wiring.embedder(encoder, self.stop, self.observer, cache),
+            embedder=wiring.embedder(encoder, self.stop, self.observer, cache, donors),
             committer=committer,
             encoder=encoder,
             loaded=encoder.loaded,

@@ -316,6 +316,8 @@ def test_a_moved_document_is_not_embedded_again(far: Far) -> None:
     far.place.put("old/name.md", "a text that stays as it is")
     far.ingest()
     (far.world.home / "cache" / "vectors.db").unlink()
+    with far.config.open("a") as config:
+        config.write("[cache]\nmax_mb = 0\n")
     held = far.place.held.pop("old/name.md")
     far.place.held["new/name.md"] = held
     account = far.ingest()
@@ -337,6 +339,30 @@ def test_a_moved_document_is_served_under_its_old_name_until_the_new_one_has_com
         assert account.deleted == 0 and ("far/a.md", "alpha") in far.world.rows(), options
     assert far.ingest().deleted == 1
     assert ("far/moved.md", "alpha") in far.world.rows() and ("far/a.md", "alpha") not in far.world.rows()
+
+
+def test_of_an_edited_document_only_what_changed_is_embedded(far: Far) -> None:
+    """Its other passages have vectors in the index, cache or not; a document that was only touched is not even read."""
+    far.configure("[cache]\nmax_mb = 0\n")
+    parts = [f"# Part {n}\n\n" + f"sentence {n} goes on and on. " * 60 for n in range(6)]
+    far.place.put("a.md", "\n\n".join(parts))
+    first = far.ingest()
+    far.place.put("a.md", "\n\n".join([*parts[:5], parts[5] + "and ends differently."]))
+    edited = far.ingest()
+    assert edited.indexed == 1 and 0 < edited.embedded_tokens < first.embedded_tokens / 2
+    assert edited.embedded_tokens + edited.reused_tokens == edited.tokens
+    assert far.world.rows() == clean_rows(far)
+
+
+def clean_rows(far: Far) -> set[tuple[str, str]]:
+    """What a build from nothing serves."""
+    world = far.world
+    home, world.home = world.home, world.home.with_name("clean")
+    try:
+        far.ingest()
+        return world.rows()
+    finally:
+        world.home = home
 
 
 def test_equal_texts_of_several_sources_are_embedded_once(far: Far) -> None:
