@@ -56,7 +56,7 @@ class Allowance:
     """The rule of one source: public addresses, and what `network.allow` names."""
 
     def __init__(self, allow: Iterable[str]) -> None:
-        """`allow`: networks in CIDR form, single addresses, host names. Raises `ValueError` for an empty entry."""
+        """`allow`: networks in CIDR form, single addresses, host names. Raises `ValueError` for what is neither."""
         self._networks: list[Network] = []
         self._hosts: set[str] = set()
         for entry in allow:
@@ -65,6 +65,8 @@ class Allowance:
             try:
                 self._networks.append(ipaddress.ip_network(entry.strip(), strict=False))
             except ValueError:
+                if "/" in entry:
+                    raise ValueError(f"network.allow: {entry} is no network; write one such as 10.0.0.0/8") from None
                 self._hosts.add(plain(entry))
 
     def permits(self, host: str, address: str) -> bool:

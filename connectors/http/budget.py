@@ -111,7 +111,7 @@ class SharedBudget:
         return found
 
     def _stopped(self, seconds: float, why: str) -> StopSource:
-        until = datetime.fromtimestamp(min(self._clock() + seconds, 4e9), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        until = instant(self._clock() + seconds)
         limits = self.limits
         what = {
             "quota": f"the {limits.per_day} requests that it allows a day are spent until {until}",
@@ -119,6 +119,31 @@ class SharedBudget:
             "down": f"it keeps failing and was given {limits.patience:g} s to recover; the next try may be at {until}",
         }[why]
         return StopSource(f"{self.name}: {what}; nothing is lost, run again then", after=seconds)
+
+
+def instant(time: float) -> str:
+    """A moment, seconds since 1970, as a message says it."""
+    return datetime.fromtimestamp(min(time, 4e9), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def hindrance(name: str, ledger: Ledger, now: float) -> tuple[str, float] | None:
+    """What keeps everybody from asking the source `name` for more than a moment: (why, seconds since 1970 until when).
+
+    For people who look; changes nothing. None if nothing does. Raises what the ledger raises.
+    """
+
+    def look(value: bytes) -> tuple[bytes, State | None]:
+        return value, decoded(value, now) if value else None
+
+    state = ledger.change(name, look)
+    if state is None:
+        return None
+    waits = {"it asks everybody to wait": state.cooldown}
+    if state.breaker.open:
+        waits["it kept failing, and is left alone but for a probe"] = state.breaker.next_probe
+    why, until = max(waits.items(), key=lambda pair: pair[1])
+    left = until - max(state.clock.time, now)
+    return (why, now + left) if left > 1 or state.breaker.open else None
 
 
 class SharedPermit:

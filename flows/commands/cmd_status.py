@@ -15,7 +15,8 @@ from penstock.flows.answers.exits import COMPLETE, UNAVAILABLE, UsageError
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import Context, context, opened, same_place
 from penstock.flows.config import place
-from penstock.flows.sources.source_wiring import orphans
+from penstock.flows.config.home import Home
+from penstock.flows.sources.source_wiring import hindered, orphans
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
 
@@ -41,12 +42,20 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
         if shared := same_failure_domain(stores):
             looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
+    looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, *_hindered(ctx, home)])
     lost = orphans(ctx.settings, manifest.sources) if manifest else []
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
     found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog, lost)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE
+
+
+def _hindered(ctx: Context, home: Home) -> list[str]:
+    try:
+        return hindered(ctx.settings, home)
+    except (IndexFault, OSError) as fault:
+        return [f"the budgets of the sources cannot be read: {fault}"]
 
 
 def failures(arguments: argparse.Namespace, console: Console) -> int:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from penstock.flows.config import choices
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,7 @@ def typed(value: Any, kind: type[T], where: str, prefix: str, also: Iterable[str
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise SettingsError(_wrong(where, prefix, str(error), value)) from None
+        raise SettingsError(_wrong(where, prefix, str(error), value) + _hint(kind, str(error))) from None
 
 
 _REFERENCE = "block:[a-z0-9-]+"
@@ -60,6 +62,14 @@ def _wrong(where: str, prefix: str, message: str, value: dict[str, Any]) -> str:
         )
     what = what.replace("`", "")
     return f"{where}: {place}{_quoted(value.get(key))}: {what[:1].lower()}{what[1:]}"
+
+
+def _hint(kind: type, message: str) -> str:
+    """The words or keys that are known there, after one that is not."""
+    if not re.match(r"Invalid (enum )?value|Object contains unknown field", message):
+        return ""
+    known = choices.at(kind, message.partition(" - at `$")[2].rstrip("`"))
+    return f"; known here: {', '.join(known)}" if known else ""
 
 
 def _quoted(said: Any) -> str:

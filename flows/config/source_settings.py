@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.connectors.connector import SourceOptions
+from penstock.connectors.http.addresses import Allowance
 from penstock.connectors.registry import NoConnector, connector
 from penstock.flows.config.keys import SettingsError, typed
 from penstock.flows.config.names import NAMES, is_name
@@ -89,6 +90,10 @@ def source(name: str, raw: Any, folder: Path, where: str) -> SourceSettings:
     except ValueError as wrong:
         raise SettingsError(f"{where}: {prefix}.{wrong}") from None
     network = typed(common.network, NetworkSettings, where, f"{prefix}.network")
+    try:
+        Allowance(network.allow)
+    except ValueError as wrong:
+        raise SettingsError(f"{where}: {prefix}.{wrong}") from None
     if network.ca_file:
         network = msgspec.structs.replace(network, ca_file=str(folder / Path(network.ca_file).expanduser()))
     return SourceSettings(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -227,7 +227,7 @@ class Sources:
         return SharedBudget(
             name,
             limits,
-            self._ledger(),
+            self._ledger,
             clock=wiring.clock,
             sleep=sleep,
             random=wiring.chance,
@@ -236,18 +236,43 @@ class Sources:
             faults=(OSError, Unavailable),
         )
 
+    @cached_property
     def _ledger(self) -> Ledger:
-        """Beside the catalog where that is a server, so that all machines share one budget; else in the home."""
-        from penstock.connectors.http.ledger import FileLedger
+        return self._stack.enter_context(ledger(self._settings, self._home, self._place()))
 
-        found = wiring.layout(self._settings, self._home)
-        if found.catalog_file is not None:
-            return FileLedger(self._place() / "budgets")
-        from penstock.index.catalog.cells import Cells
 
-        cells = Cells(found.catalog)
-        self._stack.callback(cells.close)
-        return cells
+@contextmanager
+def ledger(settings: Settings, home: Home, place: Path) -> Iterator[Ledger]:
+    """Where budgets are kept: beside the catalog where that is a server, so that all machines share them, else below
+    `place`."""
+    from penstock.connectors.http.ledger import FileLedger
+
+    found = wiring.layout(settings, home)
+    if found.catalog_file is not None:
+        yield FileLedger(place / "budgets")
+        return
+    from penstock.index.catalog.cells import Cells
+
+    with closing(Cells(found.catalog)) as cells:
+        yield cells
+
+
+def hindered(settings: Settings, home: Home) -> list[str]:
+    """The configured sources that nobody may ask now, and until when; one line each. Changes nothing.
+
+    Raises `OSError`, `Unavailable`.
+    """
+    from penstock.connectors.http.budget import hindrance, instant
+    from penstock.connectors.http.ledger import FileLedger
+
+    lines = []
+    with ledger(settings, home, home.path) as kept:
+        for name, said in sorted(settings.sources.items()):
+            never_asked = isinstance(kept, FileLedger) and not kept.path(name).exists()
+            found = None if said.type == "files" or never_asked else hindrance(name, kept, wiring.clock())
+            if found is not None:
+                lines.append(f"source {name} is not asked until {instant(found[1])}: {found[0]}")
+    return lines
 
 
 def orphans(settings: Settings, known: Mapping[str, SourceState]) -> list[str]:

@@ -195,6 +195,11 @@ def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> N
     [
         ('[sources.x]\ntype = "wiki"\npath = "d"\n', "known here: files"),
         ('[sources.adhoc]\npath = "d"\n', "not 'adhoc'"),
+        (
+            '[sources.x]\npath = "d"\nnetwork = {allow = ["10.0.0.0/99"]}\n',
+            r"sources\.x\.network\.allow: .* 10\.0\.0\.0/8",
+        ),
+        ('[sources.x]\npath = "d"\nlinks = "yes"\n', r"links = 'yes'.*inside, never"),
         ('[sources."../evil name"]\npath = "d"\n', "letters, digits"),
         ('[sources.a]\npath = "d"\n[sources.b]\npath = "./d"\n', "keep one of the two"),
     ],

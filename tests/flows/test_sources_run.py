@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from penstock.connectors import registry
+from penstock.connectors.http.breaker import Breaker
+from penstock.connectors.http.budget_state import State, encoded
+from penstock.connectors.http.ledger import FileLedger
+from penstock.connectors.http.pace import SharedClock
 from penstock.connectors.types import RejectItem, RetryLater, StopSource
 from penstock.flows import cli, wiring
 from penstock.flows.runs.accounting import Accounting, Retry
@@ -437,6 +441,29 @@ def test_a_source_that_dropped_out_of_the_configuration_is_orphaned(
     status = json.loads(capsys.readouterr().out)
     assert [s["orphaned"] for s in status["sources"]] == [True, False]
     assert ("far/a.md", "alpha") in far.world.rows()
+
+
+def test_status_says_that_a_source_may_not_be_asked_now(far: Far, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cooldown or a breaker that is open is the reason why the next run does nothing; looking changes neither."""
+    far.place.put("a.md", "alpha")
+    far.ingest()
+    words = ["status", "--home", str(far.world.home), "--config", str(far.config), "--json"]
+
+    def warnings() -> list[str]:
+        assert cli.main(words) == 0
+        found: list[str] = json.loads(capsys.readouterr().out)["warnings"]
+        return [line for line in found if "source far" in line]
+
+    assert warnings() == []
+    ledger = FileLedger(far.world.home / "budgets")
+    for state in (
+        State(clock=SharedClock(time=far.now), cooldown=far.now + 3_600),
+        State(clock=SharedClock(time=far.now), breaker=Breaker(failures=8, next_probe=far.now + 30)),
+    ):
+        ledger.change("far", lambda value, state=state: (encoded(state), None))  # type: ignore[misc]
+        before = ledger.path("far").read_bytes()
+        [line] = warnings()
+        assert "is not asked until 2027-01-15" in line and ledger.path("far").read_bytes() == before
 
 
 def test_a_rejection_at_the_source_stands_until_the_item_changes(far: Far) -> None:
