@@ -41,8 +41,9 @@ def real(texts: Sequence[Path], limit: int, model: str | None = None) -> NDArray
 
     Without any: the bundled examples, and text made of this project's own documents.
     """
-    from penstock.embed import encoder, models
-    from penstock.embed.chunk import chunk
+    from penstock.embed import models
+    from penstock.embed.chunking.chunk import chunk
+    from penstock.embed.engine import encoder
 
     engine = encoder.load(model or models.DEFAULT)
     with tempfile.TemporaryDirectory() as scratch:

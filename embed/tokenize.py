@@ -89,7 +89,7 @@ def _backend(model: Model) -> tokenizers.Tokenizer:
         except Exception as error:  # the Rust side raises bare Exception
             raise UnknownModel(f"model {model.name}: {file} cannot be read ({error}); save the model again") from error
     else:
-        from penstock.embed.encoder import slow_tokenizer  # the door to transformers; only old models need it
+        from penstock.embed.engine.encoder import slow_tokenizer  # the door to transformers; only old models need it
 
         backend = slow_tokenizer(model)
     normalizer = json.loads(backend.to_str())["normalizer"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,6 +28,47 @@ class Chunk(msgspec.Struct, frozen=True):
     heading: tuple[str, ...] = ()
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """A text that no vector can be made of: its document is quarantined, all others land.
+
+    `position` into the input. `reason`: the vector was not finite, or zero (`not_finite`); it alone does not fit into
+    the device's memory (`too_large`); it alone killed or hung its process, twice (`crash`); the endpoint refuses it
+    (`refused`). `detail`: one line for people, without the text.
+    """
+
+    position: int
+    reason: Literal["not_finite", "too_large", "crash", "refused"]
+    detail: str
+
+
+class EncoderUnavailable(Exception):
+    """No vectors can be had for now: what was embedded is kept, the next run goes on. The message says what to do.
+
+    `after`: seconds until it is worth trying again, where known.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class EncoderSpec(msgspec.Struct, frozen=True):
+    """All that an encoder is made from: plain values, so that another process can be told.
+
+    `device`, `threads` None: the best there is, all that this process may use. `query_prompt`, `document_prompt` None:
+    what the model's files say. `remember`: a directory for what probes found out; empty: probe each time.
+    """
+
+    model: str
+    device: str | None = None
+    threads: int | None = None
+    dtype: str = "auto"
+    truncate_dim: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    remember: str = ""
+
+
 class Encoded(msgspec.Struct, frozen=True):
     """A batch that came out: `positions` into the input, `vectors` float32 (len(positions), dim), unit norm."""
 
@@ -37,6 +78,10 @@ class Encoded(msgspec.Struct, frozen=True):
     """Tokens embedded, padding not counted."""
     padded: int
     """Tokens computed, padding counted."""
+    refused: tuple[Refused, ...] = ()
+    """Positions that will have no vector; not among `positions`."""
+    billed: int = 0
+    """Tokens that somebody asks money for."""
 
 
 class Encoder(Protocol):
@@ -48,10 +93,18 @@ class Encoder(Protocol):
     provenance: dict[str, str]
     """Dtype, device, library versions: recorded, never a reason to embed again."""
 
-    def encode(self, ids: Sequence[TokenIds]) -> Iterator[Encoded]:
-        """Yield batches, longest first; each position exactly once. Ids longer than the model takes raise."""
+    def encode(self, ids: Sequence[TokenIds], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
+        """Yield batches; each position exactly once, as a vector or as refused. Ids longer than the model takes raise.
+
+        `texts`: the same, as text, in the same order; only an encoder that sends texts to somebody else looks at them,
+        and that one needs them. Raises `EncoderUnavailable`.
+        """
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed questions with the model's query prompt: float32 (len(texts), dim), unit norm."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device. May be repeated."""
         ...

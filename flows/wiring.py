@@ -267,7 +267,8 @@ def identity(settings: Settings) -> dict[str, str]:
 
     Read from the model's files: nothing is loaded. Raises `UnknownModel`, `SettingsError`.
     """
-    from penstock.embed import chunk, models
+    from penstock.embed import models
+    from penstock.embed.chunking import chunk
 
     size, overlap = _chunking(settings)
     return {
@@ -303,7 +304,8 @@ def _short(value: str | None) -> str:
 
 def _chunking(settings: Settings) -> tuple[int, int]:
     """(tokens in a chunk, tokens of overlap): as configured, else the model's maximum and our default."""
-    from penstock.embed import chunk, models, tokenize
+    from penstock.embed import models, tokenize
+    from penstock.embed.chunking import chunk
     from penstock.flows.config.settings import SettingsError
 
     model = models.resolve(settings.embed.model)
@@ -331,7 +333,7 @@ def fingerprint(identity: Mapping[str, str], settings: Settings, kind: str) -> s
 
 def encoder(settings: Settings) -> Encoder:
     """The model, loaded: seconds, mostly imports. Call it on a thread."""
-    from penstock.embed.encoder import load as load_encoder
+    from penstock.embed.engine.encoder import load as load_encoder
 
     return load_encoder(settings.embed.model, device=settings.embed.device)
 
@@ -352,7 +354,8 @@ def preparer(
     allowance: Allowance,
 ) -> Preparer:
     """The first stage, with the model's own tokenizer."""
-    from penstock.embed import chunk, models, tokenize
+    from penstock.embed import models, tokenize
+    from penstock.embed.chunking import chunk
 
     tokenizer = tokenize.document_tokenizer(models.resolve(settings.embed.model))
     size, overlap = _chunking(settings)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from penstock.embed import encoder, models, tokenize
+from penstock.embed import models, tokenize
+from penstock.embed.engine import encoder
 
 
 @pytest.fixture(scope="session")

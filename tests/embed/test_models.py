@@ -86,7 +86,9 @@ def test_planning_needs_neither_torch_nor_transformers() -> None:
     """All of embed but the encoder imports, resolves and tokenises without the heavy libraries."""
     code = (
         "import sys\n"
-        "from penstock.embed import chunk, models, precision, shapes, tokenize, types\n"
+        "from penstock.embed import models, tokenize, types\n"
+        "from penstock.embed.chunking import chunk\n"
+        "from penstock.embed.engine import precision, shapes\n"
         "model = models.resolve(); models.identity(model)\n"
         "chunk.chunk('a b', tokenizer=tokenize.document_tokenizer(model))\n"
         "print(sorted({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)))"

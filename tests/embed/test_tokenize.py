@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.embed import models, tokenize
-from penstock.embed.encoder import TorchEncoder, slow_tokenizer
+from penstock.embed.engine.encoder import TorchEncoder, slow_tokenizer
 from penstock.embed.models import Model, UnknownModel
 from penstock.embed.tokenize import Tokenizer
 

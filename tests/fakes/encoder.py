@@ -28,7 +28,7 @@ class HashEncoder:
         self._seconds, self._rows, self._left = seconds, rows, dies_after
         self.embedded: list[tuple[int, ...]] = []
 
-    def encode(self, ids: Sequence[Sequence[int]]) -> Iterator[Encoded]:
+    def encode(self, ids: Sequence[Sequence[int]], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
         order = sorted(range(len(ids)), key=lambda position: -len(ids[position]))
         for start in range(0, len(order), self._rows):
             if self._left is not None:
@@ -48,6 +48,9 @@ class HashEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.stack([vector([*text.encode()]) for text in texts])
+
+    def close(self) -> None:
+        pass
 
 
 def vector(ids: Sequence[int]) -> NDArray[np.float32]:

@@ -14,7 +14,8 @@ import pytest
 
 from penstock.connectors import registry
 from penstock.connectors.types import Document, Failed, Fetched, Rejected, SourceError
-from penstock.embed import chunk, models, tokenize
+from penstock.embed import models, tokenize
+from penstock.embed.chunking import chunk
 from penstock.flows import wiring
 from penstock.flows.config.settings import load
 from penstock.flows.plans import adoption

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from penstock.embed import encoder
-from penstock.embed.encoder import NotFinite, TorchEncoder
+from penstock.embed.engine import encoder
+from penstock.embed.engine.encoder import NotFinite, TorchEncoder
 from penstock.embed.models import Model, UnknownModel, identity
 
 TEXTS = [

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.embed import tokenize
-from penstock.embed.chunk import chunk
+from penstock.embed.chunking.chunk import chunk
 from penstock.embed.models import Model
 from penstock.embed.tokenize import Tokenizer
 from penstock.embed.types import Chunk

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embed.shapes import Shapes
+from penstock.embed.engine.shapes import Shapes
 
 SHAPES = Shapes(max_length=256, budget=1024)
 LENGTHS = st.lists(st.integers(1, 256), max_size=200)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.embed import models
+from penstock.embed.engine.precision import Precision, choose, cpu_flags
+from penstock.embed.engine.shapes import Batch, Shapes
 from penstock.embed.models import Model, UnknownModel
-from penstock.embed.precision import Precision, choose, cpu_flags
-from penstock.embed.shapes import Batch, Shapes
 from penstock.embed.tokenize import Tokenizer, document_tokenizer, query_tokenizer
 from penstock.embed.types import Encoded, TokenIds
 
@@ -56,8 +56,8 @@ class TorchEncoder:
         self._pad, self._left = int(tokenizer.pad_token_id or 0), tokenizer.padding_side == "left"
         self._types = "token_type_ids" in tokenizer.model_input_names
 
-    def encode(self, ids: Sequence[TokenIds]) -> Iterator[Encoded]:
-        """Yield batches, longest first; each position exactly once.
+    def encode(self, ids: Sequence[TokenIds], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
+        """Yield batches, longest first; each position exactly once. `texts` are not looked at.
 
         Raises ValueError, before anything is computed, if a sequence is empty or longer than `max_tokens`, and
         `NotFinite` when a vector cannot be used.
@@ -81,6 +81,10 @@ class TorchEncoder:
         for batch in self.encode(ids):
             vectors[batch.positions] = batch.vectors
         return vectors
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._network = None
 
     def _fit(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         if len(ids) <= self.max_tokens:

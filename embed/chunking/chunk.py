@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from penstock.embed.boundaries import HEADING, Boundaries
+from penstock.embed.chunking.boundaries import HEADING, Boundaries
 from penstock.embed.tokenize import Span, Tokenizer
 from penstock.embed.types import Chunk
 

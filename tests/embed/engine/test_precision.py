@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.embed.precision import choose, cpu_flags
+from penstock.embed.engine.precision import choose, cpu_flags
 
 
 def never() -> float:

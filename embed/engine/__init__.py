@@ -1,0 +1,1 @@
+"""The model itself: token ids in, vectors out, as fast as this device does it."""

@@ -1,0 +1,1 @@
+"""Whether vectors are what they should be, before anything is written."""

@@ -1,0 +1,1 @@
+"""One process for each device, with the model loaded once; it may die, and nothing is lost."""
