@@ -53,7 +53,7 @@ class Logged(HashEncoder):
         super().__init__(seconds=child.batch_seconds)
         self._log = os.open(child.embedded, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if child.embedded else -1
 
-    def encode(self, ids: Sequence[Sequence[int]]) -> Iterator[Encoded]:
+    def encode(self, ids: Sequence[Sequence[int]], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
         for batch in super().encode(ids):
             if self._log >= 0:
                 names = (xxhash.xxh3_64_hexdigest(repr(list(ids[position]))) for position in batch.positions)
