@@ -1,0 +1,40 @@
+"""What the engine and its process say to each other, and how long one waits for the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DeviceLost(Exception):
+    """The device cannot be used by this process any more (a sticky CUDA error): only another process can go on."""
+
+
+class Announcing(Protocol):
+    """An encoder that says which batch it is about to compute; one that does not is isolated more slowly.
+
+    `announce` is set by the process that the encoder lives in. It takes positions into the input of the `encode` that
+    is under way, may be called from any thread, and costs a few microseconds.
+    """
+
+    announce: Callable[[Sequence[int] | NDArray[np.int64]], None] | None
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """Seconds without a word after which the process counts as hung. Time that this process itself stood still is not
+    counted."""
+
+    load: float = 1800.0
+    """For loading: a model may have to be fetched."""
+    first: float = 600.0
+    """For the first batch of a process: kernels may have to be compiled."""
+    batch: float = 120.0
+    """For any other batch, at least."""
+    factor: float = 20.0
+    """A batch may also take this many times the longest that there was before."""
+    farewell: float = 3.0
+    """For ending by itself when it is told to."""
