@@ -43,6 +43,10 @@ class Model(msgspec.Struct, frozen=True):
     document_prompt: str = ""
     lowercase: bool = False
     """The text is lower-cased before tokenisation, beyond what tokenizer.json says."""
+    truncate_dim: int | None = None
+    """Only the first so many dimensions are kept, before normalisation; `dim` is then the same."""
+    pool_prompt: bool = True
+    """The prompt's tokens take part in pooling."""
 
 
 def resolve(name: str = DEFAULT) -> Model:
