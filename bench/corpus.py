@@ -1,11 +1,14 @@
-"""Text to measure and to prove with, made of this project's own documents, the same every time."""
+"""Text to measure and to prove with: folders, JSON Lines, or made of this project's own documents."""
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SUFFIXES = (".txt", ".md")
 
 
 def made_up(folder: Path, megabytes: float) -> list[Path]:
@@ -22,3 +25,29 @@ def made_up(folder: Path, megabytes: float) -> list[Path]:
         (folder / f"{number:05d}.txt").write_text(text)
         written, number = written + len(text.encode()), number + 1
     return [folder]
+
+
+def documents(paths: Sequence[Path]) -> list[str]:
+    """The text files of folders and the title and text of each line of JSON Lines, in order. Raises OSError."""
+    texts: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
+            texts += [file.read_text(errors="replace") for file in files]
+        else:
+            rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+            texts += [f"{row.get('title', '')}\n{row.get('text', '')}" for row in rows]
+    return texts
+
+
+def some(texts: Sequence[str], megabytes: float) -> list[str]:
+    """About so much of the texts, spread over all of them; all, if there is no more."""
+    whole = sum(len(text.encode()) for text in texts)
+    share = min(1.0, megabytes * 1e6 / max(1, whole))
+    return [text for k, text in enumerate(texts) if int((k + 1) * share) > int(k * share)] or list(texts[:1])
+
+
+def as_folder(texts: Sequence[str], folder: Path) -> int:
+    """A text file for each text; the bytes that were written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return sum((folder / f"{number:06d}.txt").write_bytes(text.encode()) for number, text in enumerate(texts))
