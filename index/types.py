@@ -117,11 +117,36 @@ class SegmentRef(msgspec.Struct, frozen=True, omit_defaults=True):
     facets: BlobRef | None = None
 
 
+class Canaries(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the encoder that made a space's first vectors makes of fixed texts: another one is judged by it.
+
+    `texts` names the set of texts. `vectors`: float16 little-endian, a row of the space's `dim` for each text. `ids`:
+    the model's token ids of the first few texts, for who compares without a tokenizer. `provenance`: that encoder's.
+    """
+
+    texts: str
+    vectors: bytes
+    ids: tuple[tuple[int, ...], ...] = ()
+    provenance: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Baseline(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a space's vectors are like: sums over all that were ever committed, those that are dead by now included.
+
+    `kind` names what is summed; sums of another kind are not added to these, they replace them. `vector`: float32
+    little-endian (dim,).
+    """
+
+    kind: str
+    figures: dict[str, float]
+    vector: bytes
+
+
 class SpaceRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """One way of making vectors. `identity` decides what may share the space; `dim` is its width.
 
     `quantizer`: the trained empty index that the next `ivf` segment is made with; `trained_for`: how many
-    vectors the space had when it was trained.
+    vectors the space had when it was trained. `canaries` None: made before there were any.
     """
 
     dim: int
@@ -129,6 +154,8 @@ class SpaceRef(msgspec.Struct, frozen=True, omit_defaults=True):
     segments: tuple[SegmentRef, ...] = ()
     quantizer: BlobRef | None = None
     trained_for: int = 0
+    canaries: Canaries | None = None
+    baseline: Baseline | None = None
 
 
 class RunRef(msgspec.Struct, frozen=True):

@@ -146,7 +146,8 @@ class Writer:
         """Make `delta` part of the index. When this returns, at least W replicas have it, durably.
 
         A delta that changes nothing makes no version. Raises `Conflict` (plan again), `WrongIndex` (vectors of
-        another identity), `NoSpace` and `Unavailable` (run again later), `Fenced` (open anew), `Unknown`.
+        another identity), `NoSpace` and `Unavailable` (run again later), `Fenced` (open anew), `Unknown`; what
+        `delta.join` raises.
         """
         deltas.check(delta)
         if not delta:
@@ -307,7 +308,7 @@ class _DeltaChange:
         dead = effects.bury(attempt, delta.space, fate, built.places)
         born = effects.born(built, fate, attempt)
         return attempt.next(
-            spaces=manifests.spaces(head, dead, delta.space, delta.identity, delta.dim, born),
+            spaces=manifests.spaces(head, dead, delta.space, delta.identity, delta.dim, born, delta.join),
             state=effects.state_runs(attempt, view, fate),
             texts=effects.text_runs(attempt, delta, fate),
             sources=manifests.sources(head, sources),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.index.types import DocState, DocText, Row, SourceState
+from penstock.index.types import DocState, DocText, Row, SourceState, SpaceRef
 
 STATUSES = ("indexed", "rejected", "failed", "deleted")
 
@@ -21,6 +21,10 @@ def _no_texts() -> Iterator[DocText]:
     return iter(())
 
 
+def as_it_is(space: SpaceRef) -> SpaceRef:
+    return space
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """One commit's worth of change. The callables may be called more than once and must answer the same.
@@ -29,7 +33,9 @@ class Delta:
     follow the vectors, one document's rows together, and belong to documents that `states` calls indexed,
     `chunks` rows each; an indexed document without any row keeps the rows that it has (touched, not changed),
     and must be what the index serves. `texts` ascend by uri. A source that maps to None is removed: then
-    `states` must call all its documents deleted.
+    `states` must call all its documents deleted. `join` is asked on each head that the vectors are to join: given the
+    space as it is there (a new one if there is none), it answers with `canaries` and `baseline` as they are to be, or
+    raises, and nothing is committed.
     """
 
     base_version: int
@@ -42,6 +48,7 @@ class Delta:
     identity: Mapping[str, str] = field(default_factory=dict)
     dim: int = 0
     provenance: Mapping[str, str] = field(default_factory=dict)
+    join: Callable[[SpaceRef], SpaceRef] = as_it_is
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from penstock.index import decoding
 from penstock.index.blobs import framed
+from penstock.index.commits import delta as deltas
 from penstock.index.errors import Corrupt, WrongIndex
 from penstock.index.types import (
     FORMAT,
@@ -21,6 +22,8 @@ from penstock.index.types import (
 
 Dead = Mapping[str, Mapping[str, tuple[BlobRef, int]]]
 """By space, by segment id: the new bitmap of dead rows, and how many it holds."""
+Join = Callable[[SpaceRef], SpaceRef]
+"""`Delta.join`."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -80,13 +83,25 @@ def sources(head: Manifest, changed: Mapping[str, SourceState | None]) -> dict[s
 
 
 def spaces(
-    head: Manifest, dead: Dead, space: str, identity: Mapping[str, str], dim: int, segment: SegmentRef | None
+    head: Manifest,
+    dead: Dead,
+    space: str,
+    identity: Mapping[str, str],
+    dim: int,
+    segment: SegmentRef | None,
+    join: Join = deltas.as_it_is,
 ) -> dict[str, SpaceRef]:
-    """The head's spaces with rows buried, and `segment` added to `space`, which is made if it is new."""
+    """The head's spaces with rows buried, and `segment` added to `space`, which is made if it is new.
+
+    Raises what `join` raises.
+    """
     after = {name: bury(at, dead.get(name, {})) for name, at in head.spaces.items()}
     if segment is not None:
         at = after.get(space) or SpaceRef(dim, dict(identity))
-        after[space] = msgspec.structs.replace(at, segments=(*at.segments, segment))
+        said = join(at)
+        after[space] = msgspec.structs.replace(
+            at, segments=(*at.segments, segment), canaries=said.canaries, baseline=said.baseline
+        )
     return after
 
 
