@@ -241,7 +241,7 @@ def parser_pool(settings: Settings) -> ParserPool:
     from penstock.connectors.parsing.pool import ParserPool
 
     return ParserPool(
-        _parse_workers(settings),
+        parse_workers(settings),
         seconds=settings.parse.seconds,
         memory_bytes=settings.parse.memory_mb << 20,
         max_bytes=settings.parse.max_mb << 20,
@@ -250,7 +250,8 @@ def parser_pool(settings: Settings) -> ParserPool:
     )
 
 
-def _parse_workers(settings: Settings) -> int:
+def parse_workers(settings: Settings) -> int:
+    """Parsing processes: as configured, else one per core but one."""
     return settings.parse.workers or max(1, len(os.sched_getaffinity(0)) - 1)
 
 
@@ -354,6 +355,25 @@ def preparer(
     allowance: Allowance,
 ) -> Preparer:
     """The first stage, with the model's own tokenizer."""
+    return Preparer(
+        feeds,
+        parse=parse,
+        cut=cutter(settings),
+        spool=spool,
+        limits=ShardLimits(),
+        run=run,
+        allowance=allowance,
+        ahead=parse_workers(settings) + 2,
+        clock=clock,
+        token=token,
+        stopped=stopped,
+        note=note,
+        ready=ready,
+    )
+
+
+def cutter(settings: Settings) -> Callable[[Document], list[Chunk]]:
+    """Cuts a document into chunks of the model's own tokens."""
     from penstock.embed import models, tokenize
     from penstock.embed.chunking import chunk
 
@@ -370,21 +390,7 @@ def preparer(
             overlap=overlap,
         )
 
-    return Preparer(
-        feeds,
-        parse=parse,
-        cut=cut,
-        spool=spool,
-        limits=ShardLimits(),
-        run=run,
-        allowance=allowance,
-        ahead=_parse_workers(settings) + 2,
-        clock=clock,
-        token=token,
-        stopped=stopped,
-        note=note,
-        ready=ready,
-    )
+    return cut
 
 
 def vector_cache(settings: Settings, home: Home, note: Callable[[str], None]) -> Cache:

@@ -89,7 +89,7 @@ class Model:
         patch.setattr(adoption, "use_of", self._use_of)
         patch.setattr(wiring, "parser_pool", lambda settings: self.parser)
         patch.setattr(wiring, "parsers", lambda settings: frozenset({self.parser.name}))
-        patch.setattr(wiring, "_parse_workers", lambda settings: 0)
+        patch.setattr(wiring, "parse_workers", lambda settings: 0)
         patch.setattr(Sources, "ahead", lambda sources, name: AHEAD - 2)
         patch.setattr(wiring, "ShardLimits", partial(wiring.ShardLimits, first_tokens=900, growth=1))
         patch.setattr(embedding, "Embedder", partial(embedding.Embedder, flush_seconds=0.0))
