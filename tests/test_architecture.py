@@ -13,6 +13,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("connectors", "embed", "index", "flows")
 
+TORCH = {
+    f"embed/engine/{name}.py"
+    for name in "anatomy attention device encoder lean linear ordinary packed pooling staging".split()
+}
 DOORS = {
     "faiss": {"index/segments/faiss_door.py"},
     "sqlalchemy": {
@@ -28,7 +32,7 @@ DOORS = {
     "zstandard": {"index/blobs/table.py"},
     "obstore": {"connectors/sources/object_client.py", "index/stores/object_store.py"},
     "pyarrow": {"index/care/export.py"},
-    "torch": {"embed/engine/encoder.py", "embed/engine/ordinary.py"},
+    "torch": TORCH,
     "sentence_transformers": {"embed/engine/encoder.py", "embed/engine/ordinary.py"},
     "transformers": {"embed/engine/encoder.py", "embed/engine/ordinary.py"},
     "tokenizers": {"embed/tokenize.py"},

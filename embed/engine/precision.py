@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-PARITY = 0.9995
 _BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
@@ -32,29 +31,19 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     return tuple(flag for flag in _BF16_FLAGS if flag in flags)
 
 
-def choose(
-    wanted: str, *, low: str, flags: tuple[str, ...], speedup: Callable[[], float], parity: Callable[[], float]
-) -> Precision:
-    """float32 or the format `low`, when `wanted` is `auto`; what is wanted otherwise.
+def candidates(wanted: str, *, low: str, flags: tuple[str, ...], speedup: Callable[[], float]) -> tuple[Precision, ...]:
+    """The formats worth trying, the best first: `low` and then float32 when `wanted` is `auto`, else what is wanted.
 
-    `flags` name what makes `low` fast here, `speedup` measures low over fp32 (1.0 is no gain) and `parity` the
-    smallest cosine between the two. Each is called only if all before it were in favour. A format that was asked
-    for by name still has to pass parity: raises ValueError if it does not.
+    `flags` name what makes `low` fast here; `speedup` measures low over fp32 (1.0 is no gain), and is called only if
+    there are any. Whether a format leaves vectors where they are is for a parity probe to say. Raises ValueError for
+    a format that this device does not take.
     """
     if wanted not in ("auto", "float32", low):
         raise ValueError(f"dtype {wanted}: this device takes auto, float32 or {low}")
-    if wanted == "float32":
-        return Precision("float32", "as configured")
-    if wanted == "auto":
-        if not flags:
-            return Precision("float32", f"no {low} instructions")
-        if (gain := speedup()) <= 1.1:
-            return Precision("float32", f"{low} is no faster here ({gain:.2f}x)")
-        why = f"{flags[0]}, {gain:.1f}x fp32"
-    else:
-        why = "as configured"
-    if (cosine := parity()) < PARITY:
-        if wanted != "auto":
-            raise ValueError(f"dtype {low}: cosine {cosine:.5f} to fp32 is below {PARITY}; use auto or float32")
-        return Precision("float32", f"{low} moves vectors: cosine {cosine:.5f} to fp32")
-    return Precision(low, f"{why}, cosine {cosine:.5f} to fp32")
+    if wanted != "auto":
+        return (Precision(wanted, "as configured"),)
+    if not flags:
+        return (Precision("float32", f"no {low} instructions"),)
+    if (gain := speedup()) <= 1.1:
+        return (Precision("float32", f"{low} is no faster here ({gain:.2f}x)"),)
+    return Precision(low, f"{flags[0]}, {gain:.1f}x fp32"), Precision("float32", f"{low} moves vectors")

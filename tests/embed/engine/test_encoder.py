@@ -2,6 +2,7 @@
 
 import random
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from penstock.embed.engine import encoder
 from penstock.embed.engine.encoder import NotFinite, TorchEncoder
+from penstock.embed.engine.ordinary import Ordinary
 from penstock.embed.models import Model, UnknownModel, identity
 
 TEXTS = [
@@ -71,7 +73,7 @@ def test_a_vector_is_the_same_bits_from_another_thread(
 
 def test_vectors_are_those_of_sentence_transformers(model: Model, loaded: TorchEncoder) -> None:
     """Against encode in fp32, in whatever format was chosen here."""
-    reference = encoder._network(model, "cpu").encode(TEXTS, normalize_embeddings=True)
+    reference = Ordinary.load(model, "cpu").network.encode(TEXTS, normalize_embeddings=True)
     cut = [ids if len(ids) <= 256 else (*ids[:255], ids[-1]) for ids in loaded.tokenizer.encode_batch(TEXTS)]
     assert float((vectors(loaded, cut) * reference).sum(axis=1).min()) >= 0.9995
 
@@ -92,16 +94,48 @@ def test_a_sequence_that_does_not_fit_raises_before_any_work(loaded: TorchEncode
         next(loaded.encode([(101, 102), tuple(range(1000, 1257))]))
 
 
-def test_an_unusable_vector_is_reported_with_its_position(
+def test_a_text_without_a_usable_vector_is_refused_and_the_others_land(
     loaded: TorchEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A text for which the model makes NaN or nothing can be put aside by whoever asked."""
+    """NaN or nothing instead of a vector is one document's trouble, and a question's error."""
     broken = np.eye(2, loaded.dim, dtype=np.float32)
     broken[1, 0] = broken[1, 1] = np.nan
-    monkeypatch.setattr(loaded, "_forward", lambda rows, batch: broken[: len(rows)])
-    with pytest.raises(NotFinite) as caught:
-        list(loaded.encode([(101, 5, 102), (101, 6, 102)]))
-    assert caught.value.positions == (1,)
+    monkeypatch.setattr(loaded._path, "start", lambda rows, work, prompt=0: lambda: broken[: len(rows)])
+    (batch,) = loaded.encode([(101, 5, 102), (101, 6, 102)])
+    assert batch.positions.tolist() == [0]
+    assert [(refused.position, refused.reason) for refused in batch.refused] == [(1, "not_finite")]
+    with pytest.raises(NotFinite, match="lift"):
+        loaded.encode_queries(["drag", "lift"])
+
+
+def test_each_batch_is_announced_before_it_is_computed(loaded: TorchEncoder) -> None:
+    """Whoever watches the process knows what it was at when it died."""
+    said: list[tuple[int, ...]] = []
+    loaded.announce = lambda positions: said.append(tuple(positions))
+    try:
+        done = [tuple(batch.positions.tolist()) for batch in loaded.encode([(101, 5, 102)] * 3 + [(101, 6, 102)])]
+    finally:
+        loaded.announce = None
+    assert said == done
+
+
+def test_out_of_memory_at_any_batch_loses_nothing_and_moves_no_bit(
+    loaded: TorchEncoder, ids: list[tuple[int, ...]], together: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same sequences are computed in smaller batches, each position once."""
+    start = loaded._path.start
+    for failing in range(len(loaded._path.plan([len(sequence) for sequence in ids]))):
+        calls = iter(range(10_000))
+
+        def sometimes(rows: Any, work: Any, *, prompt: int = 0, calls: Any = calls, failing: int = failing) -> Any:
+            if next(calls) == failing:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return start(rows, work, prompt=prompt)
+
+        monkeypatch.setattr(loaded._path, "start", sometimes)
+        positions = [p for batch in loaded.encode(ids) for p in batch.positions.tolist()]
+        assert sorted(positions) == list(range(len(ids)))
+    assert np.array_equal(vectors(loaded, ids), together)
 
 
 def test_a_question_is_embedded_like_a_document_when_there_is_no_prompt(loaded: TorchEncoder) -> None:
@@ -122,6 +156,7 @@ def test_identity_is_that_of_the_files_and_provenance_says_how(model: Model, loa
     """What was planned with is what was loaded; the number format and its reason are on record."""
     assert loaded.identity == identity(model)
     assert loaded.provenance["dtype"] in ("float32", "bfloat16")
+    assert loaded.provenance["path"] == "fast"
     assert loaded.provenance["dtype_why"]
     assert all(isinstance(value, str) for value in loaded.provenance.values())
 

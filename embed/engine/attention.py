@@ -1,0 +1,98 @@
+"""Attention among the tokens of each sequence, for sequences that lie end to end: nothing is padded, nothing masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+Runs = Iterable[tuple[int, int]]
+"""(how many, of which length) for each run of equally long sequences, in the order in which they lie."""
+
+_LONGEST = 1024
+"""Tokens; the scores of a longer sequence are not held whole."""
+
+
+class Attention(Protocol):
+    """`states` (tokens, 3 * hidden): queries (scaled already), keys and values; writes `out` (tokens, hidden)."""
+
+    def __call__(self, states: Any, runs: Runs, out: Any) -> None: ...
+
+
+class ByRun:
+    """On a CPU: two batched products for each run of equally long sequences.
+
+    Scores and their softmax are fp32; shares and values in the states' own format. Faster than the fused kernel for
+    heads as narrow as these, and each sequence's result depends on its own length alone.
+    """
+
+    def __init__(self, heads: int, bias: Any = None) -> None:
+        """`bias`: float32 (heads, longest, longest), or None."""
+        self._heads, self._bias = heads, bias
+        self._scores: Any = None
+        self._shares: Any = None
+
+    def __call__(self, states: Any, runs: Runs, out: Any) -> None:
+        at = 0
+        for count, length in runs:
+            if length > _LONGEST:
+                step, attend = 1, self._fused
+            else:
+                step, attend = max(1, _LONGEST * _LONGEST // (length * length)), self._whole
+            while count > 0:
+                many = min(step, count)
+                end = at + many * length
+                attend(states[at:end], many, length, out[at:end])
+                at, count = end, count - many
+
+    def _whole(self, states: Any, many: int, length: int, out: Any) -> None:
+        import torch
+
+        heads = self._heads
+        parts = states.view(many, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        wide = many * heads
+        query, key, value = parts.reshape(3, wide, length, parts.shape[-1])
+        scores = self._room(wide, length, states.dtype)
+        shares = scores if states.dtype == torch.float32 else self._shares[: scores.numel()].view(scores.shape)
+        torch.bmm(query.float(), key.float().transpose(1, 2), out=scores)
+        if self._bias is not None:
+            scores.view(many, heads, length, length).add_(self._bias[:, :length, :length])
+        torch.softmax(scores, -1, out=scores)
+        if shares is not scores:
+            shares.copy_(scores)
+        mixed = torch.bmm(shares, value)
+        out.view(many, length, heads, -1).copy_(mixed.view(many, heads, length, -1).transpose(1, 2))
+
+    def _fused(self, states: Any, many: int, length: int, out: Any) -> None:
+        from torch.nn.functional import scaled_dot_product_attention
+
+        query, key, value = states.view(many, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+        mask = None if self._bias is None else self._bias[None, :, :length, :length].to(query.dtype)
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
+        out.view(many, length, self._heads, -1).copy_(mixed.transpose(1, 2))
+
+    def _room(self, wide: int, length: int, dtype: Any) -> Any:
+        """Memory for scores, kept: new memory for each batch costs more than what is computed in it."""
+        import torch
+
+        need = wide * length * length
+        if self._scores is None or self._scores.numel() < need:
+            self._scores = torch.empty(need)
+            if dtype != torch.float32:
+                self._shares = torch.empty(need, dtype=dtype)
+        return self._scores[:need].view(wide, length, length)
+
+
+def varlen(heads: int, longest: int) -> Callable[[Any, Any, Any], Any] | None:
+    """torch's unpadded attention: (states (tokens, 3 * hidden), bounds int32 (sequences + 1,)) on a GPU in half
+    precision. None if this torch has none (before 2.10)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+
+    def attend(states: Any, bounds: Any, out: Any) -> Any:
+        query, key, value = states.view(states.shape[0], 3, heads, -1).unbind(1)
+        mixed = varlen_attn(query, key, value, bounds, bounds, longest, longest, scale=1.0)
+        return out.copy_(mixed.reshape(out.shape))
+
+    return attend
