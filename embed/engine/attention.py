@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
 
-Runs = Iterable[tuple[int, int]]
-"""(how many, of which length) for each run of equally long sequences, in the order in which they lie."""
+import numpy as np
+from numpy.typing import NDArray
+
+from penstock.embed.engine.packing import Pack
 
 _LONGEST = 1024
 """Tokens; the scores of a longer sequence are not held whole."""
-
-
-class Attention(Protocol):
-    """`states` (tokens, 3 * hidden): queries (scaled already), keys and values; writes `out` (tokens, hidden)."""
-
-    def __call__(self, states: Any, runs: Runs, out: Any) -> None: ...
 
 
 class ByRun:
@@ -31,9 +28,10 @@ class ByRun:
         self._scores: Any = None
         self._shares: Any = None
 
-    def __call__(self, states: Any, runs: Runs, out: Any) -> None:
+    def __call__(self, states: Any, pack: Pack, out: Any) -> None:
+        """`states` (tokens, 3 * hidden): queries (scaled already), keys and values; writes `out` (tokens, hidden)."""
         at = 0
-        for count, length in runs:
+        for count, length in pack.runs():
             if length > _LONGEST:
                 step, attend = 1, self._fused
             else:
@@ -83,8 +81,10 @@ class ByRun:
 
 
 def varlen(heads: int, longest: int) -> Callable[[Any, Any, Any], Any] | None:
-    """torch's unpadded attention: (states (tokens, 3 * hidden), bounds int32 (sequences + 1,)) on a GPU in half
-    precision. None if this torch has none (before 2.10)."""
+    """torch's unpadded attention, on a GPU in half precision; None if this torch has none (before 2.10).
+
+    As `ByRun`, with `bounds` int32 (sequences + 1,) on the device for a pack: where each sequence begins, and the end.
+    """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -96,3 +96,15 @@ def varlen(heads: int, longest: int) -> Callable[[Any, Any, Any], Any] | None:
         return out.copy_(mixed.reshape(out.shape))
 
     return attend
+
+
+def bounds(lengths: Sequence[int], padded: int, longest: int, count: int) -> NDArray[np.int32]:
+    """Where each sequence begins, and the end: int32 (count,), whatever the lengths are.
+
+    The filling up to `padded` tokens is attended to as sequences too, none longer than `longest`; then come empty ones.
+    """
+    ends = [0, *accumulate(lengths)]
+    ends += range(ends[-1] + longest, padded, longest)
+    found = np.full(count, padded, dtype=np.int32)
+    found[: len(ends)] = ends
+    return found

@@ -49,7 +49,7 @@ def chosen(
     for number, precision in enumerate(formats):
         least = parity.EXACT if precision.dtype == "float32" else parity.LOWERED
         try:
-            fast = Packed(
+            fast = Packed.of(
                 reference.network,
                 dtype=precision.dtype,
                 device=device,

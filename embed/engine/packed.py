@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,10 @@ from penstock.embed.engine.pooling import Pooling
 from penstock.embed.engine.staging import Here, OnGpu, Result, Staging
 from penstock.embed.types import TokenIds
 
+_STEP = 16
+_SEQUENCES = 16
+"""On a GPU, so many tokens of a batch for each sequence that it may hold: shapes are fixed there."""
+
 
 class Packed:
     """A model on this path. One thread at a time may use it."""
@@ -24,26 +27,35 @@ class Packed:
     name = "fast"
 
     def __init__(
-        self, network: Any, *, dtype: str, device: str, longest: int, truncate: int | None, budget: int
+        self,
+        lean: Callable[[Any, Any, Any], Any],
+        ends: Callable[[Pack], Any],
+        pooling: Pooling,
+        staging: Staging,
+        packing: Packing,
+        pad: int | None,
     ) -> None:
-        """`network`: a SentenceTransformer, whose weights are shared where they need no other layout.
+        """`ends`: what `lean` needs to know of where the sequences of a pack end. `pad`: as `Anatomy` says."""
+        self._lean, self._ends, self._pooling, self._staging = lean, ends, pooling, staging
+        self.packing, self._pad = packing, pad
+
+    @classmethod
+    def of(cls, network: Any, *, dtype: str, device: str, longest: int, truncate: int | None, budget: int) -> Packed:
+        """Of a SentenceTransformer, whose weights are shared where they need no other layout.
 
         `longest`: tokens of the longest sequence. Raises `NotKnown` for a model that cannot go this way.
         """
-        import torch
-
         parts = anatomy(network[0].auto_model)
-        self._pad = parts.pad
-        self._pooling = Pooling(list(network)[1:], device, truncate)
-        self._lean = Lean(parts, getattr(torch, dtype))
-        self._attend = _on_gpu(parts, dtype, longest) if device != "cpu" else _on_cpu(parts, longest)
-        self._staging: Staging = Here() if device == "cpu" else OnGpu(device)
-        self.packing = Packing(budget, step=16 if device == "cpu" else budget)
+        pooling = Pooling(list(network)[1:], device, truncate)
+        if device == "cpu":
+            return cls(*_on_cpu(parts, dtype, longest), pooling, Here(), Packing(budget, _STEP), parts.pad)
+        packing = Packing(budget, budget, budget // _SEQUENCES)
+        return cls(*_on_gpu(parts, dtype, longest, device), pooling, OnGpu(device), packing, parts.pad)
 
     def with_budget(self, tokens: int) -> None:
         """From now on, packs of at most so many tokens."""
-        step = self.packing.step if self.packing.step < self.packing.budget else tokens
-        self.packing = Packing(tokens, step)
+        fixed = self.packing.step == self.packing.budget
+        self.packing = Packing(tokens, tokens, tokens // _SEQUENCES) if fixed else Packing(tokens, self.packing.step)
 
     def prompt_tokens(self, prompt: str) -> int:
         """0: a model that leaves its prompt out of pooling does not come this way."""
@@ -66,13 +78,13 @@ class Packed:
         for row in rows:
             end = at + len(row)
             ids[at:end] = row
-            places[at:end] = self._places(ids[at:end])
+            places[at:end] = self._placed(ids[at:end])
             at = end
         with torch.inference_mode():
-            hidden = self._lean(*self._staging.sent(), self._attend(work))
+            hidden = self._lean(*self._staging.sent(), self._ends(work))
             return self._staging.back(self._pooling(hidden, work.lengths))
 
-    def _places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _placed(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         pad = self._pad
         if pad is None:
             return np.arange(len(ids))
@@ -81,12 +93,14 @@ class Packed:
         return found
 
 
-def _on_cpu(parts: Anatomy, longest: int) -> Callable[[Pack], Callable[[Any, Any], object]]:
+def _on_cpu(parts: Anatomy, dtype: str, longest: int) -> tuple[Lean, Callable[[Pack], Any]]:
+    import torch
+
     attend = attention.ByRun(parts.heads, None if parts.bias is None else parts.bias(longest))
-    return lambda work: lambda states, out: attend(states, work.runs(), out)
+    return Lean(parts, getattr(torch, dtype), attend), lambda pack: pack
 
 
-def _on_gpu(parts: Anatomy, dtype: str, longest: int) -> Callable[[Pack], Callable[[Any, Any], object]]:
+def _on_gpu(parts: Anatomy, dtype: str, longest: int, device: str) -> tuple[Lean, Callable[[Pack], Any]]:
     import torch
 
     attend = attention.varlen(parts.heads, longest)
@@ -97,13 +111,8 @@ def _on_gpu(parts: Anatomy, dtype: str, longest: int) -> Callable[[Pack], Callab
     if dtype == "float32":
         raise NotKnown("attention without padding wants half precision")
 
-    device = parts.words.device
+    def ends(pack: Pack) -> Any:
+        count = pack.padded // _SEQUENCES + pack.padded // longest + 2
+        return torch.from_numpy(attention.bounds(pack.lengths, pack.padded, longest, count)).to(device)
 
-    def of(work: Pack) -> Callable[[Any, Any], object]:
-        # the filling is attended to as sequences too, none longer than the longest
-        bounds = [0, *accumulate(work.lengths)]
-        bounds += [*range(bounds[-1] + longest, work.padded, longest), *([work.padded] * (bounds[-1] < work.padded))]
-        there = torch.tensor(bounds, dtype=torch.int32).to(device, non_blocking=True)
-        return lambda states, out: attend(states, there, out)
-
-    return of
+    return Lean(parts, getattr(torch, dtype), attend), ends

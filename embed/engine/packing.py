@@ -24,12 +24,13 @@ class Pack(msgspec.Struct, frozen=True):
 class Packing(msgspec.Struct, frozen=True):
     """Packs of at most `budget` tokens, or of one sequence that is longer.
 
-    A pack is filled up to a multiple of `step`. Where the sum of its lengths may change a vector's bits, `step` is
-    `budget`, which leaves one size.
+    A pack is filled up to a multiple of `step`, and holds at most `most` sequences. Where the sum of its lengths may
+    change a vector's bits, `step` is `budget`, which leaves one size.
     """
 
     budget: int
     step: int = 16
+    most: int = 1 << 30
 
     def plan(self, lengths: Sequence[int]) -> list[Pack]:
         """Packs, longest sequences first; each position exactly once."""
@@ -38,7 +39,7 @@ class Packing(msgspec.Struct, frozen=True):
         held: list[int] = []
         room = self.budget
         for position in order:
-            if held and lengths[position] > room:
+            if held and (lengths[position] > room or len(held) == self.most):
                 packs.append(self.pack(held, lengths))
                 held, room = [], self.budget
             held.append(position)

@@ -1,5 +1,7 @@
 """Packs hold each sequence once, within the budget, without padding between them."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +34,7 @@ def test_runs_are_the_lengths_in_short(lengths: list[int]) -> None:
     for pack in Packing(2048).plan(lengths):
         runs = list(pack.runs())
         assert [length for many, length in runs for _ in range(many)] == list(pack.lengths)
-        assert all(one[1] != other[1] for one, other in zip(runs, runs[1:], strict=False))
+        assert all(one[1] != other[1] for one, other in itertools.pairwise(runs))
 
 
 @given(LENGTHS.filter(bool))
