@@ -1,8 +1,8 @@
 """What an answer's headers say about when to ask again.
 
-Retry-After (RFC 9110), the drafts of RateLimit (one field, and the three older ones), and what services send instead:
-X-RateLimit-*, X-Rate-Limit-*, X-HubSpot-RateLimit-*. Times that the server writes are measured on its own clock, the
-Date header, so that it does no harm when ours is wrong.
+Retry-After (RFC 9110) and the finer Retry-After-Ms, the drafts of RateLimit (one field, and the three older ones), and
+what services send instead: X-RateLimit-*, X-Rate-Limit-*, X-HubSpot-RateLimit-*. Times that the server writes are
+measured on its own clock, the Date header, so that it does no harm when ours is wrong.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ def _retry_after(headers: Mapping[str, str], status: int, base: float) -> float:
     # resource, and no reason for everybody to wait.
     if status != 200 and status < 400:
         return 0.0
+    finer = _number(headers.get("retry-after-ms", ""))
+    if finer is not None:
+        return max(finer, 0.0) / 1000
     said = headers.get("retry-after", "")
     seconds = _number(said)
     if seconds is not None:
