@@ -1,6 +1,7 @@
 """An encoder without a model: vectors are a pure function of the token ids, batches are small, as in life.
 
-Like the real one it refuses what is too long, yields batches longest first, and can be slow or die.
+Like the real one it refuses what is too long, yields batches longest first, and can be slow or die. Canaries come out
+at once and are not counted: tests count documents.
 """
 
 from __future__ import annotations
@@ -12,23 +13,36 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.embed.quality import canaries
 from penstock.embed.types import Encoded
 
 DIM = 16
+_CANARIES = {known[0].text for known in canaries.SETS.values()}
 
 
 class HashEncoder:
-    """`seconds` is the time for a batch of `rows`; `dies_after` batches it raises, as a lost device would."""
+    """`seconds` is the time for a batch of `rows`; `dies_after` batches it raises, as a lost device would.
+
+    `cosine` of its vectors to those of another one: how far it has drifted.
+    """
 
     dim = DIM
 
-    def __init__(self, seconds: float = 0.0, rows: int = 4, dies_after: int | None = None) -> None:
+    def __init__(self, seconds: float = 0.0, rows: int = 4, dies_after: int | None = None, cosine: float = 1.0) -> None:
         self.identity: dict[str, str] = {}
         self.provenance = {"device": "fake", "dtype": "float32"}
         self._seconds, self._rows, self._left = seconds, rows, dies_after
         self.embedded: list[tuple[int, ...]] = []
+        self.canaries = 0
+        """How often it was asked for canaries."""
+        self._cosine = cosine
 
     def encode(self, ids: Sequence[Sequence[int]], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
+        if texts and texts[0] in _CANARIES:
+            self.canaries += 1
+            vectors = np.stack([self._vector(each) for each in ids])
+            yield Encoded(np.arange(len(ids)), vectors, tokens=0, padded=0)
+            return
         order = sorted(range(len(ids)), key=lambda position: -len(ids[position]))
         for start in range(0, len(order), self._rows):
             if self._left is not None:
@@ -43,14 +57,17 @@ class HashEncoder:
                     raise ValueError("too long")
                 self.embedded.append(tuple(map(int, ids[position])))
             tokens = sum(len(ids[position]) for position in batch)
-            vectors = np.stack([vector(ids[position]) for position in batch])
+            vectors = np.stack([self._vector(ids[position]) for position in batch])
             yield Encoded(np.array(batch, dtype=np.int64), vectors, tokens, tokens + 3)
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.stack([vector([*text.encode()]) for text in texts])
+        return np.stack([self._vector([*text.encode()]) for text in texts])
 
     def close(self) -> None:
         pass
+
+    def _vector(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        return turned(vector(ids), self._cosine) if self._cosine < 1 else vector(ids)
 
 
 def vector(ids: Sequence[int]) -> NDArray[np.float32]:
@@ -58,3 +75,11 @@ def vector(ids: Sequence[int]) -> NDArray[np.float32]:
     digest = hashlib.blake2b(np.asarray(ids, dtype="<u4").tobytes(), digest_size=DIM).digest()
     values = np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5
     return (values / np.linalg.norm(values)).astype(np.float32)
+
+
+def turned(sound: NDArray[np.float32], cosine: float) -> NDArray[np.float32]:
+    """A unit vector at that cosine to this one."""
+    right = sound.astype(np.float64)
+    aside = np.roll(right, 1) - (np.roll(right, 1) @ right) * right
+    made = cosine * right + (1 - cosine**2) ** 0.5 * aside / np.linalg.norm(aside)
+    return made.astype(np.float32)
