@@ -8,6 +8,7 @@ unpadded; what `SentenceTransformer.encode` makes of a left-padded batch differs
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.embed.engine import parity
 from penstock.embed.models import Model, UnknownModel
+from penstock.embed.tokenize import document_tokenizer
 from penstock.embed.types import TokenIds
+
+_log = logging.getLogger(__name__)
+_SAME = 0.9999
 
 
 class Ordinary:
@@ -27,18 +33,23 @@ class Ordinary:
         self.model, self.device, self.dtype = model, device, "float32"
         self.network = network
         """The `SentenceTransformer`, which truncates as `model` says; a reference only until `lower` was called."""
+        self.note = ""
+        """What people should know about this model, one line: for the log and for `doctor`."""
         self._tokenizer = network.tokenizer
-        self._pad = int(self._tokenizer.pad_token_id or 0)
-        self._types = "token_type_ids" in self._tokenizer.model_input_names
+        self._pad = int(getattr(self._tokenizer, "pad_token_id", None) or 0)
+        self._types = "token_type_ids" in getattr(self._tokenizer, "model_input_names", ())
         # A convolution looks at its neighbours: beyond the text's end it must find nothing.
         self._blank = any(type(part).__name__ == "CNN" for part in network)
 
     @classmethod
     def load(cls, model: Model, device: str) -> Ordinary:
-        """Load in fp32. Raises `UnknownModel` if it cannot be loaded, or is not what its files say."""
-        network = _network(model, device)
-        network.truncate_dim = model.truncate_dim
-        return cls(model, network, device)
+        """Load in fp32. Raises `UnknownModel` if it cannot be loaded, or is not what its files say.
+
+        A few short texts are embedded both ways: a model that cannot be run on token ids alone is refused.
+        """
+        ordinary = cls(model, _network(model, device), device)
+        ordinary._compare()
+        return ordinary
 
     def prompt_tokens(self, prompt: str) -> int:
         """How many tokens at the start of a text with this prompt are left out of pooling: 0 for most models."""
@@ -72,9 +83,42 @@ class Ordinary:
                 part.to(getattr(torch, dtype))
         self.dtype = dtype
 
+    def _compare(self) -> None:
+        """Ids and vectors against sentence-transformers, on short texts with the prompt of documents."""
+        tokenizer = document_tokenizer(self.model)
+        plain, *others = texts = [text for text in parity.SCRIPTS if self._fits(tokenizer.encode(text))] or ["a"]
+        if why := parity.other_ids(self.network, tokenizer, [plain]):
+            raise UnknownModel(
+                f"model {self.model.name}: {why}; save its tokenizer again with the transformers that is installed: "
+                f"AutoTokenizer.from_pretrained({str(self.model.tokenizer)!r}).save_pretrained(…)"
+            )
+        if differ := parity.other_ids(self.network, tokenizer, others):
+            self.note = f"tokenizer.json is followed where transformers is not: {differ}"
+            _log.warning("model %s: %s", self.model.name, self.note)
+            texts = [plain]
+        expected = self.network.encode(
+            texts[:3], prompt=tokenizer.prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False
+        )
+        skip = self.prompt_tokens(tokenizer.prompt)
+        for text, vector in zip(texts[:3], expected, strict=True):
+            ids = tokenizer.encode(text)
+            padded = min(len(ids) + 5, self.model.max_tokens)
+            if not (cosine := float(self.forward([ids], 2, padded, prompt=skip)[0] @ vector)) >= _SAME:
+                raise UnknownModel(
+                    f"model {self.model.name}: run on padded token ids it makes other vectors than "
+                    f"sentence-transformers does (cosine {cosine:.4f}): this kind of model is not supported"
+                )
+
+    def _fits(self, ids: TokenIds) -> bool:
+        return 0 < len(ids) <= self.model.max_tokens
+
     def _features(self, rows: Sequence[TokenIds], rows_n: int, length: int) -> dict[str, Any]:
         import torch
 
+        if self.model.static:
+            flat, ends = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows]), np.cumsum([*map(len, rows)])
+            offsets = np.concatenate([[0], ends[:-1]])
+            return {"input_ids": torch.from_numpy(flat), "offsets": torch.from_numpy(offsets)}
         inputs = np.full((rows_n, length), self._pad, dtype=np.int64)
         mask = np.zeros((rows_n, length), dtype=np.int64)
         for row in range(rows_n):
@@ -94,12 +138,32 @@ class Ordinary:
         for name in ("token_embeddings", "sentence_embedding"):
             if name in features:
                 features[name] = features[name].float()
+        if "all_layer_embeddings" in features:
+            features["all_layer_embeddings"] = tuple(layer.float() for layer in features["all_layer_embeddings"])
         if self._blank:
-            features["token_embeddings"] *= features["attention_mask"].unsqueeze(-1)
+            features["token_embeddings"] = features["token_embeddings"] * features["attention_mask"].unsqueeze(-1)
         for part in list(self.network)[1:]:
             features = part(features)
         vectors = features["sentence_embedding"].float()[:, : self.model.dim]
         return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def slow_tokenizer(model: Model) -> Any:
+    """The `tokenizers.Tokenizer` that transformers makes of a model's files. Raises `UnknownModel`."""
+    with quiet():
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(str(model.tokenizer), local_files_only=True).backend_tokenizer
+        except Exception as error:
+            raise UnknownModel(
+                f"model {model.name}: no tokenizer can be made from {model.tokenizer} ({first_line(error)})"
+            ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, as one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _network(model: Model, device: str) -> Any:
@@ -109,20 +173,50 @@ def _network(model: Model, device: str) -> Any:
 
         try:
             network = SentenceTransformer(
-                str(model.path), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
+                str(model.path),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"dtype": torch.float32},
             )
         except Exception as error:  # whatever a damaged or foreign folder makes the libraries raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UnknownModel(f"model {model.name}: {model.path} could not be loaded ({reason})") from error
-    if not hasattr(network[0], "auto_model"):
-        raise UnknownModel(f"model {model.name}: its first part is {type(network[0]).__name__}, not a transformer")
+            if "trust_remote_code" in str(error):
+                said = "it is code of its own (trust_remote_code), which is not run"
+                raise UnknownModel(f"model {model.name}: {said}; ask for one of transformers' own kinds") from error
+            raise UnknownModel(f"model {model.name}: {model.path} could not be loaded ({first_line(error)})") from error
+    network.truncate_dim = model.truncate_dim
+    if not model.pool_prompt:
+        network.set_pooling_include_prompt(False)
+    _check(model, network)
+    if getattr(network.tokenizer, "pad_token", "") is None:  # to encode with the reference; a mask hides it
+        network.tokenizer.pad_token = network.tokenizer.eos_token or network.tokenizer.unk_token
+    return network.eval()
+
+
+def _check(model: Model, network: Any) -> None:
+    """Raise `UnknownModel` unless what was loaded is a text encoder and what its files say."""
+    kinds = getattr(network[0], "modality_config", {"text": {}})
+    if network.tokenizer is None or "text" not in kinds:
+        raise UnknownModel(f"model {model.name}: {type(network[0]).__name__} takes no plain text; give a text encoder")
+    if "message" in kinds:
+        raise UnknownModel(
+            f"model {model.name}: it takes chat messages, not texts; save it with modality_config of text only"
+        )
     dim, longest = network.get_embedding_dimension(), network.max_seq_length
-    if dim < model.dim or (longest or 0) < model.max_tokens:
+    if dim != model.dim or (longest or 0) < model.max_tokens:
         raise UnknownModel(
             f"model {model.name}: its files state {model.dim} dimensions and {model.max_tokens} tokens, "
             f"loaded it has {dim} and {longest}; correct the configuration in {model.path}"
         )
-    return network.eval()
+    for part in network[0].modules():
+        table, pad = getattr(part, "position_embeddings", None), getattr(part, "padding_idx", None)
+        if isinstance(rows := getattr(table, "num_embeddings", None), int):
+            most = rows - (pad + 1 if isinstance(pad, int) else 0)
+            if most < model.max_tokens:
+                raise UnknownModel(
+                    f"model {model.name}: it has positions for {most} tokens, its files state {model.max_tokens}; "
+                    f"set max_seq_length in {model.path}"
+                )
 
 
 @contextlib.contextmanager

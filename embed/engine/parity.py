@@ -25,7 +25,7 @@ Candidate = Callable[[Sequence[TokenIds]], NDArray[np.float32]]
 _TOKENS, _LONGEST = 4096, 2048
 _SHORT = (15, 16, 17)
 _STRIDE = 61
-_SCRIPTS = (
+SCRIPTS = (
     "The gate admits water to the turbine at exactly the pace that it can take (p < 0.05), doesn't it? ",
     "Naïve façades, Zürich’s œuvre; “¿cuánto cuesta?” £5 – №12. ",
     "Затвор пропускает воду к турбине. Η πύλη αφήνει το νερό να περάσει. ",
@@ -34,6 +34,7 @@ _SCRIPTS = (
     "水門按照渦輪機的節奏放水。ゲートは水を通します。수문은 터빈에 물을 보낸다. ",
     "def gate(flow: float) -> float:\n\treturn max(0.0, flow)  # x²+y² ≠ z² 🚰🌊 e\u0301 ﬁ\u200b ",
 )
+"""Short texts of all kinds; the first is plain ASCII."""
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ def invariant(candidate: Candidate, tokenizer: Tokenizer, max_tokens: int) -> st
     The same sequences are embedded together, three times over in another order (other neighbours, other offsets, a
     larger batch), and alone.
     """
-    material = "".join(_SCRIPTS)
+    material = "".join(SCRIPTS)
     wanted = [n for n in (3, 9, 16, 17, 33, 64) if n <= max_tokens] or [max_tokens]
     ids = [tokenizer.encode(text) for k, n in enumerate(wanted) if (text := _cut(material, tokenizer, n, k * 5))]
     count = len(ids)
@@ -110,13 +111,13 @@ def invariant(candidate: Candidate, tokenizer: Tokenizer, max_tokens: int) -> st
 
 def texts(reference: Any, tokenizer: Tokenizer, max_tokens: int) -> list[str]:
     """What is compared: long ones with short ones between them, and one of them twice."""
-    material = "".join(_SCRIPTS) + _words(reference)
+    material = "".join(SCRIPTS) + _words(reference)
     material = material * (1 + 2 * min(max_tokens, _LONGEST) // max(len(tokenizer.span(material).ids), 1))
     longest = min(max_tokens, _LONGEST)
     lengths = sorted({n for n in (longest, longest - 1, longest // 4) if n > max(_SHORT)}, reverse=True)
     if 2 * longest > _TOKENS - 256:
         del lengths[1:2]
-    least = tokenizer.overhead
+    least = len(tokenizer.encode(""))
     long = [text for k, n in enumerate(lengths) if (text := _cut(material, tokenizer, n, k * _STRIDE))]
     short = [_cut(material, tokenizer, n, k * _STRIDE) for k, n in enumerate((least, least + 1, *_SHORT))]
     fits = [text for text in short if 0 < len(tokenizer.encode(text)) <= max_tokens]
@@ -146,7 +147,7 @@ def _words(reference: Any) -> str:
 def _cut(material: str, tokenizer: Tokenizer, tokens: int, skip: int) -> str:
     """A piece of `material`, `skip` tokens into it, of `tokens` tokens with specials and prompt, or the next less."""
     span = tokenizer.span(material)
-    inner = tokens - tokenizer.overhead
+    inner = tokens - len(tokenizer.encode(""))
     skip = min(skip, max(len(span.ids) - inner - 8, 0))
     best = ""
     # cut elsewhere, a text's tokens may be others and more or fewer: look around the place
