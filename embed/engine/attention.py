@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,7 @@ class ByRun:
     def __init__(self, heads: int, bias: Any = None) -> None:
         """`bias`: float32 (heads, longest, longest), or None."""
         self._heads, self._bias = heads, bias
-        self._scores: Any = None
-        self._shares: Any = None
+        self._kept: dict[str, Any] = {}
 
     def __call__(self, states: Any, pack: Pack, out: Any) -> None:
         """`states` (tokens, 3 * hidden): queries (scaled already), keys and values; writes `out` (tokens, hidden)."""
@@ -45,19 +45,20 @@ class ByRun:
     def _whole(self, states: Any, many: int, length: int, out: Any) -> None:
         import torch
 
-        heads = self._heads
+        heads, low = self._heads, states.dtype
         parts = states.view(many, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        wide = many * heads
-        query, key, value = parts.reshape(3, wide, length, parts.shape[-1])
-        scores = self._room(wide, length, states.dtype)
-        shares = scores if states.dtype == torch.float32 else self._shares[: scores.numel()].view(scores.shape)
-        torch.bmm(query.float(), key.float().transpose(1, 2), out=scores)
+        wide, narrow = many * heads, parts.shape[-1]
+        query, key = (self._room(name, torch.float32, wide, length, narrow) for name in ("query", "key"))
+        value, mixed = (self._room(name, low, wide, length, narrow) for name in ("value", "mixed"))
+        for kept, part in zip((query, key, value), parts, strict=True):
+            kept.view(part.shape).copy_(part)
+        scores = self._room("scores", torch.float32, wide, length, length)
+        torch.bmm(query, key.transpose(1, 2), out=scores)
         if self._bias is not None:
             scores.view(many, heads, length, length).add_(self._bias[:, :length, :length])
         torch.softmax(scores, -1, out=scores)
-        if shares is not scores:
-            shares.copy_(scores)
-        mixed = torch.bmm(shares, value)
+        shares = scores if low == torch.float32 else self._room("shares", low, wide, length, length).copy_(scores)
+        torch.bmm(shares, value, out=mixed)
         out.view(many, length, heads, -1).copy_(mixed.view(many, heads, length, -1).transpose(1, 2))
 
     def _fused(self, states: Any, many: int, length: int, out: Any) -> None:
@@ -68,16 +69,14 @@ class ByRun:
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
         out.view(many, length, self._heads, -1).copy_(mixed.transpose(1, 2))
 
-    def _room(self, wide: int, length: int, dtype: Any) -> Any:
-        """Memory for scores, kept: new memory for each batch costs more than what is computed in it."""
+    def _room(self, name: str, dtype: Any, *shape: int) -> Any:
+        """Memory that is kept: new memory for each batch costs more than what is computed in it."""
         import torch
 
-        need = wide * length * length
-        if self._scores is None or self._scores.numel() < need:
-            self._scores = torch.empty(need)
-            if dtype != torch.float32:
-                self._shares = torch.empty(need, dtype=dtype)
-        return self._scores[:need].view(wide, length, length)
+        need = prod(shape)
+        if name not in self._kept or self._kept[name].numel() < need:
+            self._kept[name] = torch.empty(need, dtype=dtype)
+        return self._kept[name][:need].view(shape)
 
 
 def varlen(heads: int, longest: int) -> Callable[[Any, Any, Any], Any] | None:

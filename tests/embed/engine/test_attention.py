@@ -58,7 +58,7 @@ def test_a_long_sequence_needs_no_square_of_memory(monkeypatch: pytest.MonkeyPat
     attend = ByRun(HEADS, bias)
     attend(states, pack, out)
     assert torch.allclose(out[:107], expected(states, pack.lengths, bias), atol=1e-5)
-    assert attend._scores.numel() == HEADS * 7 * 7
+    assert attend._kept["scores"].numel() == HEADS * 7 * 7
 
 
 @given(st.lists(st.integers(1, 30), max_size=20), st.integers(0, 100))
