@@ -20,6 +20,7 @@ _BY_NAME = {
     "UnknownModel": (USAGE, "unknown-model"),
     "ParserUnavailable": (USAGE, "parser"),
     "WrongIndex": (USAGE, "wrong-index"),
+    "Drifted": (USAGE, "drifted"),
     "NoSpace": (UNAVAILABLE, "no-space"),
     "Corrupt": (UNAVAILABLE, "corrupt"),
     "Conflict": (UNAVAILABLE, "conflict"),

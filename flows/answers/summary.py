@@ -57,6 +57,8 @@ def markdown(account: Accounting) -> str:
         "",
         "The stages run beside each other; the longest one limits.",
     ]
+    if account.quality:
+        parts += ["", "## Vectors of this run", "", *_vectors(account.quality)]
     if account.reasons:
         parts += [
             "",
@@ -81,6 +83,23 @@ def markdown(account: Accounting) -> str:
     if account.messages:
         parts += ["", "## To be looked at", "", *(f"- {_cell(message)}" for message in account.messages)]
     return "\n".join(parts) + "\n"
+
+
+def _vectors(quality: dict[str, float]) -> list[str]:
+    """What was committed beside what was there before; what is out of the ordinary stands among the messages."""
+    rows = [
+        ("tokens in a chunk, mean", "tokens_mean", ".0f"),
+        ("tokens in a chunk, standard deviation", "tokens_sd", ".0f"),
+        ("cosine of two documents, mean", "documents_cosine", ".3f"),
+        ("near-duplicates", "near_duplicates", ".1%"),
+    ]
+    lines = ["| | this run | before |", "|---|---:|---:|"]
+    for said, name, form in rows:
+        before = format(quality[f"before_{name}"], form) if f"before_{name}" in quality else ""
+        lines.append(f"| {said} | {format(quality[name], form)} | {before} |")
+    if "centroid_cosine" in quality:
+        lines += ["", f"Cosine of the centroids: {quality['centroid_cosine']:.3f}."]
+    return lines
 
 
 def _next_try(account: Accounting) -> str:

@@ -94,6 +94,8 @@ class Accounting(msgspec.Struct):
     """Sources that could not be listed at all; nothing is known to have changed there."""
     reused_tokens: int = 0
     """Tokens of chunks whose vectors were there already: moved documents, equal texts, unchanged passages."""
+    quality: dict[str, float] = msgspec.field(default_factory=dict)
+    """What the vectors of this run are like, and those before it; empty if none were committed."""
     next_try: float = 0.0
     """When the first of the failed documents is tried again by itself; 0 if none waits."""
     retries: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
