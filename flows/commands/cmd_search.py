@@ -109,9 +109,18 @@ def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
         model = _model(space, ctx.settings)
         _check(space, model)
     if model == ctx.settings.embed.model:
-        return reader, likely.result()
+        return reader, _compared(space, likely.result(), console)
     embed = msgspec.structs.replace(ctx.settings.embed, model=model)
-    return reader, wiring.encoder(msgspec.structs.replace(ctx.settings, embed=embed))
+    return reader, _compared(space, wiring.encoder(msgspec.structs.replace(ctx.settings, embed=embed)), console)
+
+
+def _compared(space: SpaceRef, encoder: Encoder, console: Console) -> Encoder:
+    """The encoder; stderr says so if it makes other vectors than the index has. Answers are better than none."""
+    from penstock.flows.runs import gate
+
+    if (doubt := gate.doubt(space, encoder)) is not None:
+        console.say(doubt)
+    return encoder
 
 
 def _model(space: SpaceRef, settings: Settings) -> str:
