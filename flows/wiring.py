@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.embed.cache import Cache
     from penstock.embed.types import Chunk, Encoder
     from penstock.flows.runs.embedding import Embedder
+    from penstock.flows.runs.gate import Gate
     from penstock.flows.runs.moved import Donors
     from penstock.flows.spools.spool import Shard
     from penstock.flows.spools.spool_mirror import Mirror
@@ -337,6 +338,19 @@ def encoder(settings: Settings) -> Encoder:
     from penstock.embed.engine.encoder import load as load_encoder
 
     return load_encoder(settings.embed.model, device=settings.embed.device)
+
+
+def gate(settings: Settings, head: Manifest, note: Callable[[str], None]) -> Gate:
+    """What models must show before their vectors may join the index, and what is said of those that did."""
+    from penstock.embed import models, tokenize
+    from penstock.embed.quality import canaries
+    from penstock.flows.runs.gate import Gate
+
+    def prepare(name: str) -> canaries.Prepared:
+        tokenizer = tokenize.document_tokenizer(models.resolve(settings.embed.model))
+        return canaries.prepared(name, tokenizer, _chunking(settings)[0])
+
+    return Gate(head.spaces.get(head.live), prepare, note)
 
 
 # ── the pipeline ─────────────────────────────────────────────────────────────────────────────────────────
