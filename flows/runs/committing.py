@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from penstock.flows.runs.gate import Gate, measured
 from penstock.flows.spools.spool import Shard
 from penstock.index.commits.commit import Delta, Writer
+from penstock.index.commits.delta import as_it_is
 from penstock.index.types import DocState, Row, SourceState
 
 
@@ -35,11 +37,13 @@ class Committer:
         base_version: int,
         identity: Mapping[str, str],
         sources: Mapping[str, SourceState],
+        gate: Gate | None = None,
     ) -> None:
         self._writer = writer
         self._base = base_version
         self._identity = dict(identity)
         self._sources = dict(sources)
+        self._gate = gate
 
     def commit(
         self, shard: Shard, dim: int, provenance: Mapping[str, str], wanted: Container[str] | None = None
@@ -63,6 +67,7 @@ class Committer:
         def rows() -> Iterator[Row]:
             return (row for row in shard.rows() if row.uri in kept)
 
+        lot = measured(vectors, rows()) if self._gate is not None and len(vectors) else None
         landed = self._commit(
             Delta(
                 base_version=self._base,
@@ -74,9 +79,12 @@ class Committer:
                 identity=self._identity,
                 dim=dim,
                 provenance=provenance,
+                join=as_it_is if lot is None or self._gate is None else self._gate.join(lot),
             ),
             states,
         )
+        if lot is not None and self._gate is not None and landed.states:
+            self._gate.landed(lot)
         shard.discard()
         return landed
 
