@@ -17,7 +17,9 @@ REJECTIONS: dict[str, str] = {
     "too_much_memory": "parsing needed more memory than the limit and was stopped",
     "crashed": "the parser process died of it",
     "plugin_failed": "a parser or transform of another package failed on it",
+    "no_vector": "the model gives no vector for one of its passages, or dies of it: nothing of it is in the index",
 }
+NO_VECTOR = "no_vector"
 
 FAILURES: dict[str, str] = {
     "changing": "the file changed each time while it was being read",

@@ -89,7 +89,7 @@ def _run_name() -> str:
     description="Bring the index in step with its sources.",
     retries=0,
     persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=4),
+    task_runner=ThreadPoolTaskRunner(max_workers=64),  # threads start as devices need them
 )
 def ingest(
     sources: list[str] | None = None,
@@ -178,16 +178,17 @@ def _time(moment: float | None) -> str | None:
 
 
 def _engine(pipeline: Callable[[Submit], None]) -> None:
-    last: dict[str, Any] = {}
+    handles: list[Any] = []
 
     def submit(name: str, number: int, stage: Callable[[], Any]) -> Handle:
-        last[name] = handle = _TASKS[name].submit(number, stage)
+        handle = _TASKS[name].submit(number, stage)
+        handles.append(handle)
         return handle  # type: ignore[no-any-return]
 
     try:
         pipeline(submit)
     finally:
-        for handle in last.values():
+        for handle in handles:
             handle.wait()  # a stage must not go on when what it works with is closed
 
 

@@ -10,6 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from penstock.connectors.parsing.pool import ParserPool
     from penstock.connectors.types import Document
     from penstock.embed.cache import Cache
-    from penstock.embed.types import Chunk, Encoder
+    from penstock.embed.models import Model as ResolvedModel
+    from penstock.embed.types import Chunk, Encoder, EncoderSpec
     from penstock.flows.runs.embedding import Embedder
     from penstock.flows.runs.gate import Gate
+    from penstock.flows.runs.loading import Devices, Model
     from penstock.flows.runs.moved import Donors
     from penstock.flows.spools.spool import Shard
     from penstock.flows.spools.spool_mirror import Mirror
@@ -269,12 +272,11 @@ def identity(settings: Settings) -> dict[str, str]:
 
     Read from the model's files: nothing is loaded. Raises `UnknownModel`, `SettingsError`.
     """
-    from penstock.embed import models
     from penstock.embed.chunking import chunk
 
     size, overlap = _chunking(settings)
     return {
-        **models.model_identity(settings.embed.model),
+        **model_identity(settings),
         "chunker": chunk.VERSION,
         "chunk_tokens": str(size),
         "overlap_tokens": str(overlap),
@@ -285,7 +287,14 @@ def model_identity(settings: Settings) -> dict[str, str]:
     """What decides a text's vector: the model alone, not the chunking. Equal to the loaded encoder's `identity`."""
     from penstock.embed import models
 
-    return models.model_identity(settings.embed.model)
+    return models.identity(resolved(settings))
+
+
+def resolved(settings: Settings) -> ResolvedModel:
+    """The model as configured, found but not loaded. Raises `UnknownModel`."""
+    from penstock.embed import models
+
+    return models.of_spec(_spec(settings, None, None))
 
 
 def check_identity(head: Manifest, mine: Mapping[str, str]) -> None:
@@ -306,11 +315,11 @@ def _short(value: str | None) -> str:
 
 def _chunking(settings: Settings) -> tuple[int, int]:
     """(tokens in a chunk, tokens of overlap): as configured, else the model's maximum and our default."""
-    from penstock.embed import models, tokenize
+    from penstock.embed import tokenize
     from penstock.embed.chunking import chunk
     from penstock.flows.config.settings import SettingsError
 
-    model = models.resolve(settings.embed.model)
+    model = resolved(settings)
     size = settings.embed.chunk_tokens or model.max_tokens
     overlap = settings.embed.overlap_tokens
     overlap = chunk.default_overlap(size) if overlap is None else overlap
@@ -334,10 +343,37 @@ def fingerprint(identity: Mapping[str, str], settings: Settings, kind: str) -> s
 
 
 def encoder(settings: Settings) -> Encoder:
-    """The model, loaded: seconds, mostly imports. Call it on a thread."""
-    from penstock.embed.engine.encoder import load as load_encoder
+    """The model for questions, loaded in this process: seconds, mostly imports. Call it on a thread."""
+    from penstock.embed.engine.encoder import load_spec
 
-    return load_encoder(settings.embed.model, device=settings.embed.device)
+    return load_spec(_spec(settings, settings.embed.device or next(iter(settings.embed.devices), None), None))
+
+
+def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dict[str, Model]:
+    """The models for documents, by the slot of their device, each in a process of its own. Loading begins here."""
+    from penstock.embed.engine.encoder import load_spec
+    from penstock.flows.config import devices
+    from penstock.flows.runs.loading import Here
+
+    said = settings.embed.devices or ((settings.embed.device,) if settings.embed.device else ())
+    found = devices.chosen(said, devices.usable(devices.cards(os.environ)))
+    specs = {slot: _spec(settings, device, home) for slot, device in found.items()}
+    return {slot: Here(partial(load_spec, spec)) for slot, spec in specs.items()}
+
+
+def _spec(settings: Settings, device: str | None, home: Home | None) -> EncoderSpec:
+    from penstock.embed.types import EncoderSpec
+
+    return EncoderSpec(
+        settings.embed.model,
+        device=device,
+        threads=settings.embed.threads,
+        dtype=settings.embed.dtype,
+        truncate_dim=settings.embed.truncate_dim,
+        query_prompt=settings.embed.query_prompt,
+        document_prompt=settings.embed.document_prompt,
+        remember="" if home is None else str(home.cache / "engine"),
+    )
 
 
 def gate(settings: Settings, head: Manifest, note: Callable[[str], None]) -> Gate:
@@ -388,10 +424,10 @@ def preparer(
 
 def cutter(settings: Settings) -> Callable[[Document], list[Chunk]]:
     """Cuts a document into chunks of the model's own tokens."""
-    from penstock.embed import models, tokenize
+    from penstock.embed import tokenize
     from penstock.embed.chunking import chunk
 
-    tokenizer = tokenize.document_tokenizer(models.resolve(settings.embed.model))
+    tokenizer = tokenize.document_tokenizer(resolved(settings))
     size, overlap = _chunking(settings)
 
     def cut(document: Document) -> list[Chunk]:
@@ -417,13 +453,13 @@ def vector_cache(settings: Settings, home: Home, note: Callable[[str], None]) ->
 
 
 def embedder(
-    load_encoder: Callable[[], Encoder], stopped: Callable[[], bool], observer: Observer, cache: Cache, donors: Donors
+    devices: Devices, stopped: Callable[[], bool], observer: Observer, cache: Cache, donors: Donors
 ) -> Embedder:
     """The second stage, on this host's slots."""
     from penstock.flows.runs.embedding import Embedder
 
     return Embedder(
-        load_encoder,
+        devices,
         slots_directory=slots.directory(),
         clock=clock,
         sleep=sleep,

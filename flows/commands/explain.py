@@ -190,8 +190,11 @@ _MEND: dict[str, str] = {
     "too_slow": "raise [parse] seconds",
     "too_much_memory": "raise [parse] memory_mb",
     "plugin_failed": "look at the parser or transform that the detail names; an upgrade of it tries again by itself",
+    "no_vector": "look at the passage that the detail names; smaller chunks or another device may do it",
 }
-_LIMITS = frozenset(("no_text", "too_large", "too_slow", "too_much_memory", "unsupported", "plugin_failed"))
+_LIMITS = frozenset(
+    ("no_text", "too_large", "too_slow", "too_much_memory", "unsupported", "plugin_failed", "no_vector")
+)
 """Reasons that a person may mend without the file changing: then nothing tries again but `retry`."""
 
 

@@ -10,12 +10,13 @@ import tomllib
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from penstock.flows.config import place
+from penstock.flows.config import endpoint, place
+from penstock.flows.config.endpoint import EndpointSettings
 from penstock.flows.config.keys import SettingsError, typed
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.config.source_settings import check as check_sources
@@ -72,12 +73,22 @@ class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EmbedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`chunk_tokens` None: what the model takes. `device` None: the best there is."""
+    """`chunk_tokens` None: what the model takes. `device` None: the best there is; `devices`: several at once, instead.
+    `threads` None: all that the process may use. `dtype` `auto`: the fastest that is exact enough."""
 
     model: str = DEFAULT_MODEL
     chunk_tokens: AtLeastOne | None = None
     overlap_tokens: Annotated[int, Meta(ge=0)] | None = None
     device: str | None = None
+    devices: tuple[str, ...] = ()
+    threads: AtLeastOne | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    truncate_dim: AtLeastOne | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    """What the model's files say, where it is None; no prompt, where it is empty."""
+    endpoint: EndpointSettings | None = None
+    """An encoder elsewhere, which makes the vectors instead of this machine."""
 
 
 class ParseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,7 +192,10 @@ def _build(raw: dict[str, Any], folder: Path, where: str) -> Settings:
     built: dict[str, Any] = {"home": typed(top, _Top, where, "").home}
     for name, kind in SECTIONS.items():
         if name in raw:
-            built[name] = typed(raw[name], kind, where, name)
+            table = raw[name]
+            if name == "embed" and isinstance(table, dict) and "endpoint" in table:
+                table = {**table, "endpoint": endpoint.checked(table["endpoint"], folder, where)}
+            built[name] = typed(table, kind, where, name)
     sources = typed(raw.get("sources", {}), dict[str, Any], where, "sources")
     built["sources"] = {name: source_table(name, value, folder, where) for name, value in sources.items()}
     return Settings(**built)

@@ -94,6 +94,12 @@ class Accounting(msgspec.Struct):
     """Sources that could not be listed at all; nothing is known to have changed there."""
     reused_tokens: int = 0
     """Tokens of chunks whose vectors were there already: moved documents, equal texts, unchanged passages."""
+    reused_chunks: int = 0
+    """How many chunks those are."""
+    reused_share: float = 0.0
+    """`reused_tokens` of all tokens that needed a vector in this run, 0 to 1."""
+    billed_tokens: int = 0
+    """Tokens that somebody asks money for; 0 where the model runs here."""
     quality: dict[str, float] = msgspec.field(default_factory=dict)
     """What the vectors of this run are like, and those before it; empty if none were committed."""
     next_try: float = 0.0

@@ -1,6 +1,7 @@
 """The third stage: one shard becomes one version of the index, or nothing does.
 
-Of a shard that an interrupted run prepared, only the documents that this run still wants are committed.
+Of a shard that an interrupted run prepared, only the documents that this run still wants are committed. A document
+with a passage that no vector can be made of is committed as rejected, without any of its text; the rest lands.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
+from penstock.connectors.reasons import NO_VECTOR
+from penstock.embed.types import Refused
 from penstock.flows.runs.gate import Gate, measured
 from penstock.flows.spools.spool import Shard
 from penstock.index.commits.commit import Delta, Writer
@@ -50,13 +54,17 @@ class Committer:
     ) -> Landed:
         """Commit the shard's documents (`wanted`: only these uris), then discard the shard."""
         everything = list(shard.states())
-        states = [state for state in everything if wanted is None or state.uri in wanted]
+        states = [_landing(state) for state in everything if wanted is None or state.uri in wanted]
         if not states:
             shard.discard()
             return Landed(self._base)
-        kept = {state.uri for state in states}
-        vectors, done = shard.vectors().load(dim)
-        if len(kept) < len(everything):
+        log = shard.vectors()
+        vectors, done = log.load(dim)
+        if log.refused:
+            states = quarantined(states, _bad_passages(shard, log.refused))
+        kept = {state.uri for state in states if state.status == "indexed"}
+        everyone = len(kept) == sum(state.status == "indexed" for state in everything)
+        if not everyone:
             mask = np.fromiter((row.uri in kept for row in shard.rows()), dtype=np.bool_, count=shard.marker.chunks)
             vectors, done = vectors[mask], done[mask]
         if not done.all():
@@ -65,7 +73,7 @@ class Committer:
             )
 
         def rows() -> Iterator[Row]:
-            return (row for row in shard.rows() if row.uri in kept)
+            return shard.rows() if everyone else (row for row in shard.rows() if row.uri in kept)
 
         lot = measured(vectors, rows()) if self._gate is not None and len(vectors) else None
         landed = self._commit(
@@ -118,3 +126,29 @@ class Committer:
         head = self._writer.head()
         mine = self._sources[name]
         return {} if head.sources.get(name) == mine else {name: mine}
+
+
+def quarantined(states: Sequence[DocState], bad: Mapping[str, tuple[Row, Refused]]) -> list[DocState]:
+    """The states, those of the documents in `bad` as rejected: uri → the first passage that has no vector, and why."""
+    return [_rejected(state, *bad[state.uri]) if state.uri in bad else state for state in states]
+
+
+def _rejected(state: DocState, row: Row, refused: Refused) -> DocState:
+    page = f" (page {row.page})" if row.page is not None else ""
+    detail = f"characters {row.start} to {row.end}{page}: {refused.reason}: {refused.detail}"
+    return msgspec.structs.replace(
+        state, status="rejected", chunks=0, tokens=0, reason=NO_VECTOR, detail=" ".join(detail.split())
+    )
+
+
+def _bad_passages(shard: Shard, refused: Mapping[int, Refused]) -> dict[str, tuple[Row, Refused]]:
+    found: dict[str, tuple[Row, Refused]] = {}
+    for position, row in enumerate(shard.rows()):
+        if position in refused:
+            found.setdefault(row.uri, (row, refused[position]))
+    return found
+
+
+def _landing(state: DocState) -> DocState:
+    """The state as the index keeps it: of an indexed document nobody asks where it was fetched, the listing says it."""
+    return msgspec.structs.replace(state, locator="") if state.status == "indexed" else state

@@ -1,45 +1,61 @@
 """The second stage: a shard's token ids through the model, into the spool every few seconds.
 
-The only stage that holds a device slot. What a killed run had embedded is read back, not embedded again: a
-vector depends only on its text, so the result is the same to the last bit.
+What is there already (in the spool, in the cache, in the index) is found first, beside what the device does for another
+shard; only for the rest a device and its slot are taken. What a killed run had embedded is read back, not embedded
+again: a vector depends only on its text, so the result is the same to the last bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Generator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.embed.cache import Cache, NoCache, key_of
-from penstock.embed.types import Encoder
+from penstock.embed.cache import Cache, NoCache
+from penstock.embed.types import Encoder, EncoderUnavailable
 from penstock.flows.runs import slots
+from penstock.flows.runs.claims import Claims
+from penstock.flows.runs.filling import Filling
+from penstock.flows.runs.loading import Device, Devices
 from penstock.flows.runs.moved import Donors, nobody
-from penstock.flows.spools.spool import Shard, VectorLog
+from penstock.flows.spools.spool import Shard
 
 
 @dataclass(slots=True)
 class Embedded:
-    """What one call did. `complete` is False when a stop was requested first. Tokens exclude padding."""
+    """What one call did. `complete` is False when a stop was requested first, or no device was left.
+
+    Tokens exclude padding. `seconds` are those on a device.
+    """
 
     complete: bool
     tokens: int = 0
     padded: int = 0
+    billed: int = 0
     seconds: float = 0.0
     read_back: int = 0
     """Chunks whose vectors were in the spool already."""
+    reused: int = 0
     reused_tokens: int = 0
-    """Tokens of chunks whose text was embedded before: by another run, or elsewhere in this shard."""
+    """Chunks, and their tokens, whose text was embedded before: by another run, or elsewhere in this shard."""
+    unavailable: EncoderUnavailable | None = None
+    """Why no vectors can be had for now."""
+    dim: int = 0
+    provenance: dict[str, str] = field(default_factory=dict)
+    """Of the encoder that made the vectors."""
 
 
 class Embedder:
-    """Embeds shards on one device. `flush_seconds` bounds what a kill can cost."""
+    """Embeds shards, several at the same time, each on one device. `flush_seconds` bounds what a kill can cost."""
 
     def __init__(
         self,
-        encoder: Callable[[], Encoder],
+        devices: Devices,
         *,
         slots_directory: Path,
         clock: Callable[[], float],
@@ -52,126 +68,125 @@ class Embedder:
         cache: Cache | None = None,
         donors: Donors = nobody,
     ) -> None:
-        self._encoder, self._slots = encoder, slots_directory
+        self._devices, self._slots = devices, slots_directory
         self._clock, self._sleep, self._stopped = clock, sleep, stopped
         self._note, self._advanced, self._stage = note, advanced, stage
         self._flush_seconds = flush_seconds
         self._cache, self._donors = cache or NoCache(), donors
+        self._remembers = cache is not None and not isinstance(cache, NoCache)
+        self._claims = Claims()
+        self._counting, self._finding = Lock(), Lock()
+        self._busy, self._since = 0, 0.0
+        self.seconds = 0.0
+        """How long at least one device was embedding."""
+        self.load_seconds = 0.0
+        """How long somebody waited for a model."""
 
     def embed(self, shard: Shard) -> Embedded:
-        """Make every vector of the shard, but for those that are there; blocks until the slot is ours."""
+        """Make every vector of the shard, but for those that are there; blocks until a device and its slot are ours."""
+        result = Embedded(complete=True)
         if shard.marker.chunks == 0:
-            return Embedded(complete=True)
-        encoder = self._encoder()
-        self._stage("embedding")
-        device = encoder.provenance.get("device", "cpu")
+            return result
+        try:
+            encoder = self._loaded()
+            result.complete = encoder is not None and self._embed(shard, encoder, result)
+        except EncoderUnavailable as error:
+            result.complete, result.unavailable = False, error
+        return result
+
+    def _loaded(self) -> Encoder | None:
+        with self._finding:
+            started = self._clock()
+            try:
+                return self._devices.first()
+            finally:
+                self.load_seconds += self._clock() - started
+
+    def _embed(self, shard: Shard, encoder: Encoder, result: Embedded) -> bool:
+        result.dim, result.provenance = encoder.dim, {**encoder.provenance}
+        with closing(Filling(shard, encoder, self._cache)) as filling:
+            with self._finding:  # one at a time: a reader of the index is no small thing
+                filling.cached(filling.keys)
+                filling.donated(self._donors)
+                claim = self._claims.claim(filling.keys if self._remembers else ())
+            try:
+                if not self._on_devices(filling, claim.theirs, result):
+                    return False
+                if claim.theirs:
+                    if not claim.settled(self._stopped):
+                        return False
+                    filling.cached(claim.theirs)
+                    return self._on_devices(filling, (), result)
+                return True
+            finally:
+                filling.flush()
+                self._claims.release(claim)
+                result.read_back = filling.read_back
+                result.reused, result.reused_tokens = filling.reused, filling.reused_tokens
+
+    def _on_devices(self, filling: Filling, but: Container[bytes], result: Embedded) -> bool:
+        """Embed what is lacking `but` these keys, on one device after the other where one is lost."""
+        while len(positions := filling.pending(but)):
+            with self._devices.borrowed() as device:
+                if device is None or not self._on(device, filling, positions, result):
+                    return False
+        return True
+
+    def _on(self, device: Device, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> bool:
+        """Embed these positions on this device. False if a stop was requested first."""
         with slots.hold(
-            device,
+            device.name,
             where=self._slots,
             sleep=self._sleep,
             stopped=self._stopped,
-            waiting=lambda: self._note(f"another run holds {device}; waiting for it"),
+            waiting=lambda: self._note(f"another run holds {device.name}; waiting for it"),
         ) as held:
-            return self._run(shard, encoder) if held else Embedded(complete=False)
+            if not held:
+                return False
+            self._stage("embedding")
+            result.provenance = {**device.encoder.provenance}
+            started = self._begins()
+            try:
+                return self._encode(device.encoder, filling, positions, result)
+            finally:
+                result.seconds += self._ends() - started
 
-    def _run(self, shard: Shard, encoder: Encoder) -> Embedded:
-        started = self._clock()
-        log = shard.vectors()
-        _, done = log.load(encoder.dim)
-        pending = np.flatnonzero(~done)
-        result = Embedded(complete=True, read_back=int(done.sum()))
-        ids = shard.ids()
-        keys, uris = _texts(shard, pending, key_of(encoder.identity))
-        buffer = _Buffer(log, self._cache, keys)
-        buffer.fill(self._cache.get(buffer.lacking, encoder.dim))
-        if buffer.lacking:
-            buffer.fill(self._donors(buffer.lacking, uris))
-        result.reused_tokens = sum(len(ids[position]) for position in buffer.filled)
-        pending = buffer.first_of_equals(pending)
-        last_flush = started
-        try:
-            for batch in encoder.encode([ids[position] for position in pending]):
-                buffer.add(pending[batch.positions], batch.vectors)
-                result.tokens += batch.tokens
-                result.padded += batch.padded
-                self._advanced(batch.tokens)
-                if self._clock() - last_flush >= self._flush_seconds:
-                    buffer.flush()
-                    last_flush = self._clock()
-                if self._stopped():
-                    result.complete = False
-                    break
-        finally:
-            buffer.flush()
-            log.close()
-        if result.complete:
-            if missing := len(done) - result.read_back - buffer.written:
-                raise RuntimeError(f"the encoder returned {missing} vectors too few; nothing was committed")
-            result.reused_tokens += sum(len(ids[position]) for position in buffer.copied)
-        result.seconds = self._clock() - started
-        return result
+    def _encode(self, encoder: Encoder, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> bool:
+        left, last_flush = len(positions), self._clock()
+        with closing(filling.texts(positions)) as texts:
+            batches = encoder.encode([filling.ids[position] for position in positions], texts)
+            try:
+                for batch in batches:
+                    filling.add(positions, batch)
+                    left -= len(batch.positions) + len(batch.refused)
+                    result.tokens += batch.tokens
+                    result.padded += batch.padded
+                    result.billed += batch.billed
+                    self._advanced(batch.tokens)
+                    if (now := self._clock()) - last_flush >= self._flush_seconds:
+                        filling.flush_beside()
+                        last_flush = now
+                    if left and self._stopped():
+                        return False
+            finally:
+                if isinstance(batches, Generator):
+                    batches.close()  # now, and not when somebody collects it: the device is given back
+        if left:
+            raise RuntimeError(f"the encoder returned {left} vectors too few; nothing was committed")
+        return True
 
+    def _begins(self) -> float:
+        with self._counting:
+            now = self._clock()
+            if not self._busy:
+                self._since = now
+            self._busy += 1
+            return now
 
-def _texts(shard: Shard, pending: NDArray[np.int64], key: Callable[[str], bytes]) -> tuple[dict[int, bytes], set[str]]:
-    """The key of the text at each pending position, and the uris that these are of."""
-    wanted, keys, uris = set(pending.tolist()), dict[int, bytes](), set[str]()
-    for position, row in enumerate(shard.rows()):
-        if position in wanted:
-            keys[position] = key(row.text)
-            uris.add(row.uri)
-    return keys, uris
-
-
-class _Buffer:
-    """Vectors on their way to the log and the cache; each goes to every position with the same text."""
-
-    def __init__(self, log: VectorLog, cache: Cache, keys: Mapping[int, bytes]) -> None:
-        self._log, self._cache, self._keys = log, cache, keys
-        self._equals: dict[bytes, list[int]] = {}
-        for position, key in keys.items():
-            self._equals.setdefault(key, []).append(position)
-        self._positions: list[int] = []
-        self._vectors: list[NDArray[np.float32]] = []
-        self._fresh: dict[bytes, NDArray[np.float32]] = {}
-        self.filled: list[int] = []
-        """Positions whose vectors were there before."""
-        self.copied: list[int] = []
-        """Positions that got the vector of an equal text of this shard."""
-        self.written = 0
-
-    @property
-    def lacking(self) -> list[bytes]:
-        """The keys of texts without a vector so far."""
-        return list(self._equals)
-
-    def fill(self, found: Mapping[bytes, NDArray[np.float32]]) -> None:
-        """Give these vectors to the positions that they are of."""
-        for key, vector in found.items():
-            positions = self._equals.pop(key)
-            self._positions += positions
-            self._vectors += [vector] * len(positions)
-            self.filled += positions
-        self.flush()
-
-    def first_of_equals(self, pending: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The positions that the device has to do: of equal texts, the first."""
-        first = {positions[0] for positions in self._equals.values()}
-        return np.asarray([position for position in pending.tolist() if position in first], dtype=np.int64)
-
-    def add(self, positions: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        for position, vector in zip(positions.tolist(), vectors, strict=True):
-            key = self._keys[position]
-            same = self._equals[key]
-            self._fresh[key] = vector
-            self._positions += same
-            self._vectors += [vector] * len(same)
-            self.copied += same[1:]
-
-    def flush(self) -> None:
-        """The log first: the cache is only for cost."""
-        if not self._positions:
-            return
-        self._log.append(np.asarray(self._positions, dtype=np.int64), np.stack(self._vectors))
-        self.written += len(self._positions)
-        self._cache.put(self._fresh)
-        self._positions, self._vectors, self._fresh = [], [], {}
+    def _ends(self) -> float:
+        with self._counting:
+            now = self._clock()
+            self._busy -= 1
+            if not self._busy:
+                self.seconds += now - self._since
+            return now

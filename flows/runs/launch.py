@@ -13,6 +13,9 @@ from penstock.flows.runs.pipeline import Submit
 from penstock.flows.runs.run import Run
 from penstock.flows.runs.stop import Stop, interrupting
 
+_MOST = 64
+"""Stages at the same time, more than any number of devices needs; threads start as they are needed."""
+
 
 def ingest(request: IngestRequest, observer: Observer) -> Accounting:
     """Run one ingest; a run that has something to do is recorded by Prefect, if an API is configured and answers.
@@ -36,7 +39,7 @@ def ingest(request: IngestRequest, observer: Observer) -> Accounting:
 
 def on_threads(pipeline: Callable[[Submit], None]) -> None:
     """The engine without Prefect: each stage on a thread of its own."""
-    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage") as pool:
+    with ThreadPoolExecutor(max_workers=_MOST, thread_name_prefix="stage") as pool:
 
         def submit(name: str, number: int, stage: Callable[[], Any]) -> Future[Any]:
             return pool.submit(stage)

@@ -1,45 +1,145 @@
-"""The model, loaded on a thread beside whatever else has to start."""
+"""The devices of a run, each with the model loaded on a thread beside whatever else has to start.
+
+Whoever embeds borrows a device and gives it back. One that is lost is left out from then on; when the last is gone,
+whoever asks is told why.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from penstock.embed.types import Encoder
+from penstock.embed.types import Encoder, EncoderUnavailable
 from penstock.flows.runs.stop import LOADING
 
+T = TypeVar("T")
 
-class InBackground:
-    """Starts to load when it is made; calling it gives the encoder, and blocks until it is there."""
 
-    def __init__(self, load_encoder: Callable[[], Encoder], stopped: Callable[[], bool]) -> None:
-        self._future: Future[Encoder] = Future()
-        self._stopped = stopped
-        threading.Thread(target=self._load, args=(load_encoder,), name=LOADING).start()
+class Model(Protocol):
+    """A model that is being loaded somewhere."""
 
-    def loaded(self) -> bool:
-        """Wait for it. False if a stop was requested first: nobody waits seconds for what is not needed then."""
-        while not wait((self._future,), timeout=0.1).done:
-            if self._stopped():
-                return False
-        return True
+    def ready(self) -> Encoder:
+        """Wait until it is loaded. Raises what loading raised."""
+        ...
 
-    def __call__(self) -> Encoder:
-        return self._future.result()
+    def close(self) -> None:
+        """Let go of the device, or of loading. May be repeated, and called from any thread."""
+        ...
 
-    def _load(self, load_encoder: Callable[[], Encoder]) -> None:
+
+class Here:
+    """A `Model` that is loaded by whoever waits for it, in this process."""
+
+    def __init__(self, load: Callable[[], Encoder]) -> None:
+        self._load = load
+        self._loaded: Encoder | None = None
+        self._closed = False
+
+    def ready(self) -> Encoder:
+        self._loaded = encoder = self._load()
+        if self._closed:  # while it was being loaded
+            encoder.close()
+        return encoder
+
+    def close(self) -> None:
+        self._closed = True
+        if self._loaded is not None:
+            self._loaded.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device with the model on it. `name` is that of its slot."""
+
+    name: str
+    encoder: Encoder
+
+
+class Devices:
+    """`models`: device → the model there, which is waited for from now on. Thread-safe."""
+
+    def __init__(self, models: Mapping[str, Model], stopped: Callable[[], bool], note: Callable[[str], None]) -> None:
+        self._models = dict(models)
+        self._stopped, self._note = stopped, note
+        self._changed = threading.Condition()
+        self._alive = len(models)
+        self._free: deque[Device] = deque()
+        self._first: Encoder | None = None
+        self._error: BaseException = RuntimeError("nothing was planned to be embedded, yet a vector was asked for")
+        self._broken = False
+        self.count = max(1, len(models))
+        for name, model in models.items():
+            threading.Thread(target=self._load, args=(name, model), name=LOADING).start()
+
+    def first(self) -> Encoder | None:
+        """The first encoder that is there: all say the same of what vectors are. None if a stop was requested first.
+
+        Raises what loading raised; `EncoderUnavailable` when no device is left.
+        """
+        return self._awaited(lambda: self._first)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Device | None]:
+        """A device that nobody else has meanwhile; None if a stop was requested first. Raises as `first`.
+
+        A device on which the block raises `EncoderUnavailable` is lost; the error ends here while others are left.
+        """
+        device = self._awaited(lambda: self._free.popleft() if self._free else None)
         try:
-            self._future.set_result(load_encoder())
+            yield device
+        except EncoderUnavailable as error:
+            assert device is not None
+            name, device = device.name, None
+            if not self._lost(name, error):
+                raise
+        finally:
+            if device is not None:
+                with self._changed:
+                    self._free.append(device)
+                    self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let go of every device, of one that is still being loaded as soon as it is there. May be repeated."""
+        for model in self._models.values():
+            model.close()
+
+    def _awaited(self, found: Callable[[], T | None]) -> T | None:
+        with self._changed:
+            while True:
+                if self._broken or not self._alive:
+                    raise self._error
+                if (it := found()) is not None:
+                    return it
+                if self._stopped():
+                    return None
+                self._changed.wait(0.1)
+
+    def _lost(self, name: str, error: EncoderUnavailable) -> bool:
+        """Leave the device out; whether others are left."""
+        with self._changed:
+            self._alive -= 1
+            self._error = error
+            self._changed.notify_all()
+            left = self._alive > 0
+        if left:
+            self._note(f"{name} is left out from here on: {error}")
+        return left
+
+    def _load(self, name: str, model: Model) -> None:
+        try:
+            device = Device(name, model.ready())
+        except EncoderUnavailable as error:
+            self._lost(name, error)
         except BaseException as error:
-            self._future.set_exception(error)
-
-
-class Never:
-    """Stands where nothing was planned to be embedded."""
-
-    def loaded(self) -> bool:
-        return True
-
-    def __call__(self) -> Encoder:
-        raise RuntimeError("nothing was planned to be embedded, yet a vector was asked for")
+            with self._changed:
+                self._broken, self._error = True, error
+                self._changed.notify_all()
+        else:
+            with self._changed:
+                self._first = self._first or device.encoder
+                self._free.append(device)
+                self._changed.notify_all()

@@ -1,39 +1,26 @@
 """Shards through the three stages, and an account of every document at the end.
 
-    prepare ──spool──▶ embed ──spool──▶ commit        one shard in each stage at a time
-
-The stages run beside each other, at most one prepared shard waiting, so memory and spool stay bounded
-however large the source. `Submit` decides where a stage runs: on a thread, or as a Prefect task on one.
+`Lanes` decides when a stage runs, `Submit` where: on a thread, or as a Prefect task on one. Here is what the stages do,
+and what is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
 
-from penstock.embed.types import Encoder
+from penstock.embed.types import EncoderUnavailable
 from penstock.flows.answers.progress import Observer
 from penstock.flows.plans.adoption import Adopted
 from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.runs.accounting import Accounting
 from penstock.flows.runs.committing import Committer, Landed
 from penstock.flows.runs.embedding import Embedded, Embedder
+from penstock.flows.runs.lanes import Handle as Handle
+from penstock.flows.runs.lanes import Lanes, Passing
+from penstock.flows.runs.lanes import Submit as Submit
 from penstock.flows.runs.prepare import Preparer
 from penstock.flows.spools.spool import Shard
 from penstock.index.types import DocState
-
-
-class Handle(Protocol):
-    """The outcome of a stage, later."""
-
-    def result(self) -> Any: ...
-
-
-class Submit(Protocol):
-    """Starts a stage somewhere. `name` is `prepare`, `embed` or `commit`; `number` counts shards from 1."""
-
-    def __call__(self, name: str, number: int, stage: Callable[[], Any]) -> Handle: ...
 
 
 class Pipeline:
@@ -47,8 +34,7 @@ class Pipeline:
         preparer: Preparer,
         embedder: Embedder,
         committer: Committer,
-        encoder: Callable[[], Encoder],
-        loaded: Callable[[], bool],
+        devices: int,
         model: str,
         accounting: Accounting,
         observer: Observer,
@@ -59,7 +45,7 @@ class Pipeline:
         self._abort = abort
         self._plans, self._adopted = plans, list(adopted)
         self._preparer, self._embedder, self._committer = preparer, embedder, committer
-        self._encoder, self._loaded, self._model = encoder, loaded, model
+        self._devices, self._model = devices, model
         self._accounting, self._observer = accounting, observer
         self._clock, self._stopped = clock, stopped
         self._contents = {uri: content for plan in plans for uri, content in plan.contents.items()}
@@ -68,11 +54,15 @@ class Pipeline:
         """How many of the planned documents came to an end; deletions are not counted."""
         self.landed: dict[str, DocState] = {}
         """Every document that this run committed, as it was committed."""
+        self.unavailable: EncoderUnavailable | None = None
+        """Why embedding ended before its time."""
+        self._device_seconds = 0.0
 
     def run(self, submit: Submit) -> None:
         """Bring every planned document to an end, or leave it to the next run."""
         try:
-            self._shards(submit)
+            left_over = [Passing(each.shard, each.wanted) for each in self._adopted]
+            Lanes(self, submit, devices=self._devices, left_over=left_over, stopped=self._stopped).run()
         except BaseException:
             self._abort()  # whoever still prepares ahead ends at the next document
             raise
@@ -87,72 +77,50 @@ class Pipeline:
         for shard in (*(adopted.shard for adopted in self._adopted), *self._preparer.made):
             shard.release()
 
-    def _shards(self, submit: Submit) -> None:
-        committing: Handle | None = None
-        try:
-            for number, (shard, wanted) in enumerate(self._sequence(submit), start=1):
-                embedded: Embedded = submit("embed", number, partial(self._embed, shard)).result()
-                self._embedded(embedded)
-                if not embedded.complete:
-                    break
-                if committing is not None:
-                    self._commit_done(committing.result())
-                committing = submit("commit", number, partial(self._commit, shard, wanted))
-        finally:
-            # Whatever went wrong or was stopped: the commit in hand is finished and counted.
-            if committing is not None:
-                self._commit_done(committing.result())
-
-    def _sequence(self, submit: Submit) -> Iterator[tuple[Shard, frozenset[str] | None]]:
-        """Shards that were left behind first, then new ones, the next being prepared while one is embedded."""
-        number = 1
-        ahead = submit("prepare", number, self._prepare)
-        for adopted in self._adopted:
-            self._accounting.resumed += len(adopted.wanted)
-            yield adopted.shard, adopted.wanted
-        while (shard := ahead.result()) is not None:
-            number += 1
-            ahead = submit("prepare", number, self._prepare)
-            yield shard, None
-
-    def _prepare(self) -> Shard | None:
+    def prepare(self) -> Shard | None:
         with self._timed("prepare"):
             return self._preparer.next_shard()
 
-    def _embed(self, shard: Shard) -> Embedded:
-        if shard.marker.chunks:
-            with self._timed("load model"):
-                if not self._loaded():
-                    return Embedded(complete=False)
-        return self._embedder.embed(shard)
+    def prepared(self, passing: Passing) -> None:
+        if passing.wanted is not None:
+            self._accounting.resumed += len(passing.wanted)
 
-    def _commit(self, shard: Shard, wanted: frozenset[str] | None) -> Landed:
+    def embed(self, passing: Passing) -> Embedded:
+        return self._embedder.embed(passing.shard)
+
+    def commit(self, passing: Passing, embedded: Embedded) -> Landed:
         with self._timed("commit"):
-            if shard.marker.chunks == 0:
-                return self._committer.commit(shard, 0, {}, wanted)
-            encoder = self._encoder()
-            provenance = {**encoder.provenance, "model": self._model}
-            return self._committer.commit(shard, encoder.dim, provenance, wanted)
+            provenance = {**embedded.provenance, "model": self._model} if embedded.provenance else {}
+            return self._committer.commit(passing.shard, embedded.dim, provenance, passing.wanted)
 
-    def _timed(self, stage: str) -> _Timed:
-        return _Timed(self._accounting.stage_seconds, stage, self._clock)
-
-    def _embedded(self, embedded: Embedded) -> None:
+    def embedded(self, embedded: Embedded) -> None:
         account = self._accounting
         account.embedded_tokens += embedded.tokens
         account.padded += embedded.padded
+        account.billed_tokens += embedded.billed
+        account.reused_chunks += embedded.reused
         account.reused_tokens += embedded.reused_tokens
-        seconds = account.stage_seconds["embed"] = account.stage_seconds.get("embed", 0.0) + embedded.seconds
-        if seconds > 0:
+        if self._embedder.load_seconds:
+            account.stage_seconds["load model"] = self._embedder.load_seconds
+        if seconds := self._embedder.seconds:
+            account.stage_seconds["embed"] = seconds
             account.tokens_per_second = round(account.embedded_tokens / seconds, 1)
-            self._preparer.tokens_per_second = account.tokens_per_second
+        self._device_seconds += embedded.seconds
+        if self._device_seconds > 0:  # a shard is for one device, however many there are
+            self._preparer.tokens_per_second = account.embedded_tokens / self._device_seconds
         self._preparer.embedded_tokens += embedded.tokens + embedded.reused_tokens
+        if embedded.unavailable is not None and self.unavailable is None:
+            self.unavailable = embedded.unavailable
+            self._abort()  # nothing more is fetched for a device that is not there
 
-    def _commit_done(self, landed: Landed) -> None:
+    def committed(self, landed: Landed) -> None:
         self._count(landed)
         self._observer.advanced(len(landed.states), 0)
         if landed.states:
             self._observer.committed(landed.version)
+
+    def _timed(self, stage: str) -> _Timed:
+        return _Timed(self._accounting.stage_seconds, stage, self._clock)
 
     def _count(self, landed: Landed) -> None:
         account = self._accounting

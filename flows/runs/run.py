@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.embed.cache import key_of
+from penstock.embed.types import EncoderUnavailable
 from penstock.flows import wiring
 from penstock.flows.answers.progress import Observer
 from penstock.flows.answers.render import duration
@@ -27,7 +28,8 @@ from penstock.flows.plans.planning import Planned, Planner
 from penstock.flows.runs import moved
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
-from penstock.flows.runs.loading import InBackground, Never
+from penstock.flows.runs.gate import Gate
+from penstock.flows.runs.loading import Devices
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
 from penstock.flows.runs.prepare import Allowance, Preparer
 from penstock.flows.runs.proof import prove
@@ -96,19 +98,21 @@ class Run:
         assert planned.writer is not None
         self.observer.planned(planned.documents, sum(plan.bytes for plan in planned.plans))
         self.observer.stage("loading the model")
-        encoder = InBackground(lambda: wiring.encoder(self._settings), self.stop) if planned.documents else Never()
+        gate = wiring.gate(self._settings, planned.writer.head(), self.observer.note)
+        models = wiring.encoders(self._settings, home, self.observer.note) if planned.documents else {}
+        devices = Devices(gate.guarding(models), self.stop, self.observer.note)
+        self._stack.callback(devices.close)
         cache = wiring.vector_cache(self._settings, home, self.observer.note)
         self._stack.callback(cache.close)
         donors = moved.Moved(planned, key_of(wiring.model_identity(self._settings)), self._reader(home))
-        preparer, committer = self._preparer(planned, home), self._committer(planned)
+        preparer, committer = self._preparer(planned, home), self._committer(planned, gate)
         pipeline = Pipeline(
             plans=planned.plans,
             adopted=planned.adopted,
             preparer=preparer,
-            embedder=wiring.embedder(encoder, self.stop, self.observer, cache, donors),
+            embedder=wiring.embedder(devices, self.stop, self.observer, cache, donors),
             committer=committer,
-            encoder=encoder,
-            loaded=encoder.loaded,
+            devices=devices.count,
             model=self._settings.embed.model,
             accounting=self.accounting,
             observer=self.observer,
@@ -129,6 +133,8 @@ class Run:
         finally:
             pipeline.release()
         self._close_account(planned, pipeline, preparer)
+        self.accounting.messages += gate.told()
+        self.accounting.quality = gate.figures()
         costs.remember(home, self._settings, planned, self.accounting, preparer.prepared_tokens, self.observer.note)
         self.observer.stage("checking the account against the index")
         prove(pipeline.landed, planned.writer.states())
@@ -136,13 +142,14 @@ class Run:
     def _reader(self, home: Home) -> Callable[[], AbstractContextManager[Reader]]:
         return lambda: wiring.open_reader(self._settings, home, self.observer.note)
 
-    def _committer(self, planned: Planned) -> Committer:
+    def _committer(self, planned: Planned, gate: Gate | None = None) -> Committer:
         assert planned.writer is not None
         return Committer(
             planned.writer,
             base_version=planned.version,
             identity=planned.identity,
             sources={target.source.name: target.source for target in planned.targets},
+            gate=gate,
         )
 
     def _move_cursors(self, planned: Planned, committer: Committer, landed: Mapping[str, DocState]) -> None:
@@ -156,7 +163,9 @@ class Run:
         account.deferred += left
         account.fetched = preparer.fetched
         account.pages, account.page_seconds = preparer.pages, round(preparer.page_seconds, 3)
-        self._why_deferred(left, preparer)
+        if needed := account.reused_tokens + account.embedded_tokens:
+            account.reused_share = round(account.reused_tokens / needed, 4)
+        self._why_deferred(left, preparer, pipeline.unavailable)
         due = [state.next_try for state in pipeline.landed.values() if state.status == "failed" and state.next_try]
         account.next_try = min([*due, *([account.next_try] if account.next_try else [])], default=0.0)
 
@@ -190,12 +199,16 @@ class Run:
             ahead=self._sources.ahead(name),
         )
 
-    def _why_deferred(self, count: int, preparer: Preparer) -> None:
+    def _why_deferred(self, count: int, preparer: Preparer, unavailable: EncoderUnavailable | None) -> None:
         messages, stopped = self.accounting.messages, preparer.stopped_sources
         for name, stop in stopped.items():
             when = "" if stop.after is None else f"; it may be tried again in {duration(stop.after)}"
             messages.append(f"{name} stopped: {stop}{when}")
-        if count and self.stop():
+        if unavailable is not None:
+            when = "" if unavailable.after is None else f" in {duration(unavailable.after)}"
+            left = f"{count} documents wait" if count else "no document waits"
+            messages.append(f"{unavailable}; what was embedded is kept, {left}: run again{when}")
+        elif count and self.stop():
             messages.append(f"stopped on request with {count} documents to go; the same command goes on from here")
         elif count and preparer.spent:
             messages.append(

@@ -94,6 +94,7 @@ class Shaper:
             version=document.version,
             content=document.content,
             parser=document.parser,
+            locator=todo.item.locator,  # for the case that no vector can be made of it; else it is not committed
         )
         if prior is not None and prior.chunks > 0 and (prior.content, prior.carried) == (state.content, state.carried):
             # The second gate: touched, not changed. Only the version token moves; its chunks stay.

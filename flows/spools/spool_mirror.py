@@ -91,8 +91,8 @@ class Mirror:
                 self._store.put_if_absent(f"{prefix}vectors/{0:06d}", log)
             self._store.put_if_absent(prefix + MARKER, shard.directory / MARKER)
         except FileNotFoundError:
-            if shard.directory.exists():
-                raise  # else it was committed meanwhile, and its removal is next
+            if (shard.directory / MARKER).exists():
+                raise  # else it was committed meanwhile, its removal is under way here, and next there
 
     def _download(self, name: str, spool: Path, wanted: Callable[[Marker], bool]) -> Shard | None:
         prefix = f"{self._prefix}{name}/"

@@ -12,6 +12,7 @@ from penstock.flows.answers.progress import Quiet
 from penstock.flows.config.settings import load
 from penstock.flows.runs import launch
 from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.loading import Here
 from penstock.index.reading.reader import Reader
 from tests.fakes.encoder import HashEncoder
 
@@ -25,6 +26,7 @@ class World:
         self.encoder = HashEncoder()
         self.encoder.identity = wiring.model_identity(load(None))
         monkeypatch.setattr(wiring, "encoder", lambda settings: self.encoder)
+        monkeypatch.setattr(wiring, "encoders", lambda settings, home, note: {"fake": Here(lambda: self.encoder)})
         monkeypatch.setattr(prefect_api, "answers", lambda note: False)
         monkeypatch.chdir(path)
         monkeypatch.setenv("PENSTOCK_SLOTS", str(path / "slots"))

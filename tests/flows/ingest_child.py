@@ -21,6 +21,7 @@ from penstock.embed.types import Encoded
 from penstock.flows import cli, wiring
 from penstock.flows.plans import listing
 from penstock.flows.runs import embedding
+from penstock.flows.runs.loading import Here
 from penstock.flows.spools import spool
 from penstock.index.commits.commit import Writer
 from tests.fakes.encoder import HashEncoder
@@ -54,8 +55,8 @@ class Logged(HashEncoder):
         self._log = os.open(child.embedded, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if child.embedded else -1
 
     def encode(self, ids: Sequence[Sequence[int]], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
-        for batch in super().encode(ids):
-            if self._log >= 0:
+        for batch in super().encode(ids, texts):
+            if self._log >= 0 and batch.tokens:
                 names = (xxhash.xxh3_64_hexdigest(repr(list(ids[position]))) for position in batch.positions)
                 os.write(self._log, "".join(f"{name}\n" for name in names).encode())
             yield batch
@@ -63,7 +64,9 @@ class Logged(HashEncoder):
 
 def main(argument: str) -> int:
     child = msgspec.json.decode(argument, type=Child)
-    wiring.encoder = lambda settings: slow(child.load_seconds, lambda: Logged(child))
+    wiring.encoders = lambda settings, home, note: {
+        "fake": Here(lambda: slow(child.load_seconds, lambda: Logged(child)))
+    }
     listing.plan = after(child.list_seconds, listing.plan)
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=child.shard_tokens, growth=1)  # type: ignore[misc]
     embedding.Embedder = partial(embedding.Embedder, flush_seconds=child.flush_seconds)  # type: ignore[misc]

@@ -37,7 +37,7 @@ def test_unchanged_files_cost_nothing(world: World, monkeypatch: pytest.MonkeyPa
     world.write("a.txt", "alpha")
     world.write("empty.txt", "")
     first = world.ingest()
-    monkeypatch.setattr(wiring, "encoder", lambda settings: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(wiring, "encoders", lambda *_: pytest.fail("the model was loaded"))
     monkeypatch.setattr(wiring, "parser_pool", lambda settings: pytest.fail("a parser was started"))
     second = world.ingest()
     assert (second.unchanged, second.rejected, second.indexed, second.version) == (1, 1, 0, first.version)

@@ -185,8 +185,11 @@ def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> N
     own |= {f"{table}.{key}" for table in ("budget", "network") for key in getattr(source, table).__struct_fields__}
     known |= {f"sources.handbook.{key}" for key in own}
     known = known - {"parse.route"} | {"parse.route.no_text"}
+    assert settings.embed.endpoint is not None
+    known |= {f"embed.endpoint.{key}" for key in settings.embed.endpoint.__struct_fields__}
+    known = known - {"embed.endpoint", "embed.endpoint.headers"} | {"embed.endpoint.headers.x-tenant"}
     assert settings.said == known
-    for key in known - {"sources.handbook.metadata.team", "parse.route.no_text"}:
+    for key in known - {"sources.handbook.metadata.team", "parse.route.no_text", "embed.endpoint.headers.x-tenant"}:
         assert f"`{key.replace('handbook', 'NAME')}`" in text
 
 

@@ -17,6 +17,7 @@ from penstock.flows import prefect_api, wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.runs import launch
 from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.loading import Here
 from tests.fakes.encoder import HashEncoder
 from tests.fakes.rough.app import RoughSource
 from tests.fakes.rough.credentials import CLIENT, Guard
@@ -85,6 +86,7 @@ def make_rough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         servers.append(server)
         rough = Rough(tmp_path, server, Setting(auth=kind.kind, **setting))  # type: ignore[arg-type]
         monkeypatch.setattr(wiring, "encoder", lambda settings: rough.encoder)
+    monkeypatch.setattr(wiring, "encoders", lambda settings, home, note: {"fake": Here(lambda: rough.encoder)})
         monkeypatch.setattr(wiring, "clock", lambda: time.time() + rough.later)
         return rough
 
