@@ -31,7 +31,7 @@ from penstock.connectors.types import SourceError
 
 T = TypeVar("T")
 
-SEEN = (*REDIRECTS, *(status for status in range(400, 500) if status not in (408, 424, 425)))
+SEEN = (*REDIRECTS, *(status for status in range(400, 500) if status not in (408, 425)))
 """Answers that the caller sees, beside those that are well."""
 LOST = ("timeout", "stalled", "reset", "truncated", "garbled")
 """Faults after which the server may have done the work, and may ask money for it."""
@@ -108,6 +108,8 @@ class Poster:
         def hold(asked: Ask, answer: Answer) -> tuple[T, int]:
             reply = self._reply(asked, answer)
             weighed.headers = reply.headers
+            if answer.status == 424:  # text-embeddings-inference says so when its model failed
+                raise Fault("server_error", f"{asked.shown} answered 424")
             value = approved_value(reply, take)
             if answer.status == 429:
                 raise judged(429, asked, cooldown(answer.headers, 429, self._clock()), one_item=False)

@@ -1,0 +1,309 @@
+"""The composition root's part for encoders elsewhere: an endpoint with its budgets, its key and its tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from penstock.connectors.types import RejectItem, RetryLater, SourceError, StopSource
+from penstock.embed.remote.types import GaveUp, Response, Terms, Unsound
+from penstock.embed.types import EncoderUnavailable
+from penstock.flows import wiring
+from penstock.flows.config.endpoint import REFERENCE, EndpointSettings
+from penstock.flows.config.settings import Settings
+from penstock.flows.runs.stop import Halted
+from penstock.flows.sources.redactor import REDACTOR
+from penstock.flows.sources.secrets import prefect_block, resolver
+from penstock.flows.sources.source_wiring import ledger
+from penstock.index.errors import Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from penstock.connectors.http.budget import SharedBudget
+    from penstock.connectors.http.meter import Meter
+    from penstock.connectors.http.posting import Poster
+    from penstock.connectors.http.types import Ledger, Reply
+    from penstock.embed.cache import Cache
+    from penstock.embed.remote.encoder import RemoteEncoder
+    from penstock.embed.remote.identity import Counter
+    from penstock.flows.config.home import Home
+
+T = TypeVar("T")
+
+LONG_TEXTS = 8191
+"""What OpenAI's own models take; of any other model nothing is known, and 512 is what most of them take."""
+QUERY_ATTEMPTS = 3
+BY_ITEMS = ("server_error", "garbled", "truncated", "timed_out")
+"""Ways to fail that may be because of what is in a request."""
+
+
+def said(settings: Settings) -> EndpointSettings:
+    """The endpoint of a configuration that has one."""
+    assert settings.embed.endpoint is not None
+    return settings.embed.endpoint
+
+
+def terms(settings: Settings) -> Terms:
+    """What the endpoint is asked for."""
+    end, model = said(settings), settings.embed.model
+    texts = end.max_text_tokens or (LONG_TEXTS if model.startswith("text-embedding-") else 512)
+    return Terms(
+        model=model,
+        dimensions=end.dimensions,
+        normalize=end.normalize,
+        encoding=end.encoding,
+        max_items=end.max_items,
+        max_request_tokens=end.max_request_tokens,
+        max_text_tokens=min(texts, end.max_request_tokens),
+        at_once=end.concurrency,
+        query_prompt=end.query_prompt,
+        document_prompt=end.document_prompt,
+        exact=end.tokenizer is not None,
+    )
+
+
+def identity(settings: Settings) -> dict[str, str]:
+    """What decides a text's vector. Equal to the encoder's `identity`; asks nobody."""
+    from penstock.embed.remote import identity as identities
+
+    return identities.identity(terms(settings), said(settings).revision)
+
+
+def tokenizer(settings: Settings) -> Counter:
+    """What documents are cut with. Raises `UnknownModel`."""
+    from penstock.embed.remote import identity as identities
+
+    return identities.tokenizers(said(settings).tokenizer, terms(settings))[0]
+
+
+def tokenizer_identity(settings: Settings) -> str:
+    """Which tokens chunks are measured in. Raises `UnknownModel`."""
+    from penstock.embed.remote import identity as identities
+
+    return identities.tokenizer_identity(said(settings).tokenizer)
+
+
+def slot(settings: Settings) -> str:
+    """The name of the slot, for this host: one run at a time, as the endpoint's budget is one."""
+    return f"endpoint-{_digest(address(said(settings).url))}"
+
+
+def cost(settings: Settings, tokens: int) -> float | None:
+    """What so many tokens cost, in the currency of the price; None where the model runs here or no price is known."""
+    end = settings.embed.endpoint
+    price = None if end is None else end.price_per_million_tokens
+    return None if price is None else tokens * price / 1e6
+
+
+class Endpoint:
+    """One endpoint as a run, or a person with a question, uses it. Nobody is asked before `encoder`.
+
+    `cache`: where vectors go that came when the run had stopped. Use as a `flows.runs.loading.Model`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        note: Callable[[str], None] = lambda line: None,
+        cache: Cache | None = None,
+        window: float = 60.0,
+    ) -> None:
+        self._settings, self._said, self._terms = settings, said(settings), terms(settings)
+        self._home, self._stopped, self._note, self._cache, self._window = home, stopped, note, cache, window
+        self._stack = ExitStack()
+        self._posters: list[Poster] = []
+
+    def ready(self) -> RemoteEncoder:
+        """The encoder. Asks the endpoint once. Raises `EncoderUnavailable`, `UnknownModel`."""
+        from penstock.embed.remote import identity as identities
+        from penstock.embed.remote.encoder import RemoteEncoder
+
+        documents, queries = identities.tokenizers(self._said.tokenizer, self._terms)
+        try:
+            kept = self._stack.enter_context(ledger(self._settings, self._home, self._home.path))
+            posts = [self._post(kept, quick=False), self._post(kept, quick=True)]
+        except SourceError as error:
+            raise EncoderUnavailable(str(error)) from None
+        host = urlsplit(self._said.url).netloc.rpartition("@")[2]
+        return RemoteEncoder(
+            self._terms,
+            identity=identity(self._settings),
+            provenance={"device": slot(self._settings), "dtype": self._said.encoding, "endpoint": host},
+            documents=documents,
+            queries=queries,
+            post=posts[0],
+            post_queries=posts[1],
+            keep=self._keep,
+            note=self._note,
+            close=self.close,
+        )
+
+    def messages(self) -> list[str]:
+        """What a person should know of what was paid for."""
+        unsure = sum(poster.unsure for poster in self._posters)
+        if not unsure:
+            return []
+        return [
+            f"answers to requests of {unsure:,} tokens were lost, and asked for again: the endpoint may have billed "
+            "these twice"
+        ]
+
+    def retries(self) -> dict[str, int]:
+        """Requests that had to be repeated so far, by reason."""
+        found: dict[str, int] = {}
+        for reason, count in (pair for poster in self._posters for pair in poster.retries.items()):
+            found[reason] = found.get(reason, 0) + count
+        return found
+
+    def close(self) -> None:
+        """Let go of the connections. May be repeated."""
+        self._stack.close()
+
+    def _post(self, kept: Ledger, quick: bool) -> Posting:
+        """Asking for documents, which has patience, or for a question, which has not."""
+        from penstock.connectors.http.posting import Poster
+        from penstock.connectors.http.types import NetworkRules
+
+        end = self._said
+        seconds = end.query_seconds if quick else end.seconds
+        patience = min(end.patience, seconds) if quick else end.patience
+        budget, meter = self._budgets(kept, patience)
+        poster = Poster(
+            address(end.url),
+            budget=budget,
+            meter=meter,
+            rules=NetworkRules(
+                allow=end.allow,
+                ca_file=Path(end.ca_file) if end.ca_file else None,
+                connect_seconds=min(10.0, seconds),
+                read_seconds=seconds,
+                total_seconds=seconds,
+                attempts=QUERY_ATTEMPTS if quick else end.attempts,
+                retry_seconds=patience,
+            ),
+            headers=self._headers(),
+            clock=wiring.clock,
+            monotonic=time.monotonic,
+            sleep=self._sleep,
+            random=wiring.chance,
+            redactor=REDACTOR,
+        )
+        self._posters.append(poster)
+        self._stack.callback(poster.close)
+        return Posting(poster)
+
+    def _budgets(self, kept: Ledger, patience: float) -> tuple[SharedBudget, Meter]:
+        """One for everybody who uses this endpoint with this key, over one ledger."""
+        from penstock.connectors.http.budget import SharedBudget
+        from penstock.connectors.http.holders import Holders
+        from penstock.connectors.http.meter import Meter, MeterLimits
+        from penstock.connectors.http.types import BudgetLimits
+
+        end, holders = self._said, Holders(wiring.token)
+        name = f"endpoint {urlsplit(end.url).hostname} {_digest(address(end.url) + (end.key or ''))}"
+        limits = MeterLimits(
+            end.requests_per_minute,
+            end.tokens_per_minute,
+            end.max_tokens_per_day,
+            end.max_tokens_per_run,
+            self._window,
+            patience,
+        )
+        faults = (OSError, Unavailable)
+        clock, sleep = wiring.clock, self._sleep
+        meter = Meter(name, limits, kept, clock=clock, sleep=sleep, host=holders.host, faults=faults)
+        places = BudgetLimits(concurrency=end.concurrency, patience=patience)
+        token, random = wiring.token, wiring.chance
+        budget = SharedBudget(
+            name,
+            places,
+            kept,
+            clock=clock,
+            sleep=sleep,
+            random=random,
+            token=token,
+            holders=holders,
+            faults=faults,
+        )
+        return budget, meter
+
+    def _headers(self) -> dict[str, str]:
+        """Raises `StopSource`, naming what is not set."""
+        value = resolver("[embed.endpoint]", os.environ, prefect_block, REDACTOR)
+        headers = {name: value(one) if REFERENCE.fullmatch(one) else one for name, one in self._said.headers.items()}
+        if self._said.key is not None:
+            headers["authorization"] = f"Bearer {value(self._said.key)}"
+        return headers
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but not for somebody who wants to stop. Raises `Halted`."""
+        end = time.monotonic() + seconds
+        while True:
+            if self._stopped():
+                raise Halted
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            wiring.sleep(min(left, 0.2))
+
+    def _keep(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        from penstock.embed.cache import key_of
+
+        if self._cache is not None:
+            key = key_of(identity(self._settings))
+            self._cache.put({key(text): vector for text, vector in zip(texts, vectors, strict=True)})
+
+
+class Posting:
+    """`embed.remote`'s Post, over the door that sources have. Errors in the words of encoders, without any secret."""
+
+    def __init__(self, poster: Poster) -> None:
+        self._poster = poster
+
+    def __call__(self, body: bytes, tokens: int, judge: Callable[[Response], tuple[T, int]]) -> T:
+        def take(reply: Reply) -> tuple[T, int]:
+            data = reply.body if reply.status < 300 else _clean(reply.body)
+            try:
+                return judge(Response(reply.status, reply.headers, data))
+            except Unsound as error:
+                raise RetryLater(str(error), reason="garbled") from None
+
+        try:
+            return self._poster.post(body, tokens, take)
+        except RetryLater as error:
+            raise GaveUp(str(error), after=error.after or None, by_items=error.reason in BY_ITEMS) from None
+        except RejectItem as error:
+            raise GaveUp(str(error), by_items=True) from None
+        except StopSource as error:
+            raise EncoderUnavailable(str(error), error.after) from None
+        except FileNotFoundError as error:
+            raise EncoderUnavailable(str(error)) from None
+        except Halted:
+            raise EncoderUnavailable("stopped on request; what was embedded is kept") from None
+
+
+def address(url: str) -> str:
+    """Where embeddings are asked for: `url` and `/embeddings`, unless it says so itself; its query stays."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    path = path if path.endswith("/embeddings") else f"{path}/embeddings"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def _clean(body: bytes) -> bytes:
+    return REDACTOR.clean(body[: 1 << 16].decode("utf-8", "replace")).encode()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
