@@ -33,8 +33,8 @@ class Canary(NamedTuple):
 SETS: Mapping[str, tuple[Canary, ...]] = {
     "1": (
         Canary("a question", "How long may the gate stay open when the reservoir is low?"),
-        Canary("figures", "Total 1,204.50 EUR, due 2024-03-31, invoice 77-0142."),
         Canary("one word", "water"),
+        Canary("figures", "Total 1,204.50 EUR, due 2024-03-31, invoice 77-0142."),
         Canary("a sentence", "The penstock brings water to the turbine at exactly the pace that it can take."),
         Canary(
             "a paragraph",

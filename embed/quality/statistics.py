@@ -51,8 +51,8 @@ def gathered(vectors: NDArray[np.float32], owners: Sequence[str], tokens: Sequen
     means = np.add.reduceat(lengths, starts) / np.diff(starts, append=len(owners))
     total, squares = np.zeros(vectors.shape[1]), 0.0
     for each in _means(vectors, starts):
-        total += each.sum(axis=0)
-        squares += float(np.einsum("ij,ij->", each, each))
+        total += each.sum(axis=0, dtype=np.float64)
+        squares += float(np.einsum("ij,ij->i", each, each).sum(dtype=np.float64))
     sampled, near = _near(vectors)
     documents = float(len(starts))
     figures = {
@@ -60,7 +60,7 @@ def gathered(vectors: NDArray[np.float32], owners: Sequence[str], tokens: Sequen
         "documents": documents,
         "commits": 1.0,
         "documents_squared": documents**2,
-        "norms": float(sum(np.linalg.norm(part, axis=1).sum(dtype=np.float64) for part in _parts(vectors))),
+        "norms": float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)).sum(dtype=np.float64)),
         "squares": squares,
         "between": float(total @ total) / documents,
         "tokens": float(lengths.sum()),
@@ -74,21 +74,17 @@ def gathered(vectors: NDArray[np.float32], owners: Sequence[str], tokens: Sequen
     return Lot(figures, total)
 
 
-def _means(vectors: NDArray[np.float32], starts: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
-    """Mean vectors of documents, float64 (some, dim), a few thousand chunks at a time."""
+def _means(vectors: NDArray[np.float32], starts: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    """Mean vectors of documents, float32 (some, dim), a few thousand chunks at a time."""
     edges = np.append(starts, len(vectors))
     first = 0
     while first < len(starts):
         last = max(first + 1, int(np.searchsorted(edges, edges[first] + _ROWS, side="right")) - 1)
-        part = vectors[edges[first] : edges[last]].astype(np.float64)
-        yield (
-            np.add.reduceat(part, starts[first:last] - edges[first], axis=0) / np.diff(edges[first : last + 1])[:, None]
-        )
+        part = vectors[edges[first] : edges[last]]
+        means: NDArray[np.float32] = np.add.reduceat(part, starts[first:last] - edges[first], axis=0)
+        means /= np.diff(edges[first : last + 1])[:, None]
+        yield means
         first = last
-
-
-def _parts(vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    return (vectors[at : at + _ROWS] for at in range(0, len(vectors), _ROWS))
 
 
 def _near(vectors: NDArray[np.float32]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ def test_the_first_set_is_what_it_was() -> None:
     import hashlib
 
     said = "\0".join(f"{canary.name}\0{canary.text}\0{canary.share}" for canary in canaries.SETS["1"])
-    assert hashlib.sha256(said.encode()).hexdigest()[:16] == "bc7686082e22f6ea"
+    assert hashlib.sha256(said.encode()).hexdigest()[:16] == "7b570cde92ae87ac"
 
 
 @pytest.mark.parametrize("longest", [16, 64, 256])
