@@ -106,12 +106,11 @@ def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
         space = reader.manifest.spaces.get(reader.manifest.live) if reader else None
         if reader is None or space is None:
             return None
-        model = _model(space, ctx.settings)
-        _check(space, model)
-    if model == ctx.settings.embed.model:
+        settings = as_made(space, ctx.settings)
+        _check(space, settings)
+    if settings.embed == ctx.settings.embed:
         return reader, _compared(space, likely.result(), console)
-    embed = msgspec.structs.replace(ctx.settings.embed, model=model)
-    return reader, _compared(space, wiring.encoder(msgspec.structs.replace(ctx.settings, embed=embed)), console)
+    return reader, _compared(space, wiring.encoder(settings), console)
 
 
 def _compared(space: SpaceRef, encoder: Encoder, console: Console) -> Encoder:
@@ -123,6 +122,22 @@ def _compared(space: SpaceRef, encoder: Encoder, console: Console) -> Encoder:
     return encoder
 
 
+def as_made(space: SpaceRef, settings: Settings) -> Settings:
+    """The model, prompts and dimensions that the index was made with, where nobody said others."""
+    from penstock.flows import wiring
+
+    replace = msgspec.structs.replace
+    embed = replace(settings.embed, model=_model(space, settings))
+    mine = wiring.model_identity(replace(settings, embed=embed))
+    for key in ("query_prompt", "document_prompt"):
+        if f"embed.{key}" not in settings.said and mine.get(key) != space.identity.get(key):
+            embed = replace(embed, **{key: space.identity.get(key)})
+    dim = int(space.identity.get("dim", 0))
+    if "embed.truncate_dim" not in settings.said and 0 < dim < int(mine.get("dim", 0)):
+        embed = replace(embed, truncate_dim=dim)
+    return replace(settings, embed=embed)
+
+
 def _model(space: SpaceRef, settings: Settings) -> str:
     """The model that somebody configured, else the one that the index says it was made with, else the default."""
     if "embed.model" in settings.said:
@@ -131,16 +146,16 @@ def _model(space: SpaceRef, settings: Settings) -> str:
     return next((name for name in reversed(said) if name), settings.embed.model)
 
 
-def _check(space: SpaceRef, model: str) -> None:
+def _check(space: SpaceRef, settings: Settings) -> None:
     """Compare identities by the model's files, before it is loaded."""
-    from penstock.embed import models
+    from penstock.flows import wiring
 
-    if differs := mismatch(models.model_identity(model), space.identity):
+    if differs := mismatch(wiring.model_identity(settings), space.identity):
         named = {segment.provenance.get("model", "") for segment in space.segments} - {""}
         was = ", ".join(sorted(named)) or f"weights {space.identity.get('weights', 'unknown')[:12]}"
         raise UsageError(
-            f"this is the index of another model: it was made with {was}, not with {model} "
-            f"(they differ in {', '.join(differs)}); set embed.model to the one it was made with"
+            f"this is the index of another model: it was made with {was}, not with {settings.embed.model} "
+            f"(they differ in {', '.join(differs)}); set [embed] to what it was made with"
         )
 
 

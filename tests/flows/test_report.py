@@ -122,7 +122,7 @@ def test_verify_finds_a_flipped_byte_and_search_of_another_model_is_refused(
 ) -> None:
     """Exit codes 1 and 2."""
     monkeypatch.setattr(wiring, "encoder", lambda settings: None)
-    monkeypatch.setattr("penstock.embed.models.model_identity", lambda name: {"weights": "other"})
+    monkeypatch.setattr("penstock.embed.models.identity", lambda model: {"weights": "other"})
     refused = asked(home, capsys, "search", "hello", code=2)["error"]
     assert "another model" in refused["message"] and "weights" in refused["message"]
     assert asked(home, capsys, "verify") == {"ok": True, "findings": []}
