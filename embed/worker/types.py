@@ -1,4 +1,4 @@
-"""What the engine and its process say to each other, and how long one waits for the other."""
+"""What the engine tells the process that it lives in, and how long one waits for the other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-
-class DeviceLost(Exception):
-    """The device cannot be used by this process any more (a sticky CUDA error): only another process can go on."""
+Announce = Callable[[Sequence[int] | NDArray[np.int64]], None]
 
 
 class Announcing(Protocol):
@@ -21,17 +19,16 @@ class Announcing(Protocol):
     is under way, may be called from any thread, and costs a few microseconds.
     """
 
-    announce: Callable[[Sequence[int] | NDArray[np.int64]], None] | None
+    announce: Announce | None
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """Seconds without a word after which the process counts as hung. Time that this process itself stood still is not
-    counted."""
+    """Seconds without a batch after which the process counts as hung; those in which we stood still do not count."""
 
     load: float = 1800.0
     """For loading: a model may have to be fetched."""
     first: float = 600.0
-    """For the first batch of a process: kernels may have to be compiled."""
+    """For the first batch of all: kernels may have to be compiled."""
     batch: float = 120.0
     """For any other batch, at least."""
     factor: float = 20.0
