@@ -54,7 +54,7 @@ class Committer:
     ) -> Landed:
         """Commit the shard's documents (`wanted`: only these uris), then discard the shard."""
         everything = list(shard.states())
-        states = [_landing(state) for state in everything if wanted is None or state.uri in wanted]
+        states = [state for state in everything if wanted is None or state.uri in wanted]
         if not states:
             shard.discard()
             return Landed(self._base)
@@ -62,6 +62,7 @@ class Committer:
         vectors, done = log.load(dim)
         if log.refused:
             states = quarantined(states, _bad_passages(shard, log.refused))
+        states = [_landing(state) for state in states]
         kept = {state.uri for state in states if state.status == "indexed"}
         everyone = len(kept) == sum(state.status == "indexed" for state in everything)
         if not everyone:
