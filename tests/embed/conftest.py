@@ -1,5 +1,8 @@
 """The real default model, loaded once for all tests of embed."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from penstock.embed import models, tokenize
@@ -19,3 +22,13 @@ def tokenizer(model: models.Model) -> tokenize.Tokenizer:
 @pytest.fixture(scope="session")
 def loaded(model: models.Model) -> encoder.TorchEncoder:
     return encoder.load(model)
+
+
+@pytest.fixture
+def light(model: models.Model, tmp_path: Path) -> Path:
+    """A copy of the default model's directory, with a few bytes in place of its weights."""
+    folder = Path(
+        shutil.copytree(model.path, tmp_path / "light", ignore=shutil.ignore_patterns("*.safetensors", "data*"))
+    )
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder

@@ -10,6 +10,7 @@ import pytest
 
 from penstock.embed import models
 from penstock.embed.models import Model, UnknownModel
+from penstock.embed.types import EncoderSpec
 
 
 @pytest.fixture
@@ -31,6 +32,40 @@ def test_identity_is_strings_and_does_not_depend_on_place_or_name(model: Model, 
     assert all(isinstance(value, str) for value in here.values())
 
 
+def test_the_identity_of_the_default_is_what_indexes_have(model: Model) -> None:
+    """Key by key: one that is added or differs would make every index of it refuse its own model."""
+    assert models.identity(model) == {
+        "weights": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "tokenizer": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "modules": "Transformer,Pooling,Normalize",
+        "pooling": "mean",
+        "normalize": "l2",
+        "query_prompt": "",
+        "document_prompt": "",
+        "max_tokens": "256",
+        "dim": "384",
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "differs"),
+    [
+        ({"truncate_dim": 64}, {"dim"}),
+        ({"truncate_dim": 384}, set()),
+        ({"query_prompt": "ask: "}, {"query_prompt"}),
+        ({"document_prompt": "text: "}, {"document_prompt"}),
+        ({"query_prompt": "", "document_prompt": ""}, set()),
+    ],
+)
+def test_what_is_asked_of_a_model_is_in_its_identity(
+    model: Model, said: dict[str, int | str], differs: set[str]
+) -> None:
+    """And nothing else of it changes."""
+    asked = models.of_spec(EncoderSpec(models.DEFAULT, **said))
+    here, there = models.identity(model), models.identity(asked)
+    assert {key for key in {*here, *there} if here.get(key) != there.get(key)} == differs
+
+
 @pytest.mark.parametrize(("file", "key"), [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer")])
 def test_identity_changes_with_any_byte_of_what_makes_vectors(model: Model, saved: Path, file: str, key: str) -> None:
     """One more byte in weights or tokenizer is another model."""
@@ -47,6 +82,99 @@ def test_prompts_are_found_under_the_names_that_models_use(saved: Path) -> None:
     model = models.resolve(str(saved))
     assert (model.query_prompt, model.document_prompt) == ("query: ", "passage: ")
     assert models.identity(model)["document_prompt"] == "passage: "
+
+
+PROMPTS = [
+    ({"prompts": {"query": "q: ", "document": "", "corpus": "c: "}}, ("q: ", "c: ")),
+    ({"prompts": {"any": "a: "}, "default_prompt_name": "any"}, ("a: ", "a: ")),
+    ({"prompts": {"any": "a: ", "query": "q: "}, "default_prompt_name": "any"}, ("q: ", "a: ")),
+    ({"prompts": {"query": "q: "}, "default_prompt_name": "query"}, ("q: ", "")),
+    ({"prompts": {"passage": "p: "}, "default_prompt_name": "passage"}, ("", "p: ")),
+    ({"prompts": {"query": None}, "default_prompt_name": "gone"}, ("", "")),
+    ({"prompts": ["odd"], "default_prompt_name": 3}, ("", "")),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), PROMPTS)
+def test_a_default_prompt_is_for_whoever_has_none(
+    light: Path, settings: dict[str, object], expected: tuple[str, str]
+) -> None:
+    """But not the other side's own."""
+    (light / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    model = models.resolve(str(light))
+    assert (model.query_prompt, model.document_prompt) == expected
+
+
+def test_prompts_that_are_asked_for_win(light: Path) -> None:
+    """An empty one is none; what is not said stays as the files have it."""
+    settings = {"prompts": {"query": "query: ", "document": "text: "}}
+    (light / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    model = models.resolve(str(light), query_prompt="")
+    assert (model.query_prompt, model.document_prompt) == ("", "text: ")
+
+
+@pytest.mark.parametrize("dim", [0, -1, 385])
+def test_more_dimensions_than_there_are_is_refused(dim: int) -> None:
+    """The message says what can be had."""
+    with pytest.raises(UnknownModel, match=f"truncate_dim is {dim}.*384 dimensions.*from 1 to 384"):
+        models.resolve(truncate_dim=dim)
+
+
+def test_a_model_that_says_so_itself_is_cut(light: Path) -> None:
+    """`truncate_dim` of its files holds unless another is asked for, up to all that it makes."""
+    (light / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 100}))
+    assert models.resolve(str(light)).dim == 100
+    assert models.resolve(str(light), truncate_dim=200).dim == 200
+    assert models.model_identity(str(light))["dim"] == "100"
+
+
+def cached(folder: Path, light: Path, repo: str, revision: str, names: tuple[str, ...]) -> None:
+    """What the hub's client leaves in its cache."""
+    home = folder / f"models--{repo.replace('/', '--')}"
+    snapshot = home / "snapshots" / revision
+    (home / "refs").mkdir(parents=True, exist_ok=True)
+    (home / "refs" / "main").write_text(revision)
+    for name in names:
+        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(light / name, snapshot / name)
+
+
+NAMES = ("config.json", "model.safetensors", "tokenizer.json", "modules.json", "1_Pooling/config.json")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the hub's client, and no network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["somebody/model", "somebody/model@main", f"somebody/model@{'a' * 40}"])
+def test_a_hub_name_is_found_in_the_cache(hub: Path, light: Path, name: str) -> None:
+    """Offline, with or without a revision; its identity is that of its files."""
+    cached(hub, light, "somebody/model", "a" * 40, NAMES)
+    found = models.resolve(name)
+    assert found.path.name == "a" * 40
+    assert models.identity(found)["weights"] == models.model_identity(str(light))["weights"]
+
+
+def test_a_short_name_is_one_of_sentence_transformers(hub: Path, light: Path) -> None:
+    """As that library has it."""
+    cached(hub, light, "sentence-transformers/small", "b" * 40, NAMES)
+    assert models.resolve("small").path.name == "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [(f"somebody/model@{'c' * 40}", "not in the local cache"), ("somebody/half", "has no weights")],
+)
+def test_what_the_cache_lacks_is_said(hub: Path, light: Path, name: str, why: str) -> None:
+    """A revision that is not there, a download that was interrupted."""
+    cached(hub, light, "somebody/model", "a" * 40, NAMES)
+    cached(hub, light, "somebody/half", "a" * 40, ("config.json",))
+    with pytest.raises(UnknownModel, match=f"model {name}: .*{why}.*HF_HUB_OFFLINE"):
+        models.resolve(name)
 
 
 def test_a_damaged_default_is_refused(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
