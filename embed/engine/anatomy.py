@@ -60,8 +60,10 @@ _ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh",
 
 
 def anatomy(network: Any) -> Anatomy:
-    """The parts of a model of transformers. Raises `NotKnown`."""
+    """The parts of a model of transformers; None is no such model. Raises `NotKnown`."""
     kind = type(network).__name__
+    if network is None:
+        raise NotKnown("a model without a transformer has no fast path")
     reader = _READERS.get(kind)
     if reader is None:
         raise NotKnown(f"{kind} has no fast path")

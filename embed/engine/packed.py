@@ -45,7 +45,7 @@ class Packed:
 
         `longest`: tokens of the longest sequence. Raises `NotKnown` for a model that cannot go this way.
         """
-        parts = anatomy(network[0].auto_model)
+        parts = anatomy(getattr(network[0], "auto_model", None))
         pooling = Pooling(list(network)[1:], device, truncate)
         if device == "cpu":
             return cls(*_on_cpu(parts, dtype, longest), pooling, Here(), Packing(budget, _STEP), parts.pad)

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from penstock.embed.engine import encoder
 from penstock.embed.engine.encoder import NotFinite, TorchEncoder
 from penstock.embed.engine.ordinary import Ordinary
 from penstock.embed.models import Model, UnknownModel, identity
+from tests.embed.variants import variants
 
 TEXTS = [
     " ".join(f"word{k} about wings and boundary layers," for k in range(n % 37)) + f" {n}" for n in range(0, 60, 3)
@@ -119,12 +121,17 @@ def test_each_batch_is_announced_before_it_is_computed(loaded: TorchEncoder) -> 
     assert said == done
 
 
-def test_out_of_memory_at_any_batch_loses_nothing_and_moves_no_bit(
-    loaded: TorchEncoder, ids: list[tuple[int, ...]], together: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same sequences are computed in smaller batches, each position once."""
-    start = loaded._path.start
-    for failing in range(len(loaded._path.plan([len(sequence) for sequence in ids]))):
+@pytest.mark.parametrize("name", ["bert mean", "albert mean"])
+def test_out_of_memory_at_any_batch_loses_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same sequences are computed in smaller batches, each position once; unpadded, not a bit moves."""
+    variants()[name](tmp_path / "model")
+    tiny = encoder.load(str(tmp_path / "model"), dtype="float32")
+    tiny._path.with_budget(128)
+    ids = [tuple(range(5, 5 + n)) for n in (60, 3, 17, 40, 41, 9, 9, 9, 2, 33, 58, 1)]
+    expected, start = vectors(tiny, ids), tiny._path.start
+    batches = len(tiny._path.plan([len(sequence) for sequence in ids]))
+    assert batches > 2
+    for failing in range(batches):
         calls = iter(range(10_000))
 
         def sometimes(rows: Any, work: Any, *, prompt: int = 0, calls: Any = calls, failing: int = failing) -> Any:
@@ -132,10 +139,29 @@ def test_out_of_memory_at_any_batch_loses_nothing_and_moves_no_bit(
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
             return start(rows, work, prompt=prompt)
 
-        monkeypatch.setattr(loaded._path, "start", sometimes)
-        positions = [p for batch in loaded.encode(ids) for p in batch.positions.tolist()]
+        monkeypatch.setattr(tiny._path, "start", sometimes)
+        positions = [p for batch in tiny.encode(ids) for p in batch.positions.tolist()]
         assert sorted(positions) == list(range(len(ids)))
-    assert np.array_equal(vectors(loaded, ids), together)
+        assert np.allclose(vectors(tiny, ids), expected, atol=0 if name == "bert mean" else 1e-6)
+
+
+def test_what_does_not_fit_alone_is_refused_and_the_others_land(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One text that is too much for the device is one document's trouble."""
+    variants()["bert mean"](tmp_path / "model")
+    tiny = encoder.load(str(tmp_path / "model"), dtype="float32")
+    start = tiny._path.start
+
+    def small(rows: Any, work: Any, *, prompt: int = 0) -> Any:
+        if work.padded > 48:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return start(rows, work, prompt=prompt)
+
+    monkeypatch.setattr(tiny._path, "start", small)
+    batches = list(tiny.encode([tuple(range(5, 5 + n)) for n in (60, 30, 20, 48, 5)]))
+    assert [refused.position for batch in batches for refused in batch.refused] == [0]
+    assert sorted(p for batch in batches for p in batch.positions.tolist()) == [1, 2, 3, 4]
 
 
 def test_a_question_is_embedded_like_a_document_when_there_is_no_prompt(loaded: TorchEncoder) -> None:
@@ -164,7 +190,6 @@ def test_identity_is_that_of_the_files_and_provenance_says_how(model: Model, loa
 def test_a_model_of_another_kind_of_weights_is_one_clear_line(model: Model, tmp_path: object) -> None:
     """What the libraries raise about a damaged file becomes UnknownModel with the path."""
     import shutil
-    from pathlib import Path
 
     copy = Path(shutil.copytree(model.path, Path(str(tmp_path)) / "copy"))
     (copy / "model.safetensors").write_bytes(b"not weights")
