@@ -20,6 +20,7 @@ from penstock.embed.quality import canaries, change, statistics
 from penstock.embed.quality.canaries import Prepared
 from penstock.embed.quality.statistics import Lot
 from penstock.embed.types import Encoder, EncoderUnavailable
+from penstock.flows.runs.reloading import Reloading
 from penstock.index.types import Baseline, Canaries, Row, SpaceRef
 
 if TYPE_CHECKING:
@@ -119,12 +120,15 @@ class _Guarded:
         self._model, self._gate = model, gate
 
     def ready(self) -> Encoder:
-        encoder = self._model.ready()
-        self._gate.admit(encoder)
-        return encoder
+        return Reloading(self._model.ready(), self._gate.admit, _loads)
 
     def close(self) -> None:
         self._model.close()
+
+
+def _loads(encoder: Encoder) -> int:
+    """How often its model was loaded; who lives in this process loads once."""
+    return int(getattr(encoder, "loads", 1))
 
 
 def measured(vectors: NDArray[np.float32], rows: Iterable[Row]) -> Lot:
