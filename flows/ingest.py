@@ -207,6 +207,9 @@ class _ToLog:
     def advanced(self, documents: int, tokens: int) -> None:
         pass
 
+    def reused(self, tokens: int) -> None:
+        pass
+
     def committed(self, version: int) -> None:
         self._log.info("version %s is committed", version)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.connectors.types import Document
     from penstock.embed.cache import Cache
     from penstock.embed.models import Model as ResolvedModel
+    from penstock.embed.tokenize import Tokenizer
     from penstock.embed.types import Chunk, Encoder, EncoderSpec
     from penstock.flows.runs.embedding import Embedder
     from penstock.flows.runs.gate import Gate
@@ -280,14 +281,39 @@ def identity(settings: Settings) -> dict[str, str]:
         "chunker": chunk.VERSION,
         "chunk_tokens": str(size),
         "overlap_tokens": str(overlap),
+        **_measure(settings),
     }
 
 
 def model_identity(settings: Settings) -> dict[str, str]:
     """What decides a text's vector: the model alone, not the chunking. Equal to the loaded encoder's `identity`."""
+    if settings.embed.endpoint is not None:
+        from penstock.flows.runs import endpoint
+
+        return endpoint.identity(settings)
     from penstock.embed import models
 
     return models.identity(resolved(settings))
+
+
+def document_tokenizer(settings: Settings) -> Tokenizer:
+    """What documents are cut with. Raises `UnknownModel`."""
+    if settings.embed.endpoint is not None:
+        from penstock.flows.runs import endpoint
+
+        return endpoint.tokenizer(settings)
+    from penstock.embed import tokenize
+
+    return tokenize.document_tokenizer(resolved(settings))
+
+
+def _measure(settings: Settings) -> dict[str, str]:
+    """Whose tokens chunks are measured in, where the model's identity does not say."""
+    if settings.embed.endpoint is None:
+        return {}
+    from penstock.flows.runs import endpoint
+
+    return {"tokenizer": endpoint.tokenizer_identity(settings)}
 
 
 def resolved(settings: Settings) -> ResolvedModel:
@@ -315,19 +341,27 @@ def _short(value: str | None) -> str:
 
 def _chunking(settings: Settings) -> tuple[int, int]:
     """(tokens in a chunk, tokens of overlap): as configured, else the model's maximum and our default."""
-    from penstock.embed import tokenize
     from penstock.embed.chunking import chunk
     from penstock.flows.config.settings import SettingsError
 
-    model = resolved(settings)
-    size = settings.embed.chunk_tokens or model.max_tokens
+    tokenizer = document_tokenizer(settings)
+    size = settings.embed.chunk_tokens or _chunk_tokens(settings, tokenizer)
     overlap = settings.embed.overlap_tokens
     overlap = chunk.default_overlap(size) if overlap is None else overlap
     try:
-        chunk.chunk("", tokenizer=tokenize.document_tokenizer(model), size=size, overlap=overlap)
+        chunk.chunk("", tokenizer=tokenizer, size=size, overlap=overlap)
     except ValueError as error:
         raise SettingsError(f"[embed] chunk_tokens, overlap_tokens: {error}") from None
     return size, overlap
+
+
+def _chunk_tokens(settings: Settings, tokenizer: Tokenizer) -> int:
+    """Tokens in a chunk where nobody says: what the model takes."""
+    if settings.embed.endpoint is None:
+        return tokenizer.max_tokens
+    from penstock.flows.runs import endpoint
+
+    return endpoint.chunk_tokens(settings)
 
 
 def fingerprint(identity: Mapping[str, str], settings: Settings, kind: str) -> str:
@@ -344,13 +378,24 @@ def fingerprint(identity: Mapping[str, str], settings: Settings, kind: str) -> s
 
 def encoder(settings: Settings) -> Encoder:
     """The model for questions, loaded in this process: seconds, mostly imports. Call it on a thread."""
+    if settings.embed.endpoint is not None:
+        from penstock.flows.runs.endpoint import Endpoint
+
+        return Endpoint(settings, Home(Path(settings.home)), hurried=True).ready()
     from penstock.embed.engine.encoder import load_spec
 
     return load_spec(_spec(settings, settings.embed.device or next(iter(settings.embed.devices), None), None))
 
 
-def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dict[str, Model]:
+def encoders(
+    settings: Settings, home: Home, note: Callable[[str], None], stopped: Callable[[], bool] = lambda: False
+) -> dict[str, Model]:
     """The models for documents, by the slot of their device, each in a process of its own. Loading begins here."""
+    if settings.embed.endpoint is not None:
+        from penstock.flows.runs import endpoint
+
+        cache = partial(vector_cache, settings, home, note)
+        return {endpoint.slot(settings): endpoint.Endpoint(settings, home, stopped=stopped, note=note, cache=cache)}
     from penstock.embed.engine.encoder import load_spec
     from penstock.flows.config import devices
     from penstock.flows.runs.loading import Here
@@ -378,13 +423,11 @@ def _spec(settings: Settings, device: str | None, home: Home | None) -> EncoderS
 
 def gate(settings: Settings, head: Manifest, note: Callable[[str], None]) -> Gate:
     """What models must show before their vectors may join the index, and what is said of those that did."""
-    from penstock.embed import models, tokenize
     from penstock.embed.quality import canaries
     from penstock.flows.runs.gate import Gate
 
     def prepare(name: str) -> canaries.Prepared:
-        tokenizer = tokenize.document_tokenizer(models.resolve(settings.embed.model))
-        return canaries.prepared(name, tokenizer, _chunking(settings)[0])
+        return canaries.prepared(name, document_tokenizer(settings), _chunking(settings)[0])
 
     return Gate(head.spaces.get(head.live), prepare, note)
 
@@ -424,10 +467,9 @@ def preparer(
 
 def cutter(settings: Settings) -> Callable[[Document], list[Chunk]]:
     """Cuts a document into chunks of the model's own tokens."""
-    from penstock.embed import tokenize
     from penstock.embed.chunking import chunk
 
-    tokenizer = tokenize.document_tokenizer(resolved(settings))
+    tokenizer = document_tokenizer(settings)
     size, overlap = _chunking(settings)
 
     def cut(document: Document) -> list[Chunk]:
@@ -466,6 +508,7 @@ def embedder(
         stopped=stopped,
         note=observer.note,
         advanced=lambda tokens: observer.advanced(0, tokens),
+        reused=observer.reused,
         stage=observer.stage,
         cache=cache,
         donors=donors,

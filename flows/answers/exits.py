@@ -28,6 +28,7 @@ _BY_NAME = {
     "Unknown": (UNAVAILABLE, "unknown-outcome"),
     "Unavailable": (UNAVAILABLE, "unavailable"),
     "IndexFault": (UNAVAILABLE, "index"),
+    "EncoderUnavailable": (UNAVAILABLE, "encoder"),
     "Unwritable": (UNAVAILABLE, "unwritable"),
     "Unbalanced": (UNAVAILABLE, "unbalanced"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from penstock.flows.answers.render import duration, plain
+from penstock.flows.answers.render import duration, plain, spared
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -25,6 +25,9 @@ class Observer(Protocol):
 
     def advanced(self, documents: int, tokens: int) -> None:
         """So many more documents and embedded tokens are done."""
+
+    def reused(self, tokens: int) -> None:
+        """So many more tokens need not be embedded: their vectors are there."""
 
     def committed(self, version: int) -> None:
         """This version is acknowledged: what was done until now is safe and searchable."""
@@ -48,6 +51,9 @@ class Quiet:
     def advanced(self, documents: int, tokens: int) -> None:
         pass
 
+    def reused(self, tokens: int) -> None:
+        pass
+
     def committed(self, version: int) -> None:
         pass
 
@@ -67,7 +73,7 @@ class Lines:
         self._every = every
         self._said = monotonic()
         self._started: float | None = None
-        self._total = self._documents = self._tokens = self._version = 0
+        self._total = self._documents = self._tokens = self._reused = self._version = 0
         self._stage = ""
 
     def stage(self, name: str) -> None:
@@ -83,6 +89,10 @@ class Lines:
             self._started = self._monotonic()
         self._documents += documents
         self._tokens += tokens
+        self._tick()
+
+    def reused(self, tokens: int) -> None:
+        self._reused += tokens
         self._tick()
 
     def committed(self, version: int) -> None:
@@ -110,6 +120,8 @@ class Lines:
             figures.append(f"{self._tokens:,} tokens")
         if self._tokens and passed > 0.5:
             figures.append(f"{self._tokens / passed:,.0f} tokens/s")
+        if self._reused:
+            figures.append(spared(self._reused, self._tokens))
         committed = [f"{self._documents:,} of {self._total:,} documents committed"] if self._total else []
         if self._version:
             committed.append(f"version {self._version}")
@@ -129,7 +141,7 @@ class Live:
     def __init__(self, out: TextIO, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._started: float | None = None
-        self._documents = self._tokens = 0
+        self._documents = self._tokens = self._reused = 0
         self._total: int | None = None
         self._version = 0
         self._progress = _bar(out)
@@ -153,6 +165,10 @@ class Live:
         self._tokens += tokens
         self._draw()
 
+    def reused(self, tokens: int) -> None:
+        self._reused += tokens
+        self._draw()
+
     def committed(self, version: int) -> None:
         self._version = version
         self._draw()
@@ -173,6 +189,8 @@ class Live:
             if self._total and self._documents:
                 left = passed / self._documents * (self._total - self._documents)
                 figures.append(f"{duration(left)} left")
+        if self._reused:
+            figures.append(spared(self._reused, self._tokens))
         if self._version:
             figures.append(f"version {self._version}")
         shown = ", ".join(figure for figure in figures if figure)

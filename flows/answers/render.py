@@ -50,6 +50,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def spared(reused: int, embedded: int) -> str:
+    """What needed no model, of all tokens that needed a vector: 12,000 tokens not embedded again (35%)."""
+    return f"{count(reused, 'token')} not embedded again ({reused / (reused + embedded):.0%})"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, two blanks apart."""
     if not rows:
@@ -69,7 +74,10 @@ def accounting(account: Accounting, dry_run: bool = False, again: str = "the sam
         rate = account.pages / account.page_seconds
         lines.append(f"{count(account.pages, 'page')} read, {rate:,.0f} pages/s and core")
     if account.reused_tokens:
-        lines.append(f"{count(account.reused_tokens, 'token')} not embedded again: their vectors were there")
+        chunks = f" in {count(account.reused_chunks, 'chunk')}" if account.reused_chunks else ""
+        lines.append(f"{spared(account.reused_tokens, account.embedded_tokens)}: their vectors were there{chunks}")
+    if account.billed_tokens:
+        lines.append(f"{count(account.billed_tokens, 'token')} to be paid for")
     if account.retries and not dry_run:
         lines.append(f"requests repeated: {_repeated(account)}")
     if account.resumed:

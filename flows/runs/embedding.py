@@ -64,13 +64,14 @@ class Embedder:
         note: Callable[[str], None],
         advanced: Callable[[int], None],
         stage: Callable[[str], None],
+        reused: Callable[[int], None] = lambda tokens: None,
         flush_seconds: float = 2.0,
         cache: Cache | None = None,
         donors: Donors = nobody,
     ) -> None:
         self._devices, self._slots = devices, slots_directory
         self._clock, self._sleep, self._stopped = clock, sleep, stopped
-        self._note, self._advanced, self._stage = note, advanced, stage
+        self._note, self._advanced, self._reused, self._stage = note, advanced, reused, stage
         self._flush_seconds = flush_seconds
         self._cache, self._donors = cache or NoCache(), donors
         self._remembers = cache is not None and not isinstance(cache, NoCache)
@@ -121,6 +122,8 @@ class Embedder:
             finally:
                 filling.flush()
                 self._claims.release(claim)
+                if filling.reused_tokens:
+                    self._reused(filling.reused_tokens)
                 result.read_back = filling.read_back
                 result.reused, result.reused_tokens = filling.reused, filling.reused_tokens
 

@@ -23,8 +23,10 @@ _CANARIES = {known[0].text for known in canaries.SETS.values()}
 class HashEncoder:
     """`seconds` is the time for a batch of `rows`; `dies_after` batches it raises, as a lost device would.
 
-    `lost_after` batches it is unavailable, in the way that a run must cope with. Texts with one of the words in `refuses`
-    get no vector. `meets` is called before each batch: a barrier there shows who works at the same time. `cosine` of its vectors to those of another one: how far it has drifted.
+    `lost_after` batches it is unavailable, in the way that a run must cope with. Texts with one of the words in
+    `refuses` get no vector. `meets` is called before each batch: a barrier there shows who works at the same time.
+
+    `cosine` of its vectors to those of another one: how far it has drifted.
     """
 
     dim = DIM

@@ -31,6 +31,7 @@ def drive(observer: Observer) -> None:
     observer.stage("embedding")
     observer.planned(10, 4_000_000)
     observer.advanced(2, 500)
+    observer.reused(20)
     observer.committed(7)
     observer.note("replica 1 is \x1b[31mslow")
     observer.finished()
@@ -50,6 +51,20 @@ def test_a_log_gets_one_line_in_ten_seconds() -> None:
     assert 2 <= len(said) <= 3
     assert "of 3,000 documents" in said[-1]
     assert "1,000 tokens/s" in said[-1]
+
+
+def test_what_need_not_be_embedded_is_said_with_its_share() -> None:
+    """In the line of a log and beside the bar."""
+    out, clock = io.StringIO(), Clock()
+    lines, live = Lines(out, clock), Live(Terminal(), clock)
+    for observer in (lines, live):
+        observer.advanced(0, 600)
+        clock.now += 10
+        observer.reused(200)
+        observer.advanced(0, 0)
+    live.finished()
+    assert "200 tokens not embedded again (25%)" in out.getvalue()
+    assert "200 tokens not embedded again (25%)" in live._progress.tasks[0].fields["figures"]
 
 
 def test_a_note_is_said_at_once_and_cannot_drive_the_terminal() -> None:

@@ -26,13 +26,16 @@ def test_what_sources_cost_is_said() -> None:
             reasons={"failed": {"throttled": 1}},
             retries={"wiki": {"throttled": 7, "reset": 2}},
             reused_tokens=512,
+            reused_chunks=2,
+            reused_share=0.25,
+            billed_tokens=77,
             unlisted=2,
             fetched=3,
             next_try=1_800_000_000.0,
         )
     )
     assert "| wiki | throttled | 7 |" in page and "| wiki | reset | 2 |" in page
-    assert "512 not again" in page and "3 documents fetched" in page
+    assert "512 not again" in page and "(25%, 2 chunks); 77 to be paid for;" in page and "3 documents fetched" in page
     assert "Sources not listed: 2." in page and "due at 2027-01-15 08:00:00 UTC" in page
 
 
