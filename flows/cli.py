@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("cmd_ingest", "ingest"),
     "plan": ("cmd_ingest", "plan"),
     "search": ("cmd_search", "search"),
+    "eval": ("cmd_eval", "evaluate"),
     "status": ("cmd_status", "status"),
     "failures": ("cmd_status", "failures"),
     "verify": ("cmd_upkeep", "verify"),
@@ -154,10 +155,35 @@ def _add_reading(commands: Commands, everywhere: Parser) -> None:
     search.add_argument("--exact", action="store_true", help="compare with every passage, also in a large index")
     search.add_argument("-k", type=positive, default=5, metavar="N", help="so many hits (default: 5)")
     command(
+    _add_eval(commands, everywhere)
         commands, everywhere, "status", "one verdict, the next command, the figures",
         "Say how the index is, what to type next, and the figures behind it.",
     )  # fmt: skip
 
 
 if __name__ == "__main__":
+def _add_eval(commands: Commands, everywhere: Parser) -> None:
+    judged = command(
+        commands,
+        everywhere,
+        "eval",
+        "how good the answers are, by your own judgements",
+        "Ask the index questions that people have judged answers to, and print nDCG@10 and recall@100.\n\n"
+        "  penstock eval queries.jsonl qrels/test.tsv\n"
+        "  penstock eval topics.tsv qrels.txt --id stem --per-query\n\n"
+        "QUERIES: JSON lines with `_id` and `text`, or lines of id, tab, text. QRELS: lines of query, document and\n"
+        "grade with a header (BEIR), or of query, 0, document and grade (TREC). A document stands where its best\n"
+        "passage does. Which document an id means: --id, else the way that finds most of them.",
+    )
+    judged.add_argument("queries", type=Path, metavar="QUERIES", help="the questions")
+    judged.add_argument("qrels", type=Path, metavar="QRELS", help="which documents answer them, and how well")
+    judged.add_argument("-k", type=positive, default=10, metavar="N", help="how deep nDCG looks (default: 10)")
+    judged.add_argument(
+        "--id", choices=("uri", "path", "name", "stem"),
+        help="an id is a document's whole uri; that without the source's name; its last part; that without suffix",
+    )  # fmt: skip
+    judged.add_argument("--per-query", action="store_true", help="each question's figures, too")
+    judged.add_argument("--exact", action="store_true", help="compare with every passage, also in a large index")
+
+
     sys.exit(main())

@@ -411,6 +411,7 @@ ARGUMENTS = {
     "sources remove": ["a"],
     "sources test": ["a"],
     "explain": ["u"],
+    "eval": ["q", "r"],
 }
 
 
