@@ -154,14 +154,13 @@ def _add_reading(commands: Commands, everywhere: Parser) -> None:
     search.add_argument("--source", metavar="NAME", help="only passages from this source")
     search.add_argument("--exact", action="store_true", help="compare with every passage, also in a large index")
     search.add_argument("-k", type=positive, default=5, metavar="N", help="so many hits (default: 5)")
-    command(
     _add_eval(commands, everywhere)
+    command(
         commands, everywhere, "status", "one verdict, the next command, the figures",
         "Say how the index is, what to type next, and the figures behind it.",
     )  # fmt: skip
 
 
-if __name__ == "__main__":
 def _add_eval(commands: Commands, everywhere: Parser) -> None:
     judged = command(
         commands,
@@ -186,4 +185,5 @@ def _add_eval(commands: Commands, everywhere: Parser) -> None:
     judged.add_argument("--exact", action="store_true", help="compare with every passage, also in a large index")
 
 
+if __name__ == "__main__":
     sys.exit(main())
