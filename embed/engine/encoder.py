@@ -23,8 +23,9 @@ from penstock.embed.engine.precision import candidates, cpu_flags
 from penstock.embed.engine.remembered import Remembered, settled
 from penstock.embed.engine.staging import Result
 from penstock.embed.models import Model, UnknownModel
+from penstock.embed.quality import checks
 from penstock.embed.tokenize import Tokenizer, document_tokenizer, query_tokenizer
-from penstock.embed.types import Encoded, EncoderSpec, Refused, TokenIds
+from penstock.embed.types import Encoded, EncoderSpec, EncoderUnavailable, Refused, TokenIds
 
 _log = logging.getLogger(__name__)
 # Where nothing was probed: measured on a CPU (bench/encode), taken from published figures for a GPU.
@@ -65,7 +66,7 @@ class TorchEncoder:
 
         A text of which the model makes no usable vector, or that does not fit into memory alone, is refused. Raises
         ValueError, before anything is computed, if a sequence is empty or longer than `max_tokens`; `DeviceLost`;
-        `EncoderUnavailable` when somebody else has taken the memory.
+        `EncoderUnavailable` when somebody else has taken the memory, or when different texts get the same vector.
         """
         yield from self._encode(ids, self._prompt)
 
@@ -120,7 +121,7 @@ class TorchEncoder:
                 yield _refusal(found, self.dim)
             else:
                 work, result = found
-                yield _encoded(work, result, lengths)
+                yield _encoded(work, result, ids)
 
     def _control(self, tokens: int) -> object:
         (work,) = self._path.plan([min(tokens, self.max_tokens)])
@@ -222,21 +223,20 @@ def _key(model: Model, choice: Choice, device: str) -> dict[str, str]:
     }
 
 
-def _encoded(work: Work, result: Result, lengths: Sequence[int]) -> Encoded:
+def _encoded(work: Work, result: Result, ids: Sequence[TokenIds]) -> Encoded:
     try:
         vectors = result()
     except Exception as error:
         if fault(error) is Fault.DEVICE_LOST:
             raise DeviceLost(first_line(error)) from error
         raise
+    if checks.collapsed(vectors, [ids[position] for position in work.positions]):
+        raise EncoderUnavailable(checks.COLLAPSED)
     positions = np.array(work.positions, dtype=np.int64)
-    sound = np.isfinite(vectors).all(axis=1) & (np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3)
-    refused = tuple(
-        Refused(work.positions[k], "not_finite", "the model's vector is not finite, or zero")
-        for k in np.flatnonzero(~sound)
-    )
-    tokens = sum(lengths[position] for position in work.positions)
-    return Encoded(positions[sound], vectors[sound], tokens=tokens, padded=work.padded, refused=refused)
+    unsound = checks.unsound(vectors)
+    refused = tuple(Refused(work.positions[k], "not_finite", checks.why(vectors[k])) for k in np.flatnonzero(unsound))
+    tokens = sum(len(ids[position]) for position in work.positions)
+    return Encoded(positions[~unsound], vectors[~unsound], tokens=tokens, padded=work.padded, refused=refused)
 
 
 def _refusal(refused: Refused, dim: int) -> Encoded:

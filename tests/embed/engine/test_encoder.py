@@ -13,6 +13,7 @@ from penstock.embed.engine import encoder
 from penstock.embed.engine.encoder import NotFinite, TorchEncoder
 from penstock.embed.engine.ordinary import Ordinary
 from penstock.embed.models import Model, UnknownModel, identity
+from penstock.embed.types import EncoderUnavailable
 from tests.embed.variants import variants
 
 TEXTS = [
@@ -108,6 +109,16 @@ def test_a_text_without_a_usable_vector_is_refused_and_the_others_land(
     assert [(refused.position, refused.reason) for refused in batch.refused] == [(1, "not_finite")]
     with pytest.raises(NotFinite, match="lift"):
         loaded.encode_queries(["drag", "lift"])
+
+
+def test_a_model_that_makes_one_vector_of_everything_stops_everybody(
+    loaded: TorchEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of such a device can be believed; it is not the texts' fault."""
+    same = np.tile(np.eye(1, loaded.dim, dtype=np.float32), (9, 1))
+    monkeypatch.setattr(loaded._path, "start", lambda rows, work, prompt=0: lambda: same[: len(rows)])
+    with pytest.raises(EncoderUnavailable, match="the same vector"):
+        list(loaded.encode([(101, n, 102) for n in range(5, 14)]))
 
 
 def test_each_batch_is_announced_before_it_is_computed(loaded: TorchEncoder) -> None:
