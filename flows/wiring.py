@@ -330,6 +330,11 @@ def check_identity(head: Manifest, mine: Mapping[str, str]) -> None:
         return
     differ = sorted(key for key in {*mine, *space.identity} if mine.get(key) != space.identity.get(key))
     said = ", ".join(f"{key} {_short(space.identity.get(key))} there, {_short(mine.get(key))} here" for key in differ)
+    if differ == ["chunker"]:
+        raise WrongIndex(
+            f"this index was cut into chunks by the rules of another release ({said}); it can be searched as it is, but "
+            "not added to: ingest into another --home, which embeds the texts anew, or go on with that release"
+        )
     raise WrongIndex(
         f"this index was made with another model or other chunks ({said}); set [embed] as it was, or use another --home"
     )
@@ -387,23 +392,20 @@ def encoder(settings: Settings) -> Encoder:
     return load_spec(_spec(settings, settings.embed.device or next(iter(settings.embed.devices), None), None))
 
 
-def encoders(
-    settings: Settings, home: Home, note: Callable[[str], None], stopped: Callable[[], bool] = lambda: False
-) -> dict[str, Model]:
+def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dict[str, Model]:
     """The models for documents, by the slot of their device, each in a process of its own. Loading begins here."""
     if settings.embed.endpoint is not None:
         from penstock.flows.runs import endpoint
 
         cache = partial(vector_cache, settings, home, note)
-        return {endpoint.slot(settings): endpoint.Endpoint(settings, home, stopped=stopped, note=note, cache=cache)}
-    from penstock.embed.engine.encoder import load_spec
+        return {endpoint.slot(settings): endpoint.Endpoint(settings, home, note=note, cache=cache)}
+    from penstock.embed.worker.process import WorkerEncoder
     from penstock.flows.config import devices
-    from penstock.flows.runs.loading import Here
 
     said = settings.embed.devices or ((settings.embed.device,) if settings.embed.device else ())
     found = devices.chosen(said, devices.usable(devices.cards(os.environ)))
     specs = {slot: _spec(settings, device, home) for slot, device in found.items()}
-    return {slot: Here(partial(load_spec, spec)) for slot, spec in specs.items()}
+    return {slot: WorkerEncoder(spec, clock=time.monotonic, note=note) for slot, spec in specs.items()}
 
 
 def _spec(settings: Settings, device: str | None, home: Home | None) -> EncoderSpec:
