@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,9 +39,9 @@ class Counting(Protocol):
 class RemoteEncoder:
     """An `Encoder` over an endpoint. One thread at a time may use it; it uses several.
 
-    Asks once when it is made, for the width of vectors and to see that it is let in: raises `EncoderUnavailable`.
-    `keep` is handed texts and vectors that came when nobody waited for them any more. `note`: one line for whoever
-    watches.
+    Asks once when it is made, for the width of vectors and to see that it is let in, unless `dim` says how wide they
+    must be: raises `EncoderUnavailable`. `keep` is handed texts and vectors that came when nobody waited for them any
+    more. `note`: one line for whoever watches.
     """
 
     def __init__(
@@ -58,15 +57,14 @@ class RemoteEncoder:
         keep: Keep,
         note: Callable[[str], None],
         close: Callable[[], None],
+        dim: int | None = None,
     ) -> None:
         self.terms, self.identity, self.provenance = terms, dict(identity), dict(provenance)
         self._queries, self._keep, self._note, self._close = queries, keep, note, close
         self._asker = Asker(terms, post, lambda text: len(documents.encode(text)))
         self._quick = Asker(terms, post_queries, lambda text: len(queries.encode(text)))
         self._cut_said = False
-        self._billed = 0
-        """Tokens that no `Encoded` has told of yet."""
-        self.dim = self._first()
+        self.dim = dim or self._first()
         self._asker.dim = self._quick.dim = self.dim
 
     def encode(self, ids: Sequence[TokenIds], texts: Sequence[str] | None = None) -> Iterator[Encoded]:
@@ -119,7 +117,6 @@ class RemoteEncoder:
             raise EncoderUnavailable(f"the endpoint gives no vectors: {error}", error.after) from None
         if answer.faults:
             raise EncoderUnavailable(f"the endpoint gives no usable vectors: {answer.faults[0]}")
-        self._billed += max(answer.tokens, 0)
         return int(answer.vectors.shape[1])
 
     def _encoded(self, texts: Sequence[str], tokens: Sequence[int]) -> Iterator[Encoded]:
@@ -131,7 +128,7 @@ class RemoteEncoder:
                 encoded, more = verdicts.judge(outcome)
                 flights.first(*more)
                 self._look(outcome, tokens)
-                yield self._told(encoded)
+                yield encoded
             ended = True
         finally:
             if not ended:
@@ -142,10 +139,6 @@ class RemoteEncoder:
                     start = len(self.terms.document_prompt)
                     self._keep([found[k][start:] for k in encoded.positions.tolist()], encoded.vectors)
             flights.close()
-
-    def _told(self, encoded: Encoded) -> Encoded:
-        extra, self._billed = self._billed, 0
-        return msgspec.structs.replace(encoded, billed=encoded.billed + extra) if extra else encoded
 
     def _look(self, outcome: Outcome, tokens: Sequence[int]) -> None:
         """Say it once when the endpoint counts fewer tokens than there are: it may cut what is long."""

@@ -33,8 +33,7 @@ def check(response: Response, texts: Sequence[str]) -> None:
         raise Declined(f"{status}{told}")
     if status == 402 or (status == 429 and any(code in words for code in _NO_MONEY)):
         raise EncoderUnavailable(
-            f"the endpoint's quota is used up, or its account has no money{told}: mend that, then run again; "
-            "what was embedded is kept"
+            f"the endpoint's quota is used up, or its account has no money{told}: mend that, then run again"
         )
     if status == 429:
         return

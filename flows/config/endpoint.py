@@ -37,8 +37,6 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dimensions: AtLeastOne | None = None
     normalize: bool = False
     encoding: Literal["float", "base64"] = "float"
-    query_prompt: str = ""
-    document_prompt: str = ""
     tokenizer: str | None = None
     max_items: AtLeastOne = 32
     max_request_tokens: AtLeastOne = 16_384

@@ -99,7 +99,11 @@ class Accounting(msgspec.Struct):
     reused_share: float = 0.0
     """`reused_tokens` of all tokens that needed a vector in this run, 0 to 1."""
     billed_tokens: int = 0
-    """Tokens that somebody asks money for; 0 where the model runs here."""
+    """Tokens that somebody asks money for; 0 where the model runs here. Canaries and lost answers are among them."""
+    cost: float | None = None
+    """Of those, in the currency of the configured price; None where there is no price."""
+    would_cost: float | None = None
+    """Dry runs only, estimated."""
     quality: dict[str, float] = msgspec.field(default_factory=dict)
     """What the vectors of this run are like, and those before it; empty if none were committed."""
     next_try: float = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
     from penstock.embed.remote.encoder import RemoteEncoder
     from penstock.embed.remote.identity import Counter
     from penstock.flows.config.home import Home
+    from penstock.flows.runs.accounting import Accounting
 
 T = TypeVar("T")
 
 LONG_TEXTS = 8191
 """What OpenAI's own models take; of any other model nothing is known, and 512 is what most of them take."""
+NAME = "[embed.endpoint]"
+CHUNK = 512
 QUERY_ATTEMPTS = 3
 BY_ITEMS = ("server_error", "garbled", "truncated", "timed_out")
 """Ways to fail that may be because of what is in a request."""
@@ -64,8 +67,8 @@ def terms(settings: Settings) -> Terms:
         max_request_tokens=end.max_request_tokens,
         max_text_tokens=min(texts, end.max_request_tokens),
         at_once=end.concurrency,
-        query_prompt=end.query_prompt,
-        document_prompt=end.document_prompt,
+        query_prompt=settings.embed.query_prompt or "",
+        document_prompt=settings.embed.document_prompt or "",
         exact=end.tokenizer is not None,
     )
 
@@ -91,6 +94,11 @@ def tokenizer_identity(settings: Settings) -> str:
     return identities.tokenizer_identity(said(settings).tokenizer)
 
 
+def chunk_tokens(settings: Settings) -> int:
+    """Tokens in a chunk where nobody says: what models are trained on, though endpoints take far longer texts."""
+    return min(terms(settings).max_text_tokens, CHUNK)
+
+
 def slot(settings: Settings) -> str:
     """The name of the slot, for this host: one run at a time, as the endpoint's budget is one."""
     return f"endpoint-{_digest(address(said(settings).url))}"
@@ -103,10 +111,29 @@ def cost(settings: Settings, tokens: int) -> float | None:
     return None if price is None else tokens * price / 1e6
 
 
-class Endpoint:
-    """One endpoint as a run, or a person with a question, uses it. Nobody is asked before `encoder`.
+def stops_with(stopped: Callable[[], bool], models: Iterable[object]) -> None:
+    """From now on an endpoint among these models waits for nothing once a stop is requested."""
+    for model in models:
+        if isinstance(model, Endpoint):
+            model.stopped = stopped
 
-    `cache`: where vectors go that came when the run had stopped. Use as a `flows.runs.loading.Model`.
+
+def settle(settings: Settings, models: Iterable[object], account: Accounting) -> None:
+    """What the endpoint of a run cost, and what a person should know of it."""
+    for model in models:
+        if isinstance(model, Endpoint):
+            account.billed_tokens = model.spent
+            account.cost = cost(settings, model.spent)
+            account.messages += model.messages()
+            if repeated := model.retries():
+                account.retries[NAME] = repeated
+
+
+class Endpoint:
+    """One endpoint as a run, or a person with a question, uses it: a `Model` that `flows.runs.loading` waits for.
+
+    `cache`: opens where vectors go that came when the run had stopped. `hurried`: somebody waits, and whatever is asked
+    has only the time that a question has. Nobody is asked before `ready`.
     """
 
     def __init__(
@@ -116,13 +143,16 @@ class Endpoint:
         *,
         stopped: Callable[[], bool] = lambda: False,
         note: Callable[[str], None] = lambda line: None,
-        cache: Cache | None = None,
+        cache: Callable[[], Cache] | None = None,
+        hurried: bool = False,
         window: float = 60.0,
     ) -> None:
         self._settings, self._said, self._terms = settings, said(settings), terms(settings)
-        self._home, self._stopped, self._note, self._cache, self._window = home, stopped, note, cache, window
+        self._home, self.stopped, self._note, self._cache = home, stopped, note, cache
+        self._hurried, self._window = hurried, window
         self._stack = ExitStack()
         self._posters: list[Poster] = []
+        self._meters: list[Meter] = []
 
     def ready(self) -> RemoteEncoder:
         """The encoder. Asks the endpoint once. Raises `EncoderUnavailable`, `UnknownModel`."""
@@ -132,7 +162,7 @@ class Endpoint:
         documents, queries = identities.tokenizers(self._said.tokenizer, self._terms)
         try:
             kept = self._stack.enter_context(ledger(self._settings, self._home, self._home.path))
-            posts = [self._post(kept, quick=False), self._post(kept, quick=True)]
+            posts = [self._post(kept, quick) for quick in (self._hurried, True)]
         except SourceError as error:
             raise EncoderUnavailable(str(error)) from None
         host = urlsplit(self._said.url).netloc.rpartition("@")[2]
@@ -147,7 +177,13 @@ class Endpoint:
             keep=self._keep,
             note=self._note,
             close=self.close,
+            dim=self._terms.dimensions if self._hurried else None,
         )
+
+    @property
+    def spent(self) -> int:
+        """Tokens that were paid for so far, or may have been."""
+        return sum(meter.spent for meter in self._meters)
 
     def messages(self) -> list[str]:
         """What a person should know of what was paid for."""
@@ -179,6 +215,7 @@ class Endpoint:
         seconds = end.query_seconds if quick else end.seconds
         patience = min(end.patience, seconds) if quick else end.patience
         budget, meter = self._budgets(kept, patience)
+        self._meters.append(meter)
         poster = Poster(
             address(end.url),
             budget=budget,
@@ -240,7 +277,7 @@ class Endpoint:
 
     def _headers(self) -> dict[str, str]:
         """Raises `StopSource`, naming what is not set."""
-        value = resolver("[embed.endpoint]", os.environ, prefect_block, REDACTOR)
+        value = resolver(NAME, os.environ, prefect_block, REDACTOR)
         headers = {name: value(one) if REFERENCE.fullmatch(one) else one for name, one in self._said.headers.items()}
         if self._said.key is not None:
             headers["authorization"] = f"Bearer {value(self._said.key)}"
@@ -250,7 +287,7 @@ class Endpoint:
         """Wait, but not for somebody who wants to stop. Raises `Halted`."""
         end = time.monotonic() + seconds
         while True:
-            if self._stopped():
+            if self.stopped():
                 raise Halted
             left = end - time.monotonic()
             if left <= 0:
@@ -260,9 +297,10 @@ class Endpoint:
     def _keep(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
         from penstock.embed.cache import key_of
 
-        if self._cache is not None:
-            key = key_of(identity(self._settings))
-            self._cache.put({key(text): vector for text, vector in zip(texts, vectors, strict=True)})
+        if self._cache is not None and texts:
+            key, cache = key_of(identity(self._settings)), self._cache()
+            cache.put({key(text): vector for text, vector in zip(texts, vectors, strict=True)})
+            cache.close()
 
 
 class Posting:
@@ -290,7 +328,7 @@ class Posting:
         except FileNotFoundError as error:
             raise EncoderUnavailable(str(error)) from None
         except Halted:
-            raise EncoderUnavailable("stopped on request; what was embedded is kept") from None
+            raise EncoderUnavailable("stopped on request") from None
 
 
 def address(url: str) -> str:

@@ -25,7 +25,7 @@ from penstock.flows.config.settings import load
 from penstock.flows.plans import costs, cursors
 from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
-from penstock.flows.runs import moved
+from penstock.flows.runs import endpoint, moved
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.gate import Gate
@@ -100,6 +100,7 @@ class Run:
         self.observer.stage("loading the model")
         gate = wiring.gate(self._settings, planned.writer.head(), self.observer.note)
         models = wiring.encoders(self._settings, home, self.observer.note) if planned.documents else {}
+        endpoint.stops_with(self.stop, models.values())
         devices = Devices(gate.guarding(models), self.stop, self.observer.note)
         self._stack.callback(devices.close)
         cache = wiring.vector_cache(self._settings, home, self.observer.note)
@@ -133,6 +134,7 @@ class Run:
         finally:
             pipeline.release()
         self._close_account(planned, pipeline, preparer)
+        endpoint.settle(self._settings, models.values(), self.accounting)
         self.accounting.messages += gate.told()
         self.accounting.quality = gate.figures()
         costs.remember(home, self._settings, planned, self.accounting, preparer.prepared_tokens, self.observer.note)
@@ -220,7 +222,7 @@ class Run:
     def _finish(self) -> Accounting:
         account = self.accounting
         if self._sources is not None:
-            account.retries = self._sources.retries()
+            account.retries |= self._sources.retries()
         self._stack.close()
         account.seconds = round(wiring.clock() - self._started, 3)
         account.stage_seconds = {stage: round(spent, 3) for stage, spent in account.stage_seconds.items()}

@@ -36,7 +36,7 @@ class Bench:
         self.server = self._stack.enter_context(Serving(self.app))  # type: ignore[arg-type]
         return self.app
 
-    def settings(self, **keys: Any) -> Settings:
+    def settings(self, prompts: tuple[str, str] = ("", ""), **keys: Any) -> Settings:
         said = {
             "url": f"{self.server.url}/v1",
             "key": "${ENDPOINT_KEY}",
@@ -45,7 +45,8 @@ class Bench:
             "max_text_tokens": 512,
             **keys,
         }
-        return load(None, {"embed.model": "fake-embed", "embed.endpoint": said})
+        embed = {"model": "fake-embed", "query_prompt": prompts[0], "document_prompt": prompts[1], "endpoint": said}
+        return load(None, {"embed": embed})
 
     def endpoint(self, window: float = 1.0, cache: Any = None, stopped: Any = lambda: False, **keys: Any) -> Endpoint:
         home = Home(self.folder / "home")
