@@ -1,19 +1,76 @@
-"""Slots: one embedding at a time per device, freed by death."""
+"""Slots: one embedding at a time per device, freed by death, the best ticket first."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from penstock.flows.runs import slots
+from penstock.flows.runs.slots import BACKFILL, MOST_OVERTAKING, SCHEDULED, URGENT
+
+ROOT = Path(__file__).parents[2]
 
 
-def hold(where: Path, stopped: bool = False, waits: list[str] | None = None):  # type: ignore[no-untyped-def]
+def hold(where: Path, stopped: bool = False, waits: list[str] | None = None, priority: int = SCHEDULED):  # type: ignore[no-untyped-def]
     told: list[str] = [] if waits is None else waits
     return slots.hold(
-        "cpu", where=where, sleep=lambda _: None, stopped=lambda: stopped, waiting=lambda: told.append("waiting")
+        "cpu",
+        where=where,
+        sleep=lambda _: None,
+        stopped=lambda: stopped,
+        waiting=lambda: told.append("waiting"),
+        priority=priority,
     )
+
+
+class Wanting:
+    """A process that wants the slot, and has said that it waits or holds it."""
+
+    def __init__(self, where: Path, priority: int) -> None:
+        self.priority = priority
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.flows.slot_child", str(where), str(priority)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        )
+        self.said = self.hear()
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def release(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def want(tmp_path: Path) -> Iterator[Callable[[int], Wanting]]:
+    wanting: list[Wanting] = []
+
+    def make(priority: int) -> Wanting:
+        wanting.append(Wanting(tmp_path, priority))
+        return wanting[-1]
+
+    yield make
+    for each in wanting:
+        each.kill()
+        for pipe in (each.process.stdin, each.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def test_a_free_slot_is_given(tmp_path: Path) -> None:
@@ -48,3 +105,127 @@ def test_a_killed_holder_frees_its_slot(tmp_path: Path) -> None:
     holder.wait()
     with hold(tmp_path, stopped=True) as freed:
         assert freed
+
+
+def test_the_most_urgent_goes_next_then_the_first_that_came(want: Callable[[int], Wanting]) -> None:
+    """A backfill that waited longest is overtaken by whoever is scheduled, and these by whoever is urgent."""
+    holder = want(BACKFILL)
+    assert holder.said == "held"
+    first, second, third, fourth = (want(p) for p in (BACKFILL, SCHEDULED, SCHEDULED, URGENT))
+    assert {each.said for each in (first, second, third, fourth)} == {"waiting"}
+    for following in (fourth, second, third, first):
+        holder.release()
+        assert following.hear() == "held"
+        holder = following
+
+
+def test_a_killed_waiter_is_waited_for_by_nobody(want: Callable[[int], Wanting], tmp_path: Path) -> None:
+    """Its ticket dies with it."""
+    holder, urgent, other = want(SCHEDULED), want(URGENT), want(BACKFILL)
+    assert slots.waiting_better("cpu", SCHEDULED, where=tmp_path)
+    urgent.kill()
+    assert not slots.waiting_better("cpu", SCHEDULED, where=tmp_path)
+    holder.release()
+    assert other.hear() == "held"
+    assert not list(tmp_path.glob("*.ticket"))
+
+
+def test_a_killed_holder_is_followed_at_once(want: Callable[[int], Wanting]) -> None:
+    """By the best of those who wait."""
+    holder, backfill, urgent = want(SCHEDULED), want(BACKFILL), want(URGENT)
+    holder.kill()
+    assert urgent.hear() == "held"
+    urgent.kill()
+    assert backfill.hear() == "held"
+
+
+def test_a_stopped_waiter_is_overtaken(
+    want: Callable[[int], Wanting], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that no longer asks holds nobody up; it has its turn when it asks again."""
+    holder, stopped = want(SCHEDULED), want(URGENT)
+    os.kill(stopped.process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(slots, "_SILENT_NS", 50_000_000)
+    while slots.waiting_better("cpu", SCHEDULED, where=tmp_path):
+        os.sched_yield()
+    holder.release()
+    with hold(tmp_path, priority=BACKFILL) as held:
+        assert held
+        os.kill(stopped.process.pid, signal.SIGCONT)
+    assert stopped.hear() == "held"
+
+
+def test_a_better_waiter_is_seen_by_the_holder(want: Callable[[int], Wanting], tmp_path: Path) -> None:
+    """So that it can give way; its equals, and those who wait for another device, are none of that."""
+    with hold(tmp_path, priority=SCHEDULED):
+        want(SCHEDULED)
+        want(BACKFILL)
+        assert not slots.waiting_better("cpu", SCHEDULED, where=tmp_path)
+        assert slots.waiting_better("cpu", BACKFILL, where=tmp_path)
+        want(URGENT)
+        assert slots.waiting_better("cpu", SCHEDULED, where=tmp_path)
+        assert not slots.waiting_better("cuda-0", SCHEDULED, where=tmp_path)
+
+
+def asked(waiter: slots._Waiter) -> bool:
+    """Asks until there is an answer."""
+    while (taken := waiter.ask()) is None:
+        pass
+    return taken
+
+
+def test_nobody_is_overtaken_for_ever(tmp_path: Path) -> None:
+    """An endless row of urgent ones leaves the backfill one turn in nine, and no more."""
+    line = slots._Line(tmp_path, "cpu")
+    holder, waiting = slots._Waiter(line, URGENT), [slots._Waiter(line, BACKFILL) for _ in range(2)]
+    assert asked(holder) and not any(map(asked, waiting))
+    for overtaken in range(2):
+        for _ in range(MOST_OVERTAKING - overtaken):
+            urgent = slots._Waiter(line, URGENT)
+            assert not asked(urgent)
+            holder.leave()
+            assert not any(map(asked, waiting))
+            assert asked(urgent)
+            holder = urgent
+        urgent = slots._Waiter(line, URGENT)
+        assert not asked(urgent)
+        holder.leave()
+        assert not asked(urgent) and asked(waiting[0])
+        waiting.pop(0).leave()
+        assert asked(urgent)
+        holder = urgent
+    holder.leave()
+
+
+def test_a_lost_or_damaged_book_is_begun_anew(want: Callable[[int], Wanting], tmp_path: Path) -> None:
+    """After a cleaner of temporary files, or a torn write, tickets are counted on from those that are there."""
+    holder, first = want(SCHEDULED), want(SCHEDULED)
+    (tmp_path / "cpu.line").write_bytes(b"\x00 what?")
+    second = want(SCHEDULED)
+    (tmp_path / "cpu.line").unlink()
+    third = want(URGENT)
+    holder.release()
+    assert third.hear() == "held"
+    third.release()
+    assert first.hear() == "held"
+    first.release()
+    assert second.hear() == "held"
+
+
+def test_whoever_waits_is_told_once(tmp_path: Path) -> None:
+    """And nothing of the line is left when it gives up."""
+    waits: list[str] = []
+    asked = iter([False, False, True])
+    with (
+        hold(tmp_path),
+        slots.hold(
+            "cpu",
+            where=tmp_path,
+            sleep=lambda _: None,
+            stopped=lambda: next(asked),
+            waiting=lambda: waits.append("waiting"),
+        ) as held,
+    ):
+        assert not held
+    assert waits == ["waiting"]
+    assert not list(tmp_path.glob("*.ticket"))

@@ -16,7 +16,7 @@ from penstock.embed.types import EncoderSpec
 from penstock.embed.worker.process import WorkerEncoder
 from tests.embed.worker.results import collected
 
-TEXTS = [" ".join(f"word{k} about wings and boundary layers," for k in range(n % 23)) + f" {n}" for n in range(150)]
+TEXTS = [" ".join(f"word{k} about wings and boundary layers," for k in range(n % 23)) + f" {n}" for n in range(60)]
 
 
 def test_a_kill_in_the_middle_changes_no_bit(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
