@@ -138,8 +138,11 @@ def measured(vectors: NDArray[np.float32], rows: Iterable[Row]) -> Lot:
 
 
 def doubt(space: SpaceRef, encoder: Encoder) -> str | None:
-    """Why the answers to questions may be wrong, None if there is no reason; from the shortest canaries alone."""
-    kept = space.canaries
+    """Why the answers to questions may be wrong, None if there is no reason; from the shortest canaries alone.
+
+    An endpoint is not asked: it would be another request for each question. Runs ask it.
+    """
+    kept = None if "endpoint" in encoder.provenance else space.canaries
     if kept is None or kept.texts not in canaries.SETS or not kept.ids or encoder.dim != space.dim:
         return None
     texts = [canary.text for canary in canaries.SETS[kept.texts][: len(kept.ids)]]

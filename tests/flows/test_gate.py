@@ -209,6 +209,15 @@ def test_who_asks_is_warned_by_two_short_canaries() -> None:
     assert said is not None and "cosine 0.9000; device fake then, H100 now" in said and "\n" not in said
 
 
+def test_an_endpoint_is_not_asked_for_canaries_with_each_question() -> None:
+    """That would be a request more; runs ask it."""
+    far = HashEncoder(cosine=0.5)
+    far.provenance = {"device": "endpoint-1", "endpoint": "example.org"}
+    assert gates.doubt(made(), far) is None and far.canaries == 0
+    with pytest.raises(Drifted):
+        gate(made()).admit(far)
+
+
 def test_closing_a_guarded_model_closes_the_model() -> None:
     """Whether it passed or not."""
     closed: list[bool] = []
