@@ -72,14 +72,14 @@ class Memory:
 
     def _watch(self) -> None:
         while True:
-            held = {pid: _pss(pid) for pid in _tree(self._root)}
+            held = {pid: _pss(pid) for pid in tree(self._root)}
             if (total := sum(held.values())) > self.peak:
                 self.peak, self.largest = total, _by_name(held)
             if self._over.wait(self._period):
                 return
 
 
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
     """The process and all its descendants that are there now."""
     found, at = [root], 0
     while at < len(found):
@@ -99,9 +99,19 @@ def _pss(pid: int) -> int:
 def _by_name(held: dict[int, int]) -> dict[str, int]:
     named: dict[str, int] = {}
     for pid, size in held.items():
-        name = _fields(f"/proc/{pid}/status").get("Name", "gone")
+        name = _name(pid)
         named[name] = named.get(name, 0) + size
     return named
+
+
+def _name(pid: int) -> str:
+    """What the process is for, where its command says so."""
+    try:
+        said = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return "gone"
+    known = (("penstock.embed.worker", "embedding"), ("penstock.connectors.parsing", "parsing"))
+    return next((name for part, name in known if part in said), _fields(f"/proc/{pid}/status").get("Name", "gone"))
 
 
 def _fields(file: str) -> dict[str, str]:
