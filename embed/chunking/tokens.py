@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from penstock.embed.tokenize import Span, Tokenizer
 
-_PIECE = 1 << 16  # characters tokenised at once
+_PIECE = 1 << 15  # characters tokenised at once
 _SPACES = np.array([chr(code).isspace() for code in range(0x3001)])
 _CLAUSE = np.array([ord(mark) for mark in "、，；：。！？｡．।॥؟۔"], dtype=np.uint32)
 # Characters that no normaliser joins with a space beside them: no combining marks, no joiners, no controls.

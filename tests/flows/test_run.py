@@ -234,6 +234,17 @@ def test_an_index_of_another_model_is_refused(world: World, tmp_path: Path) -> N
         world.ingest(config=str(config))
 
 
+def test_an_index_cut_by_other_rules_is_refused_with_the_ways_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No setting brings the old rules back, so the message does not send anybody to the settings."""
+    world.write("a.txt", "alpha")
+    world.ingest()
+    monkeypatch.setattr("penstock.embed.chunking.chunk.VERSION", "99")
+    with pytest.raises(WrongIndex, match=r"chunker 2 there, 99 here.*can be searched.*another --home"):
+        world.ingest()
+
+
 def test_nothing_named_and_nothing_configured_is_refused(world: World) -> None:
     """A run without any source says how to name one."""
     from penstock.flows.answers.progress import Quiet
