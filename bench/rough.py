@@ -72,7 +72,7 @@ class Bench:
         self.folder, self.url = folder, url
         self.encoder = HashEncoder(rows=64)
         self.config = setting.write(folder / "penstock.toml", url)
-        wiring.encoders = lambda settings, home, note: {"fake": Here(lambda: self.encoder)}
+        wiring.encoders = lambda *_: {"fake": Here(lambda: self.encoder)}
         prefect_api.answers = lambda note: False
         os.environ["PENSTOCK_SLOTS"] = str(folder / "slots")
 

@@ -26,7 +26,7 @@ class World:
         self.encoder = HashEncoder()
         self.encoder.identity = wiring.model_identity(load(None))
         monkeypatch.setattr(wiring, "encoder", lambda settings: self.encoder)
-        monkeypatch.setattr(wiring, "encoders", lambda settings, home, note: {"fake": Here(lambda: self.encoder)})
+        monkeypatch.setattr(wiring, "encoders", lambda *_: {"fake": Here(lambda: self.encoder)})
         monkeypatch.setattr(prefect_api, "answers", lambda note: False)
         monkeypatch.chdir(path)
         monkeypatch.setenv("PENSTOCK_SLOTS", str(path / "slots"))

@@ -12,13 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import xxhash
 
-from penstock.embed.types import Encoded
+from penstock.embed.types import Encoded, EncoderSpec
+from penstock.embed.worker.process import WorkerEncoder
 from penstock.flows import cli, wiring
+from penstock.flows.config.settings import load
 from penstock.flows.plans import listing
 from penstock.flows.runs import embedding
 from penstock.flows.runs.loading import Here
@@ -45,6 +48,8 @@ class Child(msgspec.Struct):
     """A file that gets one line for each vector made."""
     shard_tokens: int = 600
     flush_seconds: float = 0.05
+    worker: str = ""
+    """A folder: embed in a process of its own, as in life, which writes down there who it is."""
 
 
 class Logged(HashEncoder):
@@ -64,9 +69,9 @@ class Logged(HashEncoder):
 
 def main(argument: str) -> int:
     child = msgspec.json.decode(argument, type=Child)
-    wiring.encoders = lambda settings, home, note: {
-        "fake": Here(lambda: slow(child.load_seconds, lambda: Logged(child)))
-    }
+    wiring.encoders = lambda *_: {"fake": Here(lambda: slow(child.load_seconds, lambda: Logged(child)))}
+    if child.worker:
+        wiring.encoders = lambda settings, home, note, *_: {"fake": in_a_process(child, note)}
     listing.plan = after(child.list_seconds, listing.plan)
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=child.shard_tokens, growth=1)  # type: ignore[misc]
     embedding.Embedder = partial(embedding.Embedder, flush_seconds=child.flush_seconds)  # type: ignore[misc]
@@ -76,6 +81,20 @@ def main(argument: str) -> int:
     config = ["--config", child.config] if child.config else []
     sys.argv = ["penstock", "ingest", *child.targets, "--home", child.home, *config, "--json"]
     return cli.main()
+
+
+def in_a_process(child: Child, note: Callable[[str], None]) -> WorkerEncoder:
+    said = EncoderSpec(msgspec.json.encode(child).decode(), remember=child.worker)
+    return WorkerEncoder(said, engine="tests.flows.ingest_child:engine", clock=time.monotonic, note=note)
+
+
+def engine(spec: EncoderSpec) -> HashEncoder:
+    """What the worker loads."""
+    child = msgspec.json.decode(spec.model, type=Child)
+    (Path(spec.remember) / str(os.getpid())).touch()
+    encoder = slow(child.load_seconds, lambda: Logged(child))
+    encoder.identity = wiring.model_identity(load(None))
+    return encoder  # type: ignore[no-any-return]
 
 
 def dying(point: str, times: int) -> Callable[[str], None]:

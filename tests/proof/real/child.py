@@ -16,7 +16,7 @@ from tests.fakes.encoder import HashEncoder
 
 def main(later: float, words: list[str]) -> int:
     wiring.encoder = lambda settings: HashEncoder(rows=64)
-    wiring.encoders = lambda settings, home, note: {"fake": Here(lambda: HashEncoder(rows=64))}
+    wiring.encoders = lambda *_: {"fake": Here(lambda: HashEncoder(rows=64))}
     wiring.clock = lambda: time.time() + later
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=3000, growth=1)  # type: ignore[misc]
     prefect_api.answers = lambda note: False
