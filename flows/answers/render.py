@@ -50,6 +50,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def money(amount: float) -> str:
+    """In the currency of the price, which we do not know: 12.30, and enough digits of what is less than one."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.2g}"
+
+
 def spared(reused: int, embedded: int) -> str:
     """What needed no model, of all tokens that needed a vector: 12,000 tokens not embedded again (35%)."""
     return f"{count(reused, 'token')} not embedded again ({reused / (reused + embedded):.0%})"
@@ -77,7 +82,8 @@ def accounting(account: Accounting, dry_run: bool = False, again: str = "the sam
         chunks = f" in {count(account.reused_chunks, 'chunk')}" if account.reused_chunks else ""
         lines.append(f"{spared(account.reused_tokens, account.embedded_tokens)}: their vectors were there{chunks}")
     if account.billed_tokens:
-        lines.append(f"{count(account.billed_tokens, 'token')} to be paid for")
+        paid = "" if account.cost is None else f": {money(account.cost)}"
+        lines.append(f"{count(account.billed_tokens, 'token')} to be paid for{paid}")
     if account.retries and not dry_run:
         lines.append(f"requests repeated: {_repeated(account)}")
     if account.resumed:
@@ -133,6 +139,8 @@ def _cost_rows(account: Accounting) -> list[list[str]]:
     rows = [["to embed", f"about {_about(account.would_embed_tokens):,} tokens", ""]]
     if account.would_reuse_tokens:
         rows.append(["to reuse", f"about {_about(account.would_reuse_tokens):,} tokens", "their vectors are there"])
+    if account.would_cost is not None:
+        rows.append(["to pay", f"about {money(account.would_cost)}", "by the configured price"])
     minutes = account.would_take_minutes
     if minutes is None:
         return [*rows, ["time", "unknown", "until a run has embedded enough on this device"]]

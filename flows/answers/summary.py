@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from penstock.flows.answers.render import plain
+from penstock.flows.answers.render import money, plain
 from penstock.flows.runs.accounting import STATES, Accounting
 
 _MARKUP = re.compile(r"([\\`|\[\]!])")
@@ -110,7 +110,8 @@ def _next_try(account: Accounting) -> str:
 
 
 def _paid(account: Accounting) -> str:
-    return f" {account.billed_tokens} to be paid for;" if account.billed_tokens else ""
+    price = "" if account.cost is None else f" ({money(account.cost)})"
+    return f" {account.billed_tokens} to be paid for{price};" if account.billed_tokens else ""
 
 
 def _padding(account: Accounting) -> str:

@@ -99,16 +99,17 @@ def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
 
     if not ctx.begun():
         return None
+    asked = msgspec.structs.replace(ctx.settings, home=str(ctx.home))
     with ThreadPoolExecutor(1, thread_name_prefix="model") as pool:
         # The likely model is loaded beside the index; most of that is importing torch, which is never wasted.
-        likely = pool.submit(wiring.encoder, ctx.settings)
+        likely = pool.submit(wiring.encoder, asked)
         reader = opened(ctx, console)
         space = reader.manifest.spaces.get(reader.manifest.live) if reader else None
         if reader is None or space is None:
             return None
-        settings = as_made(space, ctx.settings)
+        settings = as_made(space, asked)
         _check(space, settings)
-    if settings.embed == ctx.settings.embed:
+    if settings.embed == asked.embed:
         return reader, _compared(space, likely.result(), console)
     return reader, _compared(space, wiring.encoder(settings), console)
 
@@ -126,6 +127,11 @@ def as_made(space: SpaceRef, settings: Settings) -> Settings:
     """The model, prompts and dimensions that the index was made with, where nobody said others."""
     from penstock.flows import wiring
 
+    if "endpoint" in space.identity and settings.embed.endpoint is None:
+        raise UsageError(
+            f"this index was made by an endpoint, with its model {space.identity.get('model', '')}: describe that in "
+            "[embed.endpoint], and name the model in embed.model"
+        )
     replace = msgspec.structs.replace
     embed = replace(settings.embed, model=_model(space, settings))
     mine = wiring.model_identity(replace(settings, embed=embed))

@@ -16,7 +16,7 @@ from penstock.flows import wiring
 from tests.embed.remote.conftest import KEY, Bench, encoded
 from tests.fakes.embeddings_server import DEADLY, FAULTS, POISON, UNSPEAKABLE, Limits, tokens_of, vector
 
-SEEDS = range(10)
+SEEDS = range(6)
 QUICK = [fault for fault in FAULTS if fault not in ("hang", "drip")]
 
 
@@ -179,7 +179,7 @@ def test_an_outage_ends_with_patience_and_keeps_what_came(bench: Bench) -> None:
     assert len(came) >= 5
 
 
-@pytest.mark.parametrize(("requests", "tokens"), [(40, None), (None, 4000), (30, 6000)])
+@pytest.mark.parametrize(("requests", "tokens"), [(40, None), (30, 6000)])
 def test_configured_limits_are_kept_and_used(bench: Bench, requests: int | None, tokens: int | None) -> None:
     """No 429 storms: the server sees its limit and hardly more, and at least two thirds of it."""
     limits = Limits(requests=requests, tokens=tokens, window=1.0)
