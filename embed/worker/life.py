@@ -71,6 +71,8 @@ class Life:
 
     def send(self, message: ToProcess, fd: int | None = None) -> None:
         """Say this, with a descriptor. If it is dead, whoever listens next learns of it. Raises `Died`."""
+        if self._socket.fileno() < 0:
+            return
         packet = msgspec.msgpack.encode(message)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             try:

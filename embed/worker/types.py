@@ -27,7 +27,7 @@ class Patience(msgspec.Struct, frozen=True):
 
     load: float = 1800.0
     """For loading: a model may have to be fetched."""
-    first: float = 600.0
+    first: float = 300.0
     """For the first batch of all: kernels may have to be compiled."""
     batch: float = 120.0
     """For any other batch, at least."""

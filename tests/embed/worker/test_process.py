@@ -349,6 +349,17 @@ def test_ending_is_kind_and_leaves_nothing(make: MakeWorker, tmp_path: Path) -> 
         list(worker.encode(IDS))
 
 
+def test_ending_in_the_middle_of_work_ends_the_work(make: MakeWorker) -> None:
+    """Whoever goes on with it is told; whoever lets go of it is not."""
+    worker = make(spec()).ready()
+    goes_on, lets_go = worker.encode(IDS), worker.encode(IDS)
+    next(goes_on)
+    worker.close()
+    with pytest.raises(EncoderUnavailable, match="closed"):
+        list(goes_on)
+    lets_go.close()  # type: ignore[attr-defined]
+
+
 def test_ending_a_process_that_hangs_is_hard(make: MakeWorker, tmp_path: Path) -> None:
     """It is given a moment, and then killed."""
     worker = make(spec(tmp_path, deaths=[2], of="hang"), patience=QUICK).ready()
