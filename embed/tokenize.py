@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ import tokenizers
 from numpy.typing import NDArray
 
 from penstock.embed.chunking.locality import Locality, locality
-from penstock.embed.model_files import read
 from penstock.embed.models import Model, UnknownModel
 
 WHITESPACE = frozenset(" \t\n\r\u00a0")
@@ -123,13 +121,12 @@ def query_tokenizer(model: Model) -> Tokenizer:
 
 def _backend(model: Model) -> tokenizers.Tokenizer:
     file = model.tokenizer / "tokenizer.json"
-    backend = None
     if file.is_file():
         try:
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the Rust side raises bare Exception
             raise UnknownModel(f"model {model.name}: {file} cannot be read ({error}); save the model again") from error
-    if backend is None or _lacks_specials(backend, file.with_name("tokenizer_config.json")):
+    else:
         from penstock.embed.engine.ordinary import slow_tokenizer  # a door to transformers; only old models need it
 
         backend = slow_tokenizer(model)
@@ -147,15 +144,3 @@ def _lowers(normalizer: dict[str, Any] | None) -> bool:
     said = normalizer or {}
     inner = any(_lowers(part) for part in said.get("normalizers") or ())
     return inner or said.get("type") == "Lowercase" or bool(said.get("lowercase"))
-
-
-def _lacks_specials(backend: tokenizers.Tokenizer, config: Path) -> bool:
-    """Whether transformers would put a first or last token around a text that tokenizer.json does not, or leave it."""
-    said = read(config)
-    ids = backend.encode("a").ids
-    for key, token, at in (("add_bos_token", "bos_token", 0), ("add_eos_token", "eos_token", -1)):
-        name = said.get(token)
-        number = backend.token_to_id(str(name.get("content") if isinstance(name, dict) else name))
-        if number is not None and key in said and bool(said[key]) != (bool(ids) and ids[at] == number):
-            return True
-    return False

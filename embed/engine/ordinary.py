@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from penstock.embed.engine import parity
 from penstock.embed.models import Model, UnknownModel
-from penstock.embed.tokenize import document_tokenizer
+from penstock.embed.tokenize import Tokenizer, document_tokenizer
 from penstock.embed.types import TokenIds
 
 _log = logging.getLogger(__name__)
@@ -40,12 +40,13 @@ class Ordinary:
         self._types = "token_type_ids" in getattr(self._tokenizer, "model_input_names", ())
         # A convolution looks at its neighbours: beyond the text's end it must find nothing.
         self._blank = any(type(part).__name__ == "CNN" for part in network)
+        self._alone = False  # padding shows through: each text is computed by itself, in its own length
 
     @classmethod
     def load(cls, model: Model, device: str) -> Ordinary:
         """Load in fp32. Raises `UnknownModel` if it cannot be loaded, or is not what its files say.
 
-        A few short texts are embedded both ways: a model that cannot be run on token ids alone is refused.
+        A few short texts are embedded both ways. A model in whose vectors padding shows is run text by text.
         """
         ordinary = cls(model, _network(model, device), device)
         ordinary._compare()
@@ -65,6 +66,8 @@ class Ordinary:
         """
         import torch
 
+        if self._alone and (len(rows), rows_n, length) != (1, 1, len(rows[0])):
+            return np.concatenate([self.forward([row], 1, len(row), prompt=prompt) for row in rows])
         with torch.inference_mode():
             features = {name: array.to(self.device) for name, array in self._features(rows, rows_n, length).items()}
             vectors = self._run({**features, "prompt_length": prompt} if prompt else features)[: len(rows)]
@@ -96,18 +99,32 @@ class Ordinary:
             self.note = f"tokenizer.json is followed where transformers is not: {differ}"
             _log.warning("model %s: %s", self.model.name, self.note)
             texts = [plain]
-        expected = self.network.encode(
-            texts[:3], prompt=tokenizer.prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False
-        )
-        skip = self.prompt_tokens(tokenizer.prompt)
-        for text, vector in zip(texts[:3], expected, strict=True):
-            ids = tokenizer.encode(text)
-            padded = min(len(ids) + 5, self.model.max_tokens)
-            if not (cosine := float(self.forward([ids], 2, padded, prompt=skip)[0] @ vector)) >= _SAME:
+        try:
+            self._alone = self._worst(tokenizer, texts[:3]) < _SAME
+            if self._alone and (cosine := self._worst(tokenizer, texts[:3])) < _SAME:
                 raise UnknownModel(
-                    f"model {self.model.name}: run on padded token ids it makes other vectors than "
-                    f"sentence-transformers does (cosine {cosine:.4f}): this kind of model is not supported"
+                    f"model {self.model.name}: run on its token ids it makes other vectors than sentence-transformers "
+                    f"does (cosine {cosine:.4f}): this kind of model is not supported"
                 )
+        except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+            raise UnknownModel(f"model {self.model.name}: it cannot be run ({first_line(error)})") from error
+        if self._alone:
+            self.note = "padding shows in its vectors: texts are computed one by one, which is slow"
+            _log.warning("model %s: %s", self.model.name, self.note)
+
+    def _worst(self, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+        """The smallest cosine to `encode`, each text among padding."""
+        expected = self.network.encode(
+            list(texts), prompt=tokenizer.prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False
+        )
+        if (made := expected.shape[1]) != (stated := self.model.dim):
+            raise UnknownModel(f"model {self.model.name}: its files state {stated} dimensions, it makes {made}")
+        worst, skip = 1.0, self.prompt_tokens(tokenizer.prompt)
+        for text, vector in zip(texts, expected, strict=True):
+            ids = tokenizer.encode(text)
+            cosine = float(self.forward([ids], 2, min(len(ids) + 5, self.model.max_tokens), prompt=skip)[0] @ vector)
+            worst = min(worst, cosine if np.isfinite(cosine) else 0.0)
+        return worst
 
     def _fits(self, ids: TokenIds) -> bool:
         return 0 < len(ids) <= self.model.max_tokens

@@ -72,8 +72,10 @@ def variants() -> dict[str, Builder]:
             _simple, "ModernBert", local_attention=16, pad_token_id=0, reference_compile=False
         ),
         "qwen last token": functools.partial(_decoder, "Qwen2"),
-        "llama last token": functools.partial(_decoder, "Llama", ends=True),
+        "llama last token": functools.partial(_decoder, "Llama", start="<pad>"),
         "gpt2 without padding": _gpt2,
+        "fnet without a mask": functools.partial(_simple, "FNet"),
+        "convbert over its padding": functools.partial(_simple, "ConvBert", embedding_size=16),
         "t5 encoder": _t5,
         "static": _static,
     }
@@ -165,23 +167,18 @@ def _mpnet(folder: Path) -> None:
     _save(folder, [models.Pooling(HIDDEN), models.Normalize()])
 
 
-def _decoder(kind: str, folder: Path, *, ends: bool = False) -> None:
-    """Pads on the left, takes the last token; with `ends` its end token is said in tokenizer_config.json alone."""
+def _decoder(kind: str, folder: Path, *, start: str | None = None) -> None:
+    """Pads on the left, takes the last token, which is one that says the end."""
     import transformers
     from sentence_transformers import models
 
-    pairs = _byte_pairs(("<pad>", "<end>"), start=None, end=None if ends else "<end>")
+    pairs = _byte_pairs(("<pad>", "<end>"), start=start, end="<end>")
     pairs.padding_side = "left"
     config = getattr(transformers, f"{kind}Config")(
         **_SIZES, vocab_size=len(pairs), max_position_embeddings=MAX_TOKENS, num_key_value_heads=2
     )
     _save_raw(folder / "raw", getattr(transformers, f"{kind}Model"), config, pairs)
-    if ends:
-        _edit(folder / "raw" / "tokenizer_config.json", add_eos_token=True, add_bos_token=False)
-        plain = (folder / "raw" / "tokenizer.json").read_bytes()
     _save(folder, [models.Pooling(HIDDEN, pooling_mode="lasttoken"), models.Normalize()])
-    if ends:
-        (folder / "tokenizer.json").write_bytes(plain)
 
 
 def _gpt2(folder: Path) -> None:
