@@ -2,7 +2,8 @@
 
 A cache is for cost, never for truth: whatever is wrong with it is a miss, and it can be deleted at any time. It is an
 SQLite file (WAL, so that several runs may use it at once) with a checksum for each vector, because a wrong vector
-would be served without anybody noticing.
+would be served without anybody noticing. Where another run holds it for too long, one look or one batch is given up,
+and not the cache.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _BATCH = 500
 _KEEP = 0.9
 """After an eviction, so much of the limit is used."""
 _DAY = 86_400
+_MOST_PASSED_OVER = 3
+"""After so many waits in vain, a run goes on without the cache: it would wait each time."""
 
 
 class Cache(Protocol):
@@ -56,12 +59,22 @@ class VectorCache:
     """A cache in the file at `path`, of about `limit_bytes`. What was not used for longest goes first."""
 
     def __init__(
-        self, path: Path, limit_bytes: int, *, clock: Callable[[], float], note: Callable[[str], None]
+        self,
+        path: Path,
+        limit_bytes: int,
+        *,
+        clock: Callable[[], float],
+        note: Callable[[str], None],
+        patience: float = 10.0,
     ) -> None:
+        """`patience`: seconds to wait for another run that writes."""
+        self._patience = patience
         self._path, self._limit, self._clock, self._note = path, limit_bytes, clock, note
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._broken = False
+        self._passed_over = 0
+        """How often in a row somebody else wrote for longer than we wait."""
 
     def get(self, keys: Sequence[bytes], dim: int) -> dict[bytes, NDArray[np.float32]]:
         """The vectors, float32 (dim,), of those keys that are here and sound."""
@@ -76,9 +89,7 @@ class VectorCache:
     def close(self) -> None:
         """Let go of the file. May be repeated."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            self._let_go()
 
     def _found(self, db: sqlite3.Connection, keys: Sequence[bytes], dim: int) -> dict[bytes, NDArray[np.float32]]:
         today, found, stale = int(self._clock() // _DAY), dict[bytes, NDArray[np.float32]](), list[bytes]()
@@ -104,29 +115,44 @@ class VectorCache:
         self._evict(db)
 
     def _evict(self, db: sqlite3.Connection) -> None:
-        """Delete the least recently used until the file's content fits; its free pages are used again."""
+        """Delete the least recently used until the file's content fits; its free pages are used again.
+
+        Measured while nobody else writes, or two runs that see the same excess would both take it away.
+        """
         (size,) = db.execute("PRAGMA page_size").fetchone()
 
         def used() -> int:
             (pages,), (free,) = (db.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
             return int((pages - free) * size)
 
-        while (now := used()) > self._limit:
+        while used() > self._limit:
+            db.execute("BEGIN IMMEDIATE")
+            if (now := used()) <= self._limit:
+                db.rollback()
+                break
             (count,) = db.execute("SELECT count(*) FROM vectors").fetchone()
             many = max(1, int(count * (1 - _KEEP * self._limit / now)))
             oldest = "SELECT key FROM vectors ORDER BY used LIMIT ?"
-            if not db.execute(f"DELETE FROM vectors WHERE key IN ({oldest})", (many,)).rowcount:  # noqa: S608
-                break
+            gone = db.execute(f"DELETE FROM vectors WHERE key IN ({oldest})", (many,)).rowcount  # noqa: S608
             db.commit()
+            if not gone:
+                break
 
     def _guarded(self, act: Callable[[sqlite3.Connection], _T], otherwise: _T) -> _T:
         """What `act` gives, or `otherwise`: a cache that cannot be used is none."""
         if self._broken:
             return otherwise
         try:
-            return act(self._opened())
+            result = act(self._opened())
+            self._passed_over = 0
+            return result
         except sqlite3.DatabaseError as error:
-            self._give_up(error)
+            busy = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            self._passed_over = self._passed_over + 1 if busy else _MOST_PASSED_OVER
+            if self._passed_over < _MOST_PASSED_OVER:
+                self._let_go()  # what was begun is undone, so that nobody waits for us
+            else:
+                self._give_up(error)
         except OSError as error:
             self._broken = True
             self._note(f"the cache of vectors is not used: {error}")
@@ -135,19 +161,22 @@ class VectorCache:
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self._path, timeout=10.0, check_same_thread=False)
+            self._connection = sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False)
             self._connection.execute("PRAGMA page_size=16384")  # with 4096, a third of each page stays empty
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.executescript(_SCHEMA)
         return self._connection
 
-    def _give_up(self, error: sqlite3.DatabaseError) -> None:
-        """A damaged file is removed, so that the next run has a new one; of any other fault only this run knows."""
-        self._broken = True
+    def _let_go(self) -> None:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+
+    def _give_up(self, error: sqlite3.DatabaseError) -> None:
+        """A damaged file is removed, so that the next run has a new one; of any other fault only this run knows."""
+        self._broken = True
+        self._let_go()
         if isinstance(error, sqlite3.OperationalError):
             self._note(f"the cache of vectors is not used: {error}")
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,16 @@ def vector(number: int, dim: int = 8) -> NDArray[np.float32]:
     return np.random.default_rng(number).standard_normal(dim).astype(np.float32)
 
 
-def cache(path: Path, limit: int = 1 << 30, clock: Clock | None = None, said: list[str] | None = None) -> VectorCache:
+def cache(
+    path: Path,
+    limit: int = 1 << 30,
+    clock: Clock | None = None,
+    said: list[str] | None = None,
+    patience: float = 30.0,
+) -> VectorCache:
     lines = said if said is not None else []
-    return VectorCache(path / "cache" / "vectors.db", limit, clock=clock or Clock(), note=lines.append)
+    file = path / "cache" / "vectors.db"
+    return VectorCache(file, limit, clock=clock or Clock(), note=lines.append, patience=patience)
 
 
 def keys(count: int) -> list[bytes]:
@@ -129,6 +137,87 @@ def test_processes_may_use_one_cache_at_the_same_time(tmp_path: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(mine)], cwd=root) for mine in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert len(cache(tmp_path).get(keys(200), 8)) == 200
+
+
+def python(code: str, *words: str) -> subprocess.Popen[str]:
+    """A process that has the functions above at hand."""
+    head = "import sys\nfrom pathlib import Path\nfrom tests.embed.test_cache import cache, keys, vector\n"
+    command = [sys.executable, "-c", head + code, *words]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_write_and_evict_at_the_same_time_keep_it_sound(tmp_path: Path) -> None:
+    """None is told anything, the limit holds, and whatever is found is what was put."""
+    code = (
+        "said = []; kept = cache(Path(sys.argv[1]), limit=400_000, said=said); names = keys(900)\n"
+        "for start in range(int(sys.argv[2]), 900, 30):\n"
+        "    kept.put({names[n]: vector(n, 256) for n in range(start, min(900, start + 15))})\n"
+        "    found = kept.get(names, 256)\n"
+        "    assert all((found[names[n]] == vector(n, 256)).all() for n in range(900) if names[n] in found)\n"
+        "print(said)"
+    )
+    running = [python(code, str(tmp_path), str(start)) for start in (0, 15)]
+    assert [(process.communicate()[0], process.returncode) for process in running] == [("[]\n", 0)] * 2
+    found = cache(tmp_path).get(keys(900), 256)
+    assert len(found) > 100 and len(found) * 1024 < 400_000
+
+
+def test_a_file_that_is_torn_while_it_is_used_costs_nothing_but_the_cache(tmp_path: Path) -> None:
+    """What is still given is right; the run goes on, and the next one has a cache again."""
+    said: list[str] = []
+    kept, names = cache(tmp_path, said=said), keys(400)
+    kept.put({key: vector(number, 256) for number, key in enumerate(names)})
+    kept.close()
+    kept = cache(tmp_path, said=said)
+    kept.get(names[:1], 256)
+    path = tmp_path / "cache" / "vectors.db"
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    found = kept.get(names, 256)
+    assert all(np.array_equal(found[names[n]], vector(n, 256)) for n in range(400) if names[n] in found)
+    kept.put({names[0]: vector(0, 256)})
+    kept.close()
+    assert len(said) <= 1
+    again = cache(tmp_path)
+    again.put({names[1]: vector(1, 256)})
+    assert np.array_equal(cache(tmp_path).get([names[1]], 256)[names[1]], vector(1, 256))
+
+
+def test_where_no_more_can_be_written_what_is_there_stays(tmp_path: Path) -> None:
+    """A full disk is said once; the run goes on without, and another finds what was put before."""
+    names = keys(600)
+    before = cache(tmp_path)
+    before.put({key: vector(number, 256) for number, key in enumerate(names[:100])})
+    before.close()
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "said = []; kept = cache(Path(sys.argv[1]), said=said); names = keys(600)\n"
+        "for n in range(100, 600, 50): kept.put({names[k]: vector(k, 256) for k in range(n, n + 50)})\n"
+        "print(len(said)); kept.get(names, 256); kept.close()"
+    )
+    process = python(code, str(tmp_path))
+    assert (process.communicate()[0], process.returncode) == ("1\n", 0)
+    found = cache(tmp_path).get(names, 256)
+    assert set(names[:100]) <= set(found)
+    assert all(np.array_equal(found[names[n]], vector(n, 256)) for n in range(600) if names[n] in found)
+
+
+def test_whoever_holds_it_for_long_costs_one_batch(tmp_path: Path) -> None:
+    """Then it is used again; only a run that waits again and again goes on without, and says so."""
+    said: list[str] = []
+    kept, names = cache(tmp_path, said=said, patience=0.01), keys(6)
+    kept.put({names[0]: vector(0)})
+    holder = sqlite3.connect(tmp_path / "cache" / "vectors.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    kept.put({names[1]: vector(1)})
+    holder.execute("COMMIT")
+    kept.put({names[2]: vector(2)})
+    assert set(kept.get(names, 8)) == {names[0], names[2]} and said == []
+    holder.execute("BEGIN IMMEDIATE")
+    for number in (3, 4, 5):
+        kept.put({names[number]: vector(number)})
+    holder.execute("COMMIT")
+    assert kept.get(names, 8) == {} and len(said) == 1 and "locked" in said[0]
 
 
 def test_no_cache_keeps_nothing() -> None:
