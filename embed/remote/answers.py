@@ -16,7 +16,7 @@ from penstock.embed.remote.types import Response, Terms, Unsound
 UNIT = 0.02
 """How far from 1 a norm may be where unit norm is promised: half precision on the way costs less."""
 SMALLEST, LARGEST = 1e-6, 1e6
-"""Norms beyond these are no vectors, however they are scaled."""
+"""Of the largest component: beyond these it is no vector, however it is scaled."""
 FLAT = 1e-6
 """Components that differ by less than that share of the largest are one and the same: a constant says nothing."""
 
@@ -114,10 +114,11 @@ def _unit(row: NDArray[np.float64] | None, normalize: bool) -> NDArray[np.float6
     """The vector of unit norm, or what is wrong with it."""
     if row is None or not np.isfinite(row).all():
         return "its vector is not finite"
+    most = float(np.abs(row).max(initial=0.0))
+    if not SMALLEST < most < LARGEST:
+        return "its vector is zero" if most <= SMALLEST else "its vector is far too large"
     norm = float(np.linalg.norm(row))
-    if not SMALLEST < norm < LARGEST:
-        return "its vector is zero" if norm <= SMALLEST else "its vector is far too large"
-    if len(row) > 1 and float(np.ptp(row)) <= FLAT * float(np.abs(row).max()):
+    if len(row) > 1 and float(np.ptp(row)) <= FLAT * most:
         return "its vector is constant"
     if not normalize and abs(norm - 1) > UNIT:
         return f"its vector has norm {norm:.3g} and not 1; if that is how the model is, set [embed.endpoint] normalize"

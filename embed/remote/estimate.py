@@ -1,9 +1,9 @@
 """Tokens of a model whose tokenizer we do not have: rather too many than too few.
 
-Three letters of ASCII are taken for a token, and so is each digit, each sign and each line break; of any other
-character, every two bytes of its UTF-8, rounded up. English prose has about 1.4 times as many of these as WordPiece or
-byte-pair tokens, so chunks are that much shorter than they might be. Text that is worse than this for a tokenizer
-exists (long runs of rare letters): then the endpoint refuses it, and says so.
+Three letters of ASCII are taken for a token, begun anew at a capital; each digit, each sign and each line break is one;
+of any other character, every two bytes of its UTF-8, rounded up. In penstock's own docs these are 1.48 times as many as
+all-MiniLM-L6-v2 has tokens, so chunks are that much shorter than they might be. Text that is worse than this for a
+tokenizer exists (long runs of rare letters): then the endpoint refuses it, and says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from penstock.embed.chunking.locality import Locality
 from penstock.embed.tokenize import Span, Tokenizer
 
 VERSION = "estimate-1"
-_PIECE = re.compile(r"(\s*\n\s*)|[A-Za-z]{1,3}|[^\sA-Za-z]")
+_PIECE = re.compile(r"(\s*\n\s*)|[A-Z][a-z]{0,2}|[a-z]{1,3}|[^\sA-Za-z]")
 _SPECIALS = 2
 
 

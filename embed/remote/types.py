@@ -21,7 +21,7 @@ class Terms(msgspec.Struct, frozen=True):
 
     model: str
     dimensions: int | None = None
-    normalize: bool = True
+    normalize: bool = False
     encoding: Literal["float", "base64"] = "float"
     max_items: int = 32
     max_request_tokens: int = 16_384

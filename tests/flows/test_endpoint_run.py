@@ -113,8 +113,8 @@ def test_an_ingest_over_an_endpoint(place: Place) -> None:
 
 
 def test_killed_in_the_middle_it_pays_again_only_for_what_was_in_the_air(place: Place) -> None:
-    """SIGKILL, twice; every document is there in the end, and no kill costs more than what came since the last flush and
-    what was under way."""
+    """SIGKILL, twice; every document is there in the end, and no kill costs more than what came since the last flush
+    and what was under way."""
     place.write(120)
     place.app.latency = LATENCY
     kills = 0
