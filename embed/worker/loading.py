@@ -35,6 +35,7 @@ class Loader:
         self._clock, self._note, self._patience = clock, note, patience
         self.first: Ready | None = None
         """What the first process said of its model; that of every other is held against it."""
+        self.loads = 0
         self._closed = False
         self._current: Life | None = None
         self._changing = threading.Lock()
@@ -119,4 +120,5 @@ class Loader:
         elif others := [name for name in _SAME if told.provenance.get(name) != self.first.provenance.get(name)]:
             self._note(f"the embedding process chose another {' and '.join(others)} when it was started again")
         life.ready = told
+        self.loads += 1
         return life

@@ -55,6 +55,11 @@ class WorkerEncoder:
         self._job = 0
         self._loader = Loader(spec, engine, clock=clock, note=note, patience=patience)
 
+    @property
+    def loads(self) -> int:
+        """Processes that got the model loaded so far. It has grown before anything of the new one comes out."""
+        return self._loader.loads
+
     def ready(self) -> WorkerEncoder:
         """Wait until the model is loaded: from here on `dim`, `identity`, `provenance` and `max_tokens` are there.
 

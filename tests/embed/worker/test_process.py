@@ -109,7 +109,7 @@ def test_a_process_that_ends_in_the_middle_costs_nothing(
     worker = make(spec(tmp_path, deaths=[5, 9], of=how))
     vectors, refused = collected(worker.encode(IDS), len(IDS))
     assert np.array_equal(vectors, expected(IDS)) and not refused
-    assert loads(tmp_path) == 3
+    assert loads(tmp_path) == worker.loads == 3
     assert len(notes) == 2 and "texts left to do" in notes[0]
 
 
