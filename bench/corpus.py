@@ -41,10 +41,14 @@ def documents(paths: Sequence[Path]) -> list[str]:
 
 
 def some(texts: Sequence[str], megabytes: float) -> list[str]:
-    """About so much of the texts, spread over all of them; all, if there is no more."""
-    whole = sum(len(text.encode()) for text in texts)
-    share = min(1.0, megabytes * 1e6 / max(1, whole))
-    return [text for k, text in enumerate(texts) if int((k + 1) * share) > int(k * share)] or list(texts[:1])
+    """At most so much of the texts, and at least one, spread over all of them; the same each time."""
+    taken, room = list[int](), megabytes * 1e6
+    for number in random.Random(20261121).sample(range(len(texts)), len(texts)):
+        size = len(texts[number].encode())
+        if size <= room or not taken:
+            taken.append(number)
+            room -= size
+    return [texts[number] for number in sorted(taken)]
 
 
 def as_folder(texts: Sequence[str], folder: Path) -> int:
