@@ -22,6 +22,7 @@ URGENT, SCHEDULED, BACKFILL = 0, 1, 2
 MOST_OVERTAKING = 8
 """Turns in a row that may go to somebody else than to whoever came first."""
 _POLL_SECONDS = 0.1
+_GLANCES = 2000
 _SILENT_NS = 5_000_000_000
 """A waiter that did not ask for so long is stopped, or stuck: it is overtaken until it asks again."""
 
@@ -101,7 +102,7 @@ class _Line:
         """The book, for a moment, to change; None while somebody else looks at it."""
         fd = opened(self._book)
         try:
-            if not _try(fd):
+            if not _soon(fd):
                 yield None
                 return
             os.utime(fd)
@@ -210,6 +211,15 @@ def _read(fd: int) -> _Book:
 
 def _name(device: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in device)
+
+
+def _soon(fd: int) -> bool:
+    """A lock that is held for some microseconds, unless its holder was stopped just then."""
+    for _ in range(_GLANCES):
+        if _try(fd):
+            return True
+        os.sched_yield()
+    return False
 
 
 def _try(fd: int) -> bool:
