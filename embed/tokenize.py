@@ -80,7 +80,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of prompt and text, specials included, however many they are."""
-        return tuple(self._backend.encode_batch_fast([self.prompt + text])[0].ids)
+        return tuple(self._backend.encode(self.prompt + text).ids)
 
     def lead(self, text: str) -> tuple[int, ...]:
         """`encode` without the specials at the end: what more text can be put behind."""
