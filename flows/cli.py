@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("cmd_eval", "evaluate"),
     "status": ("cmd_status", "status"),
     "failures": ("cmd_status", "failures"),
+    "doctor": ("cmd_doctor", "doctor"),
     "verify": ("cmd_upkeep", "verify"),
     "retry": ("cmd_ingest", "retry"),
     "explain": ("cmd_explain", "explain"),

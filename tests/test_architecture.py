@@ -15,7 +15,7 @@ PACKAGES = ("connectors", "embed", "index", "flows")
 
 TORCH = {
     f"embed/engine/{name}.py"
-    for name in "anatomy attention device encoder lean linear ordinary packed pooling staging".split()
+    for name in "anatomy attention device encoder gpus lean linear ordinary packed pooling staging".split()
 }
 DOORS = {
     "faiss": {"index/segments/faiss_door.py"},

@@ -20,6 +20,16 @@ def add_care(commands: Commands, everywhere: Parser) -> None:
 
 
 def _add_health(commands: Commands, everywhere: Parser) -> None:
+    doctor = command(
+        commands, everywhere, "doctor", "can it work here, how fast, and what holds it back",
+        "Look at this machine, what is installed, the configuration and the folders; load the model, measure it\n"
+        "for some seconds, and say whether parsers and sources can feed it. Needs no home, and changes nothing.\n"
+        "Ends with 1 if it works with warnings, with 2 if nothing can be embedded here.\n\n"
+        "  penstock doctor\n"
+        "  penstock doctor --quick",
+    )  # fmt: skip
+    doctor.add_argument("--quick", action="store_true", help="load nothing, measure nothing")
+    doctor.add_argument("--probe", action="store_true", help="ask a configured endpoint for the vector of a short text")
     verify = command(
         commands, everywhere, "verify", "check every byte on every replica",
         "Read the whole index on every replica, and check it against its digests, its log, and the documents\n"
