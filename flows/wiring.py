@@ -25,7 +25,7 @@ from penstock.flows.config.settings import DEFAULT_FILE, Settings, load
 from penstock.flows.plans.plan import DeletionGuard
 from penstock.flows.runs import slots
 from penstock.flows.runs.prepare import Allowance, Parse, Preparer, ShardLimits
-from penstock.flows.runs.shaping import Feed
+from penstock.flows.runs.shaping import Cut, Feed
 from penstock.index.errors import WrongIndex
 from penstock.index.types import Manifest
 
@@ -288,9 +288,9 @@ def identity(settings: Settings) -> dict[str, str]:
 def model_identity(settings: Settings) -> dict[str, str]:
     """What decides a text's vector: the model alone, not the chunking. Equal to the loaded encoder's `identity`."""
     if settings.embed.endpoint is not None:
-        from penstock.flows.runs import endpoint
+        from penstock.flows.runs import endpoint_terms
 
-        return endpoint.identity(settings)
+        return endpoint_terms.identity(settings)
     from penstock.embed import models
 
     return models.identity(resolved(settings))
@@ -299,9 +299,9 @@ def model_identity(settings: Settings) -> dict[str, str]:
 def document_tokenizer(settings: Settings) -> Tokenizer:
     """What documents are cut with. Raises `UnknownModel`."""
     if settings.embed.endpoint is not None:
-        from penstock.flows.runs import endpoint
+        from penstock.flows.runs import endpoint_terms
 
-        return endpoint.tokenizer(settings)
+        return endpoint_terms.tokenizer(settings)
     from penstock.embed import tokenize
 
     return tokenize.document_tokenizer(resolved(settings))
@@ -311,9 +311,9 @@ def _measure(settings: Settings) -> dict[str, str]:
     """Whose tokens chunks are measured in, where the model's identity does not say."""
     if settings.embed.endpoint is None:
         return {}
-    from penstock.flows.runs import endpoint
+    from penstock.flows.runs import endpoint_terms
 
-    return {"tokenizer": endpoint.tokenizer_identity(settings)}
+    return {"tokenizer": endpoint_terms.tokenizer_identity(settings)}
 
 
 def resolved(settings: Settings) -> ResolvedModel:
@@ -364,9 +364,9 @@ def _chunk_tokens(settings: Settings, tokenizer: Tokenizer) -> int:
     """Tokens in a chunk where nobody says: what the model takes."""
     if settings.embed.endpoint is None:
         return tokenizer.max_tokens
-    from penstock.flows.runs import endpoint
+    from penstock.flows.runs import endpoint_terms
 
-    return endpoint.chunk_tokens(settings)
+    return endpoint_terms.chunk_tokens(settings)
 
 
 def fingerprint(identity: Mapping[str, str], settings: Settings, kind: str) -> str:
@@ -395,10 +395,11 @@ def encoder(settings: Settings) -> Encoder:
 def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dict[str, Model]:
     """The models for documents, by the slot of their device, each in a process of its own. Loading begins here."""
     if settings.embed.endpoint is not None:
-        from penstock.flows.runs import endpoint
+        from penstock.flows.runs import endpoint_terms
+        from penstock.flows.runs.endpoint import Endpoint
 
         cache = partial(vector_cache, settings, home, note)
-        return {endpoint.slot(settings): endpoint.Endpoint(settings, home, note=note, cache=cache)}
+        return {endpoint_terms.slot(settings): Endpoint(settings, home, note=note, cache=cache)}
     from penstock.embed.worker.process import WorkerEncoder
     from penstock.flows.config import devices
 
@@ -467,7 +468,7 @@ def preparer(
     )
 
 
-def cutter(settings: Settings) -> Callable[[Document], list[Chunk]]:
+def cutter(settings: Settings) -> Cut:
     """Cuts a document into chunks of the model's own tokens."""
     from penstock.embed.chunking import chunk
 

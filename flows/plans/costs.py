@@ -11,7 +11,7 @@ from penstock.flows.config.settings import Settings
 from penstock.flows.plans import throughput
 from penstock.flows.plans.estimate import Estimate, Pace, estimate
 from penstock.flows.plans.planning import Planned
-from penstock.flows.runs import endpoint
+from penstock.flows.runs import endpoint_terms
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 
 
@@ -23,7 +23,7 @@ def foretell(request: IngestRequest, settings: Settings, planned: Planned, accou
     account.would_new, account.would_change, account.would_retry = found.new, found.changed, found.again
     account.would_embed_tokens, account.would_reuse_tokens = found.tokens, found.reused_tokens
     account.would_take_minutes = None if found.minutes is None else round(found.minutes, 2)
-    account.would_cost = endpoint.cost(settings, found.tokens)
+    account.would_cost = endpoint_terms.cost(settings, found.tokens)
     if wrong and found.minutes is None:
         account.messages.append(f"{wrong}: how long it takes is not known until a run has measured it again")
     if prepared := sum(1 for _ in home.spool.glob("*/shard.json")) if home.spool.is_dir() else 0:

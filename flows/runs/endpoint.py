@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from penstock.connectors.types import RejectItem, RetryLater, SourceError, StopSource
-from penstock.embed.remote.types import GaveUp, Response, Terms, Unsound
+from penstock.connectors.types import SourceError
 from penstock.embed.types import EncoderUnavailable
 from penstock.flows import wiring
-from penstock.flows.config.endpoint import REFERENCE, EndpointSettings
+from penstock.flows.config.endpoint import REFERENCE
 from penstock.flows.config.settings import Settings
+from penstock.flows.runs.endpoint_post import Posting
+from penstock.flows.runs.endpoint_terms import address, cost, digest, identity, said, slot, terms
 from penstock.flows.runs.stop import Halted
 from penstock.flows.sources.redactor import REDACTOR
 from penstock.flows.sources.secrets import prefect_block, resolver
@@ -30,85 +30,16 @@ if TYPE_CHECKING:
     from penstock.connectors.http.budget import SharedBudget
     from penstock.connectors.http.meter import Meter
     from penstock.connectors.http.posting import Poster
-    from penstock.connectors.http.types import Ledger, Reply
+    from penstock.connectors.http.types import Ledger
     from penstock.embed.cache import Cache
     from penstock.embed.remote.encoder import RemoteEncoder
-    from penstock.embed.remote.identity import Counter
     from penstock.flows.config.home import Home
     from penstock.flows.runs.accounting import Accounting
 
 T = TypeVar("T")
 
-LONG_TEXTS = 8191
-"""What OpenAI's own models take; of any other model nothing is known, and 512 is what most of them take."""
 NAME = "[embed.endpoint]"
-CHUNK = 512
 QUERY_ATTEMPTS = 3
-BY_ITEMS = ("server_error", "garbled", "truncated", "timed_out")
-"""Ways to fail that may be because of what is in a request."""
-
-
-def said(settings: Settings) -> EndpointSettings:
-    """The endpoint of a configuration that has one."""
-    assert settings.embed.endpoint is not None
-    return settings.embed.endpoint
-
-
-def terms(settings: Settings) -> Terms:
-    """What the endpoint is asked for."""
-    end, model = said(settings), settings.embed.model
-    texts = end.max_text_tokens or (LONG_TEXTS if model.startswith("text-embedding-") else 512)
-    return Terms(
-        model=model,
-        dimensions=end.dimensions,
-        normalize=end.normalize,
-        encoding=end.encoding,
-        max_items=end.max_items,
-        max_request_tokens=end.max_request_tokens,
-        max_text_tokens=min(texts, end.max_request_tokens),
-        at_once=end.concurrency,
-        query_prompt=settings.embed.query_prompt or "",
-        document_prompt=settings.embed.document_prompt or "",
-        exact=end.tokenizer is not None,
-    )
-
-
-def identity(settings: Settings) -> dict[str, str]:
-    """What decides a text's vector. Equal to the encoder's `identity`; asks nobody."""
-    from penstock.embed.remote import identity as identities
-
-    return identities.identity(terms(settings), said(settings).revision)
-
-
-def tokenizer(settings: Settings) -> Counter:
-    """What documents are cut with. Raises `UnknownModel`."""
-    from penstock.embed.remote import identity as identities
-
-    return identities.tokenizers(said(settings).tokenizer, terms(settings))[0]
-
-
-def tokenizer_identity(settings: Settings) -> str:
-    """Which tokens chunks are measured in. Raises `UnknownModel`."""
-    from penstock.embed.remote import identity as identities
-
-    return identities.tokenizer_identity(said(settings).tokenizer)
-
-
-def chunk_tokens(settings: Settings) -> int:
-    """Tokens in a chunk where nobody says: what models are trained on, though endpoints take far longer texts."""
-    return min(terms(settings).max_text_tokens, CHUNK)
-
-
-def slot(settings: Settings) -> str:
-    """The name of the slot, for this host: one run at a time, as the endpoint's budget is one."""
-    return f"endpoint-{_digest(address(said(settings).url))}"
-
-
-def cost(settings: Settings, tokens: int) -> float | None:
-    """What so many tokens cost, in the currency of the price; None where the model runs here or no price is known."""
-    end = settings.embed.endpoint
-    price = None if end is None else end.price_per_million_tokens
-    return None if price is None else tokens * price / 1e6
 
 
 def stops_with(stopped: Callable[[], bool], models: Iterable[object]) -> None:
@@ -248,7 +179,7 @@ class Endpoint:
         from penstock.connectors.http.types import BudgetLimits
 
         end, holders = self._said, Holders(wiring.token)
-        name = f"endpoint {urlsplit(end.url).hostname} {_digest(address(end.url) + (end.key or ''))}"
+        name = f"endpoint {urlsplit(end.url).hostname} {digest(address(end.url) + (end.key or ''))}"
         limits = MeterLimits(
             end.requests_per_minute,
             end.tokens_per_minute,
@@ -301,47 +232,3 @@ class Endpoint:
             key, cache = key_of(identity(self._settings)), self._cache()
             cache.put({key(text): vector for text, vector in zip(texts, vectors, strict=True)})
             cache.close()
-
-
-class Posting:
-    """`embed.remote`'s Post, over the door that sources have. Errors in the words of encoders, without any secret."""
-
-    def __init__(self, poster: Poster) -> None:
-        self._poster = poster
-
-    def __call__(self, body: bytes, tokens: int, judge: Callable[[Response], tuple[T, int]]) -> T:
-        def take(reply: Reply) -> tuple[T, int]:
-            data = reply.body if reply.status < 300 else _clean(reply.body)
-            try:
-                return judge(Response(reply.status, reply.headers, data))
-            except Unsound as error:
-                raise RetryLater(str(error), reason="garbled") from None
-
-        try:
-            return self._poster.post(body, tokens, take)
-        except RetryLater as error:
-            raise GaveUp(str(error), after=error.after or None, by_items=error.reason in BY_ITEMS) from None
-        except RejectItem as error:
-            raise GaveUp(str(error), by_items=True) from None
-        except StopSource as error:
-            raise EncoderUnavailable(str(error), error.after) from None
-        except FileNotFoundError as error:
-            raise EncoderUnavailable(str(error)) from None
-        except Halted:
-            raise EncoderUnavailable("stopped on request") from None
-
-
-def address(url: str) -> str:
-    """Where embeddings are asked for: `url` and `/embeddings`, unless it says so itself; its query stays."""
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    path = path if path.endswith("/embeddings") else f"{path}/embeddings"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
-
-
-def _clean(body: bytes) -> bytes:
-    return REDACTOR.clean(body[: 1 << 16].decode("utf-8", "replace")).encode()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

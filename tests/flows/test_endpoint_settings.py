@@ -8,7 +8,7 @@ import pytest
 
 from penstock.flows import wiring
 from penstock.flows.config.settings import SettingsError, load
-from penstock.flows.runs import endpoint
+from penstock.flows.runs import endpoint_terms
 
 URL = "https://api.example.com/v1"
 
@@ -62,7 +62,7 @@ def test_a_space_is_the_model_and_not_its_address(tmp_path: Path) -> None:
 def test_chunks_are_no_longer_than_models_are_trained_on(tmp_path: Path) -> None:
     """Although the endpoint takes texts of 8191 tokens; whoever wants them says so."""
     settings = load(configured(tmp_path, f'url = "{URL}"'))
-    assert endpoint.terms(settings).max_text_tokens == 8191
+    assert endpoint_terms.terms(settings).max_text_tokens == 8191
     assert wiring.identity(settings)["chunk_tokens"] == "512"
     longer = load(configured(tmp_path, f'url = "{URL}"', "chunk_tokens = 2000"))
     assert wiring.identity(longer)["chunk_tokens"] == "2000"
@@ -79,4 +79,4 @@ def test_chunks_are_no_longer_than_models_are_trained_on(tmp_path: Path) -> None
 )
 def test_the_address_is_made_of_the_url(url: str, asked: str) -> None:
     """Up to `/v1`, or all of it; a query stays."""
-    assert endpoint.address(url) == asked
+    assert endpoint_terms.address(url) == asked
