@@ -30,7 +30,7 @@ from penstock.flows.runs import slots
 from penstock.flows.runs.loading import Here
 from tests.fakes.encoder import HashEncoder
 
-MEASURED = feeding.measured
+MEASURED, ENCODERS = feeding.measured, wiring.encoders
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,19 @@ def test_json_has_the_documented_keys(capsys: pytest.CaptureFixture[str]) -> Non
     for kind in kinds:
         for field in msgspec.structs.fields(kind):
             assert f"`{field.name}`" in documented, f"{kind.__name__}.{field.name} is not in docs/cli.md"
+
+
+def test_the_real_model_is_loaded_measured_and_let_go(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a run loads it: the encoder says of itself on what, in which way and why."""
+    monkeypatch.setattr(wiring, "encoders", ENCODERS)
+    code, answer, shown = _asked(capsys)
+    assert code == 0, answer["findings"]
+    (found,) = answer["engines"]  # type: ignore[misc]
+    assert found["tokens_per_second"] > 0
+    assert {"device", "dtype", "dtype_why", "path", "path_why", "budget", "budget_why"} <= found["provenance"].keys()
+    assert "measured now" in shown and "batch" in shown
 
 
 def test_quick_loads_and_measures_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
