@@ -114,8 +114,9 @@ class Task:
                 "them, so it is not started again. Look at the device and at the memory, then run again: what was "
                 "embedded is kept"
             )
-        left, rows = self._isolation.left, self._sheet.rows
-        self._note(f"the embedding process {why}; another goes on, with {left:,} of {rows:,} texts left to do")
+        if left := self._isolation.left:
+            rows = self._sheet.rows
+            self._note(f"the embedding process {why}; another goes on, with {left:,} of {rows:,} texts left to do")
 
     def _refusal(self, condemned: list[int]) -> Encoded:
         refused = []
