@@ -257,7 +257,9 @@ def parser_pool(settings: Settings) -> ParserPool:
 
 def parse_workers(settings: Settings) -> int:
     """Parsing processes: as configured, else one per core but one."""
-    return settings.parse.workers or max(1, len(os.sched_getaffinity(0)) - 1)
+    from penstock.embed.engine.cores import cores
+
+    return settings.parse.workers or max(1, cores() - 1)
 
 
 def deletion_guard(settings: Settings, confirmed: int) -> DeletionGuard:

@@ -15,7 +15,19 @@ PACKAGES = ("connectors", "embed", "index", "flows")
 
 TORCH = {
     f"embed/engine/{name}.py"
-    for name in "anatomy attention device encoder gpus lean linear ordinary packed pooling staging".split()
+    for name in (
+        "anatomy",
+        "attention",
+        "device",
+        "encoder",
+        "gpus",
+        "lean",
+        "linear",
+        "ordinary",
+        "packed",
+        "pooling",
+        "staging",
+    )
 }
 DOORS = {
     "faiss": {"index/segments/faiss_door.py"},

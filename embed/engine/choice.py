@@ -47,14 +47,19 @@ def chosen(
         bar = _Bar(reference, tokenizer, model.max_tokens, parity.EXACT if exact else parity.LOWERED)
         fast, found = _fast(reference, precision.dtype, device, max(tokens, model.max_tokens), bar)
         if fast is not None:
-            said = f"cosine {found} to sentence-transformers in fp32"
+            said = "; ".join(filter(None, (f"cosine {found} to sentence-transformers in fp32", reference.note)))
             return Choice(fast, precision.dtype, "; ".join([precision.why, *against]), said)
         plain = reference if exact else Ordinary.load(model, device)
         if not exact:
             plain.lower(precision.dtype)
         padded = Padded(plain, shapes)
         if (why_not := bar.probe(padded).why_not) is None:
-            return Choice(padded, precision.dtype, "; ".join([precision.why, *against]), found)
+            return Choice(
+                padded,
+                precision.dtype,
+                "; ".join([precision.why, *against]),
+                "; ".join(filter(None, (found, plain.note))),
+            )
         against.append(why_not)
     if formats[-1].dtype == "float32":
         raise UnknownModel(f"model {model.name}: its vectors cannot be made as they should be: {against[-1]}")

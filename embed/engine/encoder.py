@@ -17,12 +17,11 @@ from penstock.embed.engine import capacity, retreat
 from penstock.embed.engine import device as devices
 from penstock.embed.engine.choice import Choice, chosen
 from penstock.embed.engine.faults import DeviceLost, Fault, fault, first_line
-from penstock.embed.engine.ordinary import quiet
 from penstock.embed.engine.paths import Path, Work
 from penstock.embed.engine.precision import candidates, cpu_flags
 from penstock.embed.engine.remembered import Remembered, settled
 from penstock.embed.engine.staging import Result
-from penstock.embed.models import Model, UnknownModel
+from penstock.embed.models import Model
 from penstock.embed.quality import checks
 from penstock.embed.tokenize import Tokenizer, document_tokenizer, query_tokenizer
 from penstock.embed.types import Encoded, EncoderSpec, EncoderUnavailable, Refused, TokenIds
@@ -165,17 +164,6 @@ def load_spec(spec: EncoderSpec) -> TorchEncoder:
     return load(
         models.of_spec(spec), device=spec.device, threads=spec.threads, dtype=spec.dtype, remember=spec.remember
     )
-
-
-def slow_tokenizer(model: Model) -> Any:
-    """The `tokenizers.Tokenizer` of a model that has no tokenizer.json. Raises `UnknownModel`."""
-    with quiet():
-        from transformers import AutoTokenizer
-
-        try:
-            return AutoTokenizer.from_pretrained(str(model.path), local_files_only=True).backend_tokenizer
-        except Exception as error:
-            raise UnknownModel(f"model {model.name}: no tokenizer can be made from {model.path} ({error})") from error
 
 
 def _budget(

@@ -118,13 +118,12 @@ class _Visit:
         )
 
     def _model(self) -> None:
-        from penstock.embed import models
         from penstock.flows import wiring
         from penstock.flows.plans import throughput
 
         if self._remote:
             return
-        model = models.resolve(self._settings.embed.model)
+        model = wiring.resolved(self._settings)
         identity = wiring.model_identity(self._settings)
         size = int(wiring.identity(self._settings)["chunk_tokens"])
         self._report.model = ModelFacts(

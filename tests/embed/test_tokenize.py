@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from penstock.embed import models, tokenize
-from penstock.embed.engine.encoder import slow_tokenizer
+from penstock.embed.engine.ordinary import slow_tokenizer
 from penstock.embed.models import Model, UnknownModel
 from penstock.embed.tokenize import Tokenizer
 
