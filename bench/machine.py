@@ -54,11 +54,11 @@ class Memory:
 
     `peak`: bytes, the sum of proportional set sizes (a page that several share is counted once), looked at every
     `period` seconds; what comes and goes in between is not seen. `largest`: bytes by the name of the process, at the
-    time of the peak.
+    time of the peak. `peak_anonymous`: without what is mapped from files, which the kernel may drop.
     """
 
     def __init__(self, root: int, period: float = 1.0) -> None:
-        self.peak, self.largest = 0, dict[str, int]()
+        self.peak, self.peak_anonymous, self.largest = 0, 0, dict[str, int]()
         self._root, self._period, self._over = root, period, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -72,7 +72,9 @@ class Memory:
 
     def _watch(self) -> None:
         while True:
-            held = {pid: _pss(pid) for pid in tree(self._root)}
+            seen = {pid: _pss(pid) for pid in tree(self._root)}
+            held = {pid: whole for pid, (whole, _) in seen.items()}
+            self.peak_anonymous = max(self.peak_anonymous, sum(anonymous for _, anonymous in seen.values()))
             if (total := sum(held.values())) > self.peak:
                 self.peak, self.largest = total, _by_name(held)
             if self._over.wait(self._period):
@@ -92,8 +94,11 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> int:
-    return int(_fields(f"/proc/{pid}/smaps_rollup").get("Pss", "0 kB").split()[0]) * 1024
+def _pss(pid: int) -> tuple[int, int]:
+    """Bytes: all, and without what is mapped from files."""
+    fields = _fields(f"/proc/{pid}/smaps_rollup")
+    whole, anonymous, shared = (int(fields.get(key, "0").split()[0]) for key in ("Pss", "Pss_Anon", "Pss_Shmem"))
+    return whole * 1024, (anonymous + shared) * 1024
 
 
 def _by_name(held: dict[int, int]) -> dict[str, int]:

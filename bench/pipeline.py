@@ -36,7 +36,8 @@ def run(
     """Ingest `targets`; `embed` is what `[embed]` of the configuration says. Raises ValueError if the run failed.
 
     `account`: the run's own. `wall`: its seconds; `seconds`: those without `load model`, and never less than any other
-    stage took. `peak_bytes`: of the process and its children together, the model included; `peak_of`: by process name.
+    stage took. `peak_bytes`: of the process and its children together, the model included;
+    `anonymous_bytes`: without mapped files; `peak_of`: by process name.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
     config = home.with_suffix(".toml")
@@ -50,7 +51,7 @@ def run(
     if child.returncode:
         raise ValueError(f"the pipeline ended with {child.returncode}; what it said is above")
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
-    found |= {"peak_bytes": memory.peak, "peak_of": memory.largest}
+    found |= {"peak_bytes": memory.peak, "anonymous_bytes": memory.peak_anonymous, "peak_of": memory.largest}
     stages = found["account"]["stage_seconds"]
     found["seconds"] = max([found["wall"] - stages.pop("load model", 0.0), *stages.values()])
     return found
