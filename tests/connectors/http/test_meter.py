@@ -59,8 +59,8 @@ def meter(ledger: object, clock: Clock, **limits: object) -> Meter:
 def test_no_window_holds_more_than_the_limit_and_little_is_left_unused(
     seed: int, limit: int, share: float, callers: int
 ) -> None:
-    """Over ten windows of a server that counts arrivals strictly, jitter of a hundredth included; nine tenths of the limit,
-    less one request, are used."""
+    """Over ten windows of a server that counts arrivals strictly, jitter of a hundredth included; nine tenths of the
+    limit, less one request, are used."""
     dice, flow, window = Random(seed), Flow(), 60.0
     most = max(1, int(limit * share))
     events = [(NOON + dice.random(), number) for number in range(callers)]
