@@ -53,6 +53,15 @@ def test_the_model_agrees_with_itself(loaded: engine.TorchEncoder, tokenizer: to
     assert alike.max() < canaries.AGREES
 
 
+def test_fp32_passes_where_the_fast_format_made_the_index(
+    model: models.Model, loaded: engine.TorchEncoder, tokenizer: tokenize.Tokenizer
+) -> None:
+    """And the other way round: what penstock chooses by itself is far on the right side of the limit."""
+    made = canaries.prepared("1", tokenizer, loaded.max_tokens)
+    exact = canaries.embedded(engine.load(model, dtype="float32"), made.ids, made.texts)
+    assert canaries.cosines(canaries.embedded(loaded, made.ids, made.texts), exact).min() > 0.9998
+
+
 @given(st.integers(1, 20), st.floats(0.99, 1.0), st.integers(0, 1000))
 def test_a_cosine_is_kept_to_five_digits(count: int, wanted: float, seed: int) -> None:
     """Storing moves no vector across the limit that is not on it."""
