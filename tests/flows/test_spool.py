@@ -178,3 +178,20 @@ def test_vectors_of_another_width_are_not_taken(tmp_path: Path) -> None:
     log.close()
     _, done = VectorLog(tmp_path / "vectors.log", 2).load(8)
     assert not done.any()
+
+
+def test_texts_of_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    """At any positions, from several threads, in any language; nothing is opened before."""
+    writer = ShardWriter(tmp_path / "shard-1", "s", "f")
+    said = [f"text {number} – ж\n" * (number % 3) for number in range(40)]
+    rows = [(Row(f"id{number}", "s/a", text, 0, 6, 1), [number]) for number, text in enumerate(said)]
+    writer.add(DocState("s/a", "s", "indexed", chunks=40), DocText("s/a", "c", "text"), rows)
+    shard = closed(writer)
+    wanted = np.array([39, 3, 3, 17])
+    texts = shard.row_texts(wanted)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(texts.__getitem__, [0, 1, 2, 3])) == [said[position] for position in wanted]
+    assert list(texts) == texts[:] == [said[position] for position in wanted] and len(texts) == 4
+    assert texts[-1] == said[17] and texts[1:3] == [said[3]] * 2
+    texts.close()
+    shard.row_texts([]).close()
