@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from random import Random
 from typing import Any
 
 import pytest
@@ -24,14 +25,16 @@ class Driver:
         self.made: list[Any] = []
         self.landed: list[Any] = []
         self.told = 0
+        self.kept = True
+        """Whether never more was in hand than is allowed; asserted at the end only: a commit in hand is waited for."""
 
     def submit(self, name: str, number: int, stage: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         self.open.append((name, future, stage))
         names = [name for name, _, _ in self.open]
-        assert names.count("prepare") <= 1 and names.count("commit") <= 1
-        assert names.count("embed") <= 2 * self.devices
-        assert len(self.made) - len(self.landed) <= 4 * self.devices + 3, "no more shards wait than are allowed"
+        self.kept &= names.count("prepare") <= 1 and names.count("commit") <= 1
+        self.kept &= names.count("embed") <= 2 * self.devices
+        self.kept &= len(self.made) - len(self.landed) <= 4 * self.devices + 3
         return future
 
     def step(self) -> None:
@@ -82,23 +85,23 @@ def run(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(shards=st.integers(0, 25), devices=st.integers(1, 3), data=st.data())
-def test_every_shard_lands_once_in_any_order_of_ending(shards: int, devices: int, data: st.DataObject) -> None:
+@given(shards=st.integers(0, 25), devices=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_every_shard_lands_once_in_any_order_of_ending(shards: int, devices: int, seed: int) -> None:
     """One is prepared and one committed at a time, two for each device are in its hands, few wait."""
     with pytest.MonkeyPatch.context() as patch:
-        driver = Driver(shards, devices, lambda count: data.draw(st.integers(0, count - 1)))
+        driver = Driver(shards, devices, Random(seed).randrange)
         run(driver, patch)
     assert len(driver.made) == shards == driver.told and set(driver.landed) == set(driver.made)
-    assert not driver.open
+    assert not driver.open and driver.kept
 
 
 @settings(max_examples=80, deadline=None)
-@given(shards=st.integers(1, 12), devices=st.integers(1, 3), data=st.data())
-def test_what_was_complete_lands_when_one_is_not(shards: int, devices: int, data: st.DataObject) -> None:
+@given(shards=st.integers(1, 12), devices=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_what_was_complete_lands_when_one_is_not(shards: int, devices: int, seed: int) -> None:
     """Nothing new is begun then, and everything that is under way comes to its end."""
-    unfinished = data.draw(st.integers(0, shards - 1))
+    unfinished = Random(seed).randrange(shards)
     with pytest.MonkeyPatch.context() as patch:
-        driver = Driver(shards, devices, lambda count: data.draw(st.integers(0, count - 1)), unfinished)
+        driver = Driver(shards, devices, Random(seed).randrange, unfinished)
         run(driver, patch)
     assert driver.made[unfinished] not in driver.landed and not driver.open
     assert len(driver.landed) == len(set(driver.landed)) == driver.told
