@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import machine
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+MODEL_TOKENS_PER_SECOND = 12_000
+"""What the model would do on two cores: `hashing` gets shards of the size that it would get."""
 
 
 def run(
@@ -98,6 +101,7 @@ def main() -> None:
     from penstock.flows.config.settings import load
     from penstock.flows.runs.accounting import IngestRequest
     from penstock.flows.runs.launch import ingest
+    from penstock.flows.runs.prepare import ShardLimits
 
     ask = json.loads(sys.argv[1])
     prefect_api.answers = lambda note: False
@@ -106,6 +110,8 @@ def main() -> None:
         settings = load(Path(ask["config"]))
         hashing = Hashing(models.resolve(settings.embed.model).dim, wiring.model_identity(settings))
         wiring.encoders = lambda settings, home, note: {"cpu": hashing}
+        # A minute of device work is a shard: of this device it would be eight million tokens, of a model here far less.
+        wiring.ShardLimits = partial(ShardLimits, tokens=60 * MODEL_TOKENS_PER_SECOND)
     request = IngestRequest(home=ask["home"], config=ask["config"], targets=tuple(ask["targets"]))
     started = time.perf_counter()
     account = ingest(request, Quiet())
