@@ -334,8 +334,8 @@ def check_identity(head: Manifest, mine: Mapping[str, str]) -> None:
     said = ", ".join(f"{key} {_short(space.identity.get(key))} there, {_short(mine.get(key))} here" for key in differ)
     if differ == ["chunker"]:
         raise WrongIndex(
-            f"this index was cut into chunks by the rules of another release ({said}); it can be searched as it is, but "
-            "not added to: ingest into another --home, which embeds the texts anew, or go on with that release"
+            f"this index was cut into chunks by the rules of another release ({said}); it can be searched as it is, "
+            "but not added to: ingest into another --home, which embeds the texts anew, or go on with that release"
         )
     raise WrongIndex(
         f"this index was made with another model or other chunks ({said}); set [embed] as it was, or use another --home"

@@ -86,7 +86,7 @@ def make_rough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         servers.append(server)
         rough = Rough(tmp_path, server, Setting(auth=kind.kind, **setting))  # type: ignore[arg-type]
         monkeypatch.setattr(wiring, "encoder", lambda settings: rough.encoder)
-    monkeypatch.setattr(wiring, "encoders", lambda *_: {"fake": Here(lambda: rough.encoder)})
+        monkeypatch.setattr(wiring, "encoders", lambda *_: {"fake": Here(lambda: rough.encoder)})
         monkeypatch.setattr(wiring, "clock", lambda: time.time() + rough.later)
         return rough
 
