@@ -25,7 +25,7 @@ from penstock.flows.config.settings import load
 from penstock.flows.plans import costs, cursors
 from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
-from penstock.flows.runs import endpoint, moved
+from penstock.flows.runs import arenas, endpoint, moved
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.gate import Gate
@@ -63,6 +63,7 @@ class Run:
     def plan(self) -> Accounting | None:
         """List and compare. The finished account if there is nothing to do (or it was a dry run), else None."""
         self.observer.stage("opening the index")
+        arenas.shared()
         identity = wiring.identity(self._settings)  # a wrong model is refused before a home is made
         path = Path(self.request.home)
         home = Home(path) if self.request.dry_run else homes.create(path)
