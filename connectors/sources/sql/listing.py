@@ -44,7 +44,8 @@ def listed(database: Database, shape: Shape, size: int, since: Any = None) -> It
         if stuck:
             yield Gap(shape.prefix, f"more than {size} rows have keys that are equal to the database: make them unique")
         doubled = twice & {uris[size]}
-        before = {uri for uri, _ in new} | twice
+        # Rows that come again are equal to the bound: until it moves on, all that was read since counts as seen.
+        before = (before if before.intersection(uris) else set()) | set(uris[:size]) | twice
         bound, idle = uris[size], not new
         after = Bound(shape.key(rows[size]), past=stuck)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.connectors.sources.sql import CONNECTOR
@@ -26,6 +26,24 @@ def opened(folder: Path, size: int) -> Any:
     return CONNECTOR.open("s", msgspec.convert(options, CONNECTOR.options).anchored(folder), Kit(folder / "x").tools)
 
 
+@example(  # more rows than a page holds are equal to the database, and took turns for ever
+    keys=[
+        (0, "AB"),
+        (2, "B "),
+        (0, "ab"),
+        (0, "b"),
+        (2, ""),
+        (0, "Ab"),
+        (0, ""),
+        (2, ""),
+        (2, " "),
+        (1, "ab"),
+        (1, "b"),
+    ],
+    size=2,
+    changes=[(False, (1, "b ")), (False, (0, "")), (True, (0, "")), (True, (2, "A")), (False, (0, ""))],
+    every=3,
+)
 @settings(max_examples=100, deadline=None)
 @given(
     keys=st.lists(KEY, max_size=12),
