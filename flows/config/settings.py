@@ -290,7 +290,10 @@ def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
             raise SettingsError(f"{where}: index.catalog: {wrong}") from None
     if spool.store:
         spool = msgspec.structs.replace(spool, store=store(spool.store, "spool.store"))
-    return msgspec.structs.replace(settings, home=at(settings.home), index=index, spool=spool)
+    embed = settings.embed
+    if (model := Path(at(embed.model))).is_dir() or embed.model.startswith(("./", "../", "~")):
+        embed = msgspec.structs.replace(embed, model=str(model))
+    return msgspec.structs.replace(settings, home=at(settings.home), index=index, spool=spool, embed=embed)
 
 
 def _put(raw: dict[str, Any], key: str, value: object) -> None:

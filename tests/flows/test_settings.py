@@ -234,3 +234,12 @@ def test_a_secret_that_was_written_by_mistake_is_not_repeated(tmp_path: Path, ta
     with pytest.raises(SettingsError, match=r"sources\.a") as wrong:
         load(file)
     assert "HUSH" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(("said", "found"), [("models/mine", True), ("./models/other", True), ("org/hub-name", False)])
+def test_the_folder_of_a_model_is_taken_from_the_folder_of_the_file(tmp_path: Path, said: str, found: bool) -> None:
+    """As every path in the file; a name that is no folder there is looked for on the hub."""
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    config = tmp_path / "penstock.toml"
+    config.write_text(f'[embed]\nmodel = "{said}"\n')
+    assert load(config).embed.model == (str(tmp_path / said) if found else said)
