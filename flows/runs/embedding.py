@@ -129,23 +129,30 @@ class Embedder:
 
     def _on_devices(self, filling: Filling, but: Container[bytes], result: Embedded) -> bool:
         """Embed what is lacking `but` these keys, on one device after the other where one is lost."""
-        while len(positions := filling.pending(but)):
+        while len(filling.pending(but)):
             with self._devices.borrowed() as device:
-                if device is None or not self._on(device, filling, positions, result):
+                if device is None or not self._on(device, filling, but, result):
                     return False
         return True
 
-    def _on(self, device: Device, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> bool:
-        """Embed these positions on this device. False if a stop was requested first."""
+    def _on(self, device: Device, filling: Filling, but: Container[bytes], result: Embedded) -> bool:
+        """Embed what is lacking `but` these keys on this device. False if a stop was requested first."""
+        others: list[str] = []
+
+        def waiting() -> None:
+            others.append(device.name)
+            self._note(f"another run holds {device.name}; waiting for it")
+
         with slots.hold(
-            device.name,
-            where=self._slots,
-            sleep=self._sleep,
-            stopped=self._stopped,
-            waiting=lambda: self._note(f"another run holds {device.name}; waiting for it"),
+            device.name, where=self._slots, sleep=self._sleep, stopped=self._stopped, waiting=waiting
         ) as held:
             if not held:
                 return False
+            if others:
+                filling.cached(list(filling.keys))  # whoever held the device may have embedded the same texts
+            positions = filling.pending(but)
+            if not len(positions):
+                return True
             self._stage("embedding")
             result.provenance = {**device.encoder.provenance}
             started = self._begins()
@@ -153,6 +160,7 @@ class Embedder:
                 return self._encode(device.encoder, filling, positions, result)
             finally:
                 result.seconds += self._ends() - started
+                filling.flush()  # while the slot is ours: who has it next looks for our vectors in the cache
 
     def _encode(self, encoder: Encoder, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> bool:
         left, last_flush = len(positions), self._clock()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, BrokenBarrierError
+from threading import Barrier, BrokenBarrierError, Event
 from typing import Any
 
 import pytest
@@ -246,3 +248,30 @@ def test_every_device_has_a_slot_of_its_own() -> None:
     assert devices.chosen(("cpu",), ["3"]) == {"cpu": "cpu"}
     assert devices.chosen(("cuda:1", "cuda"), ["3", "5"]) == {"cuda-5": "cuda:1", "cuda-3": "cuda"}
     assert devices.chosen(("cuda:4",), []) == {"cuda-4": "cuda:4"}
+
+
+def test_two_runs_at_once_do_not_pay_twice_for_equal_texts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that waited for the device looks first for what the other has made meanwhile."""
+    documents(world, 12)
+    copies = world.docs.parent / "copies"
+    shutil.copytree(world.docs, copies)
+    waits, fake = Event(), HashEncoder(meets=lambda: waits.wait(20))
+    on(world, monkeypatch, fake)
+
+    class Waiter(Notes):
+        def note(self, message: str) -> None:
+            super().note(message)
+            if "another run holds" in message:
+                waits.set()
+
+    def go(folder: Path, notes: Notes) -> Accounting:
+        return launch.ingest(IngestRequest(home=str(world.home), targets=(str(folder),)), notes)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(go, world.docs, Waiter())
+        second = go(copies, Waiter())
+    assert waits.is_set()
+    accounts = (first.result(), second)
+    assert [account.indexed for account in accounts] == [12, 12]
+    assert sum(account.reused_chunks for account in accounts) == 12
+    assert len(fake.embedded) == 12
