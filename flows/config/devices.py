@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 _NODE = re.compile(r"nvidia(\d+)")
-_NAMED = re.compile(r"cuda(?::(\d+))?")
+_NAMED = re.compile(r"cuda(?::(0|[1-9][0-9]*))?")
 
 
 def cards(environ: Mapping[str, str], dev: Path = Path("/dev")) -> list[str]:
@@ -30,6 +30,11 @@ def cards(environ: Mapping[str, str], dev: Path = Path("/dev")) -> list[str]:
         else:
             break  # CUDA sees nothing from the first word on that names no card
     return visible
+
+
+def is_one(device: str) -> bool:
+    """Whether it is a name that a device of a machine can have: `cpu`, `cuda` (the first card) or `cuda:N`."""
+    return device == "cpu" or _NAMED.fullmatch(device) is not None
 
 
 def chosen(said: Sequence[str], cards: Sequence[str]) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.flows.config import endpoint, place
+from penstock.flows.config import embedding, endpoint, place
 from penstock.flows.config.endpoint import EndpointSettings
 from penstock.flows.config.keys import SettingsError, typed
 from penstock.flows.config.source_settings import SourceSettings
@@ -87,6 +87,8 @@ class EmbedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_prompt: str | None = None
     document_prompt: str | None = None
     """What the model's files say, where it is None; no prompt, where it is empty."""
+    hang_seconds: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    """Without a word for so long, the embedding process counts as hung; None: our own limits."""
     endpoint: EndpointSettings | None = None
     """An encoder elsewhere, which makes the vectors instead of this machine."""
 
@@ -162,7 +164,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     said = frozenset(_dotted(raw))
     folder = path.absolute().parent if path else Path.cwd()
     settings = _build(raw, folder, where)
-    _check_chunks(settings.embed, where)
+    embedding.check(settings.embed, said, where)
     check_sources(settings.sources, where)
     settings = _anchored(settings, folder, where)
     _check_replicas(settings.index, where)
@@ -253,14 +255,6 @@ def check_quorum(quorum: int | None, replicas: int, where: str) -> None:
 
 def _values(replicas: list[str] | dict[str, str]) -> list[str]:
     return list(replicas.values()) if isinstance(replicas, dict) else replicas
-
-
-def _check_chunks(embed: EmbedSettings, where: str) -> None:
-    if embed.chunk_tokens and embed.overlap_tokens and 2 * embed.overlap_tokens > embed.chunk_tokens:
-        raise SettingsError(
-            f"{where}: embed.overlap_tokens = {embed.overlap_tokens} is more than half of "
-            f"embed.chunk_tokens = {embed.chunk_tokens}; set it to {embed.chunk_tokens // 2} or less"
-        )
 
 
 def _anchored(settings: Settings, folder: Path, where: str) -> Settings:

@@ -43,6 +43,22 @@ def test_what_is_wrong_is_named_with_its_fix(tmp_path: Path, table: str, said: s
     assert "HUSH" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("embed", "fix"),
+    [
+        ("truncate_dim = 256", r"embed\.endpoint\.dimensions"),
+        ('dtype = "auto"', "leave it out"),
+        ('device = "cpu"', "leave it out"),
+        ('devices = ["cuda:0"]', "leave it out"),
+    ],
+)
+def test_what_is_for_this_machine_is_refused_beside_an_endpoint(tmp_path: Path, embed: str, fix: str) -> None:
+    """It would have no effect, and nobody would notice."""
+    key = embed.partition(" ")[0]
+    with pytest.raises(SettingsError, match=rf"embed\.{key} has no effect beside \[embed\.endpoint\].*{fix}"):
+        load(configured(tmp_path, f'url = "{URL}"', embed))
+
+
 def test_a_space_is_the_model_and_not_its_address(tmp_path: Path) -> None:
     """Another host, key or limit: the same space. Another model, dimension, prompt or revision: another one."""
 

@@ -132,6 +132,15 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
         ("[index]\nreplica_deadline = 0", "index.replica_deadline", "> 0"),
         ("[spool]\nstore = 'http://x'", "spool.store", "s3://bucket/prefix"),
         ("[embed]\nchunk_tokens = 10\noverlap_tokens = 6", "embed.overlap_tokens", "5 or less"),
+        ("[embed]\nmodel = ''", "embed.model is empty", "leave it out for the default"),
+        ("[embed]\nmodel = ' '", "embed.model is empty", "give a model's folder or name"),
+        ("[embed]\ndevices = []", "embed.devices is empty", "leave it out"),
+        ("[embed]\ndevice = 'gpu'", "embed.device = 'gpu'", "write cpu, cuda, or a card such as cuda:0"),
+        ("[embed]\ndevice = ''", "embed.device = ''", "write cpu"),
+        ("[embed]\ndevices = ['cpu', 'cuda:x']", "embed.devices[1] = 'cuda:x'", "write cpu"),
+        ("[embed]\ndevices = ['cuda:00']", "embed.devices[0] = 'cuda:00'", "write cpu"),
+        ("[embed]\ndevices = ['cpu', 'cpu']", "embed.devices: cpu and cpu", "name each once"),
+        ("[embed]\ndevices = ['cuda:1', 'cuda', 'cuda:0']", "embed.devices: cuda and cuda:0", "name each once"),
         ("home = 'x'\nbroken", "line 2", "not valid TOML"),
     ],
 )
@@ -141,6 +150,12 @@ def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(tmp_path: Path, tex
     assert key in message
     assert fix in message
     assert "HUSH" not in message
+
+
+@pytest.mark.parametrize("said", [("cpu",), ("cuda",), ("cuda:1", "cuda"), ("cpu", "cuda:0", "cuda:12")])
+def test_devices_that_a_machine_can_have_are_taken(tmp_path: Path, said: tuple[str, ...]) -> None:
+    """Whether this one has them is seen when a model is loaded."""
+    assert load(write(tmp_path, f"[embed]\ndevices = {list(said)}")).embed.devices == said
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -175,7 +190,8 @@ def test_the_default_quorum_is_a_majority(replicas: int) -> None:
 def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> None:
     """docs/configuration.md shows every key there is, and nothing else."""
     text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
-    settings = load(write(tmp_path, text.split("```toml\n")[1].split("```")[0]))
+    shown = [block.split("```")[0] for block in text.split("```toml\n")[1:3]]
+    settings, elsewhere = (load(write(tmp_path, block)) for block in shown)
     known = {"home", "sources.handbook.metadata.team"}
     for section in SECTIONS:
         known |= {f"{section}.{field}" for field in getattr(settings, section).__struct_fields__}
@@ -185,10 +201,10 @@ def test_the_documented_configuration_is_complete_and_valid(tmp_path: Path) -> N
     own |= {f"{table}.{key}" for table in ("budget", "network") for key in getattr(source, table).__struct_fields__}
     known |= {f"sources.handbook.{key}" for key in own}
     known = known - {"parse.route"} | {"parse.route.no_text"}
-    assert settings.embed.endpoint is not None
-    known |= {f"embed.endpoint.{key}" for key in settings.embed.endpoint.__struct_fields__}
+    assert elsewhere.embed.endpoint is not None
+    known |= {f"embed.endpoint.{key}" for key in elsewhere.embed.endpoint.__struct_fields__}
     known = known - {"embed.endpoint", "embed.endpoint.headers"} | {"embed.endpoint.headers.x-tenant"}
-    assert settings.said == known
+    assert settings.said | elsewhere.said == known
     for key in known - {"sources.handbook.metadata.team", "parse.route.no_text", "embed.endpoint.headers.x-tenant"}:
         assert f"`{key.replace('handbook', 'NAME')}`" in text
 
