@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from penstock.embed import weights
+
 _OURS = ("Transformer", "StaticEmbedding")
 _AFTER = ("Pooling", "Dense", "LayerNorm", "Normalize", "Dropout", "CNN", "WeightedLayerPooling", "WordWeights")
 _STATIC_TOKENS = 512  # a mean of words has no longest text: as long as most models' is
@@ -21,6 +23,7 @@ _POSITIONS_AFTER_PAD = {
     "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
 }  # fmt: skip
+_AGAIN = "it is damaged or incomplete: download or save the model again"
 _POOLING_ORDER = ("cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken")
 
 
@@ -57,8 +60,12 @@ def describe(path: Path) -> Files:
         if (path / "adapter_config.json").is_file():
             raise Refusal(f"{path} holds an adapter only; merge it into its base model and save that")
         raise Refusal(f"{path} has no readable config.json; give the directory of a saved model")
-    if not weight_files(path):
+    if not weights.weight_files(path):
         raise Refusal(f"{path} has no weights (*.safetensors or pytorch_model.bin)")
+    try:
+        weights.check(path)
+    except weights.Damaged as damage:
+        raise Refusal(f"{damage}; {_AGAIN}") from None
     static = first.kind == "StaticEmbedding"
     pooling, dim = _out(parts, config, _static_dim(first.folder) if static else _hidden(config))
     return Files(
@@ -82,13 +89,6 @@ def modules(path: Path) -> str:
     return ",".join(parts) or "Transformer,Pooling"
 
 
-def weight_files(path: Path) -> list[Path]:
-    """The files that hold its weights, sorted; pickled ones only where there are no others."""
-    safe = sorted(path.rglob("*.safetensors"))
-    folders = {file.parent for file in safe}
-    return safe + sorted(file for file in path.rglob("pytorch_model*.bin") if file.parent not in folders)
-
-
 def tokenizer_files(folder: Path) -> list[Path]:
     """What the tokenizer is made from."""
     if (single := folder / "tokenizer.json").is_file():
@@ -98,7 +98,7 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A JSON object, {} if there is none."""
+    """A JSON object, {} if there is none. Raises `Refusal` for a file that is damaged."""
     value = _json(file)
     return value if isinstance(value, dict) else {}
 
@@ -207,13 +207,11 @@ def _hidden(config: dict[str, Any]) -> int:
 
 
 def _static_dim(folder: Path) -> int:
-    """The width of a table of words, from the header of its safetensors file: a length and then JSON."""
+    """The width of a table of words, from the header of its safetensors file."""
     try:
-        with (folder / "model.safetensors").open("rb") as stream:
-            header = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), 1 << 20)))
-        return int(header["embedding.weight"]["shape"][1])
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        raise Refusal(f"{folder}/model.safetensors is missing or damaged; save the model again") from None
+        return int(weights.header(folder / "model.safetensors")["embedding.weight"]["shape"][1])
+    except (weights.Damaged, ValueError, KeyError, IndexError, TypeError):
+        raise Refusal(f"{folder / 'model.safetensors'} holds no table of words; {_AGAIN}") from None
 
 
 def _transformer(folder: Path) -> dict[str, Any]:
@@ -221,12 +219,20 @@ def _transformer(folder: Path) -> dict[str, Any]:
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:
-    value = _json(path / "modules.json")
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    """The modules, [] if there is no modules.json."""
+    file = path / "modules.json"
+    if (value := _json(file)) is None:
+        return []
+    if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
+        raise Refusal(f"{file} is no list of modules; {_AGAIN}")
+    return value
 
 
 def _json(file: Path) -> Any:
+    """What the file holds, None if there is none. Raises `Refusal`: half a file must not pass for no file."""
     try:
         return json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except OSError:
         return None
+    except ValueError:
+        raise Refusal(f"{file} is not valid JSON; {_AGAIN}") from None

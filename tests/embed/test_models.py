@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from penstock.embed import models
 from penstock.embed.models import Model, UnknownModel
 from penstock.embed.types import EncoderSpec
+from tests.embed.variants import variants
 
 
 @pytest.fixture
@@ -68,41 +70,67 @@ def test_what_is_asked_of_a_model_is_in_its_identity(
 
 @pytest.mark.parametrize(("file", "key"), [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer")])
 def test_identity_changes_with_any_byte_of_what_makes_vectors(model: Model, saved: Path, file: str, key: str) -> None:
-    """One more byte in weights or tokenizer is another model."""
-    with (saved / file).open("ab") as stream:
-        stream.write(b" ")
+    """Another byte at the end of weights or tokenizer is another model."""
+    with (saved / file).open("r+b") as stream:
+        stream.seek(-1, 2)
+        last = stream.read(1)
+        stream.seek(-1, 2)
+        stream.write(b" " if file == "tokenizer.json" and last == b"\n" else bytes([last[0] ^ 1]))
     changed = models.model_identity(str(saved))
     assert {k for k, v in models.identity(model).items() if changed[k] != v} == {key}
 
 
-def test_prompts_are_found_under_the_names_that_models_use(saved: Path) -> None:
-    """`query` for questions; `document`, else `passage`, for documents; both are part of the identity."""
-    settings = {"prompts": {"query": "query: ", "passage": "passage: "}}
-    (saved / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    model = models.resolve(str(saved))
-    assert (model.query_prompt, model.document_prompt) == ("query: ", "passage: ")
-    assert models.identity(model)["document_prompt"] == "passage: "
+PROMPTS: list[dict[str, object]] = [
+    {"prompts": prompts, **default}
+    for prompts in (
+        {"foo": "foo bar: ", "query": "q: "},
+        {"foo": "foo bar: ", "query": "q: ", "document": ""},
+        {"foo": "foo bar: ", "query": "", "document": "d: ", "passage": "p: "},
+        {"foo": "foo bar: "},
+        {"foo": "", "query": "q: ", "passage": "p: "},
+        {"foo": "foo bar: ", "document": None, "corpus": "c: "},
+        {"foo": "foo bar: ", "document": "", "passage": "", "corpus": "c: "},
+        {"foo": "foo bar: ", "query": None, "document": " d"},
+    )
+    for default in ({}, *({"default_prompt_name": name} for name in (None, "foo", "query", "document")))
+] + [{}, {"prompts": {"passage": "p: "}, "default_prompt_name": "passage"}]
 
 
-PROMPTS = [
-    ({"prompts": {"query": "q: ", "document": "", "corpus": "c: "}}, ("q: ", "c: ")),
-    ({"prompts": {"any": "a: "}, "default_prompt_name": "any"}, ("a: ", "a: ")),
-    ({"prompts": {"any": "a: ", "query": "q: "}, "default_prompt_name": "any"}, ("q: ", "a: ")),
-    ({"prompts": {"query": "q: "}, "default_prompt_name": "query"}, ("q: ", "")),
-    ({"prompts": {"passage": "p: "}, "default_prompt_name": "passage"}, ("", "p: ")),
-    ({"prompts": {"query": None}, "default_prompt_name": "gone"}, ("", "")),
-    ({"prompts": ["odd"], "default_prompt_name": 3}, ("", "")),
-]
+def test_prompts_are_those_that_sentence_transformers_takes(tmp_path: Path) -> None:
+    """`encode_query` and `encode_document`, whatever the files say: other names, empty ones, ones that lack."""
+    from sentence_transformers import SentenceTransformer
+
+    variants()["static"](tmp_path / "made")
+    for settings in PROMPTS:
+        (tmp_path / "made" / "config_sentence_transformers.json").write_text(json.dumps(settings))
+        network = SentenceTransformer(str(tmp_path / "made"), device="cpu", local_files_only=True)
+        model = models.resolve(str(tmp_path / "made"))
+        for prompt, encode in (
+            (model.query_prompt, network.encode_query),
+            (model.document_prompt, network.encode_document),
+        ):
+            assert np.array_equal(encode(["gate"]), network.encode(["gate"], prompt=prompt)), settings
+        network.save(str(tmp_path / "again"), create_model_card=False)
+        again = models.resolve(str(tmp_path / "again"))
+        assert (again.query_prompt, again.document_prompt) == (model.query_prompt, model.document_prompt), settings
 
 
-@pytest.mark.parametrize(("settings", "expected"), PROMPTS)
-def test_a_default_prompt_is_for_whoever_has_none(
-    light: Path, settings: dict[str, object], expected: tuple[str, str]
-) -> None:
-    """But not the other side's own."""
+def test_a_prompt_is_part_of_the_identity(light: Path) -> None:
+    """It changes every vector."""
+    settings = {"prompts": {"query": "query: ", "document": "text: "}}
     (light / "config_sentence_transformers.json").write_text(json.dumps(settings))
-    model = models.resolve(str(light))
-    assert (model.query_prompt, model.document_prompt) == expected
+    said = models.model_identity(str(light))
+    assert (said["query_prompt"], said["document_prompt"]) == ("query: ", "text: ")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"default_prompt_name": "gone"}, {"prompts": {"a": "x"}, "default_prompt_name": 3}]
+)
+def test_a_default_prompt_that_there_is_not_is_refused(light: Path, settings: dict[str, object]) -> None:
+    """sentence-transformers does not load such a model either."""
+    (light / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    with pytest.raises(UnknownModel, match=rf"model {light}: default_prompt_name in .*no such prompt; name one"):
+        models.resolve(str(light))
 
 
 def test_prompts_that_are_asked_for_win(light: Path) -> None:
@@ -200,6 +228,13 @@ def test_an_unknown_name_is_one_line_that_says_what_to_do(name: str, monkeypatch
     assert name in str(caught.value)
     assert "not a directory" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_directory(name: str) -> None:
+    """As a path it would be the directory that somebody happens to stand in."""
+    with pytest.raises(UnknownModel, match="name is empty"):
+        models.resolve(name)
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

@@ -199,12 +199,15 @@ def test_identity_is_that_of_the_files_and_provenance_says_how(model: Model, loa
 
 
 def test_a_model_of_another_kind_of_weights_is_one_clear_line(model: Model, tmp_path: object) -> None:
-    """What the libraries raise about a damaged file becomes UnknownModel with the path."""
+    """What the libraries raise about a file becomes UnknownModel with the model, the folder and what to do."""
     import shutil
 
     copy = Path(shutil.copytree(model.path, Path(str(tmp_path)) / "copy"))
-    (copy / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(UnknownModel, match="could not be loaded") as caught:
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(b"not weights")
+    with pytest.raises(
+        UnknownModel, match=f"model {copy}: {copy} could not be loaded .*save the model again"
+    ) as caught:
         encoder.load(str(copy))
     assert "\n" not in str(caught.value)
 
