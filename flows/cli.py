@@ -139,8 +139,8 @@ def _add_reading(commands: Commands, everywhere: Parser) -> None:
         "  penstock search 'What happens when a replica is lost?'\n"
         "  penstock search --queries questions.jsonl -k 10 --json\n"
         "  penstock search 'travel costs' --source handbook --where team=docs --label internal\n\n"
-        "Each line of the queries file is an object with `_id` or `id`, and `text`; the answer is one JSON\n"
-        "line per query. FILE `-` is stdin.",
+        "Each line of the queries file is an object with `_id` or `id`, and `text`; with --json the\n"
+        "answer is JSON Lines, one object per question. FILE `-` is stdin.",
     )
     search.add_argument("question", nargs="?", metavar="QUESTION", help="what you would like to know")
     search.add_argument("--queries", type=Path, metavar="FILE", help="questions as JSON lines; - is stdin")

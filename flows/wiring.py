@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -304,9 +304,18 @@ def document_tokenizer(settings: Settings) -> Tokenizer:
         from penstock.flows.runs import endpoint_terms
 
         return endpoint_terms.tokenizer(settings)
+    from penstock.embed import models
+
+    model = resolved(settings)
+    return _document_tokenizer(model, models.identity(model)["tokenizer"])
+
+
+@lru_cache(maxsize=1)
+def _document_tokenizer(model: ResolvedModel, digest: str) -> Tokenizer:
+    """One for all who cut: nothing in it changes, and any thread may use it. `digest`: of its files."""
     from penstock.embed import tokenize
 
-    return tokenize.document_tokenizer(resolved(settings))
+    return tokenize.document_tokenizer(model)
 
 
 def _measure(settings: Settings) -> dict[str, str]:
@@ -403,12 +412,16 @@ def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dic
         cache = partial(vector_cache, settings, home, note)
         return {endpoint_terms.slot(settings): Endpoint(settings, home, note=note, cache=cache)}
     from penstock.embed.worker.process import WorkerEncoder
+    from penstock.embed.worker.types import Patience
     from penstock.flows.config import devices
 
     said = settings.embed.devices or ((settings.embed.device,) if settings.embed.device else ())
     found = devices.chosen(said, devices.usable(devices.cards(os.environ)))
     specs = {slot: _spec(settings, device, home) for slot, device in found.items()}
-    return {slot: WorkerEncoder(spec, clock=time.monotonic, note=note) for slot, spec in specs.items()}
+    patience = Patience.hanging(settings.embed.hang_seconds)
+    return {
+        slot: WorkerEncoder(spec, clock=time.monotonic, note=note, patience=patience) for slot, spec in specs.items()
+    }
 
 
 def _spec(settings: Settings, device: str | None, home: Home | None) -> EncoderSpec:

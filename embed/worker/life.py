@@ -80,8 +80,11 @@ class Life:
             except BlockingIOError:
                 raise self.given_up("did not listen") from None
 
-    def next(self, patience: float) -> FromProcess:
-        """What it says next; records go to the log. Raises `Died`, also when it says nothing for `patience` seconds."""
+    def next(self, patience: float, silent: Callable[[float], None] = lambda waited: None) -> FromProcess:
+        """What it says next; records go to the log. Raises `Died`, also when it says nothing for `patience` seconds.
+
+        `silent` is told every second at least how many it has been waited for.
+        """
         with self._listening:
             self.waited = 0.0
             while True:
@@ -92,6 +95,8 @@ class Life:
                     if self.waited >= patience:
                         raise self.given_up(f"was silent for {patience:g} s")
                     self.waited += self._wait(min(_SLICE, patience - self.waited))
+                    if self.waited < patience:
+                        silent(self.waited)
 
     def given_up(self, why: str) -> Died:
         """Kill it for this reason; gives what to raise."""

@@ -12,6 +12,7 @@ import msgspec
 from penstock.embed.types import EncoderSpec, EncoderUnavailable
 from penstock.embed.worker.life import Died, Life
 from penstock.embed.worker.types import Patience
+from penstock.embed.worker.vigil import Vigil, span
 from penstock.embed.worker.wire import Failed, Load, Ready, raised
 
 _MOST_FAILURES = 3
@@ -54,7 +55,7 @@ class Loader:
             if life.ready:
                 return life
             try:
-                told = life.next(self._patience.load)
+                told = life.next(self._patience.load, Vigil(self._patience.word_load, self._loading(life.pid)))
             except Died as death:
                 self._unless_closed()
                 why = str(death)
@@ -88,6 +89,15 @@ class Loader:
         if life is not None:
             life.end(self._patience.farewell)
         self._starter.shutdown()
+
+    def _loading(self, pid: int) -> Callable[[float], None]:
+        def say(waited: float) -> None:
+            self._note(
+                f"the model has been loading for {span(waited)} (process {pid}); "
+                f"it is given {span(self._patience.load - waited)} more"
+            )
+
+        return say
 
     def _start(self) -> Life:
         with self._changing:

@@ -51,7 +51,7 @@ class WorkerEncoder:
         shared_bytes: int = 128 << 20,
     ) -> None:
         self._note, self._shared_bytes = note, shared_bytes
-        self._health, self._pace = Health(), Pace(patience)
+        self._health, self._pace = Health(), Pace(patience, note)
         self._job = 0
         self._loader = Loader(spec, engine, clock=clock, note=note, patience=patience)
 

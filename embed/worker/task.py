@@ -13,19 +13,28 @@ from penstock.embed.worker.life import Died, Life
 from penstock.embed.worker.loading import Loader
 from penstock.embed.worker.sheet import Sheet
 from penstock.embed.worker.types import Patience
+from penstock.embed.worker.vigil import Vigil, span
 from penstock.embed.worker.wire import Came, Compute, Failed, Finished, FromProcess, Lost, Stop, Work, raised
 
 
 class Pace:
     """How long a batch may take, from how long batches took."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, patience: Patience, note: Callable[[str], None]) -> None:
+        self._patience, self._note = patience, note
         self._slowest: float | None = None
 
     def next(self, life: Life) -> FromProcess:
         """What the process says next; raises `Died`. One that is ahead of us takes no time at all."""
-        told = life.next(self._seconds())
+        limit = self._seconds()
+
+        def say(waited: float) -> None:
+            self._note(
+                f"no word from the embedding process for {span(waited)} (process {life.pid}); "
+                f"it is given {span(limit - waited)} more"
+            )
+
+        told = life.next(limit, Vigil(self._patience.word_batch + (self._slowest or 0.0), say))
         if isinstance(told, Came):
             self._slowest = max(self._slowest or 0.0, life.waited)
         return told

@@ -57,7 +57,11 @@ def common() -> Parser:
         metavar="FILE",
         help="the settings (default: ./penstock.toml if it is there and --home is not given)",
     )
-    group.add_argument("--json", action="store_true", help="one JSON object on stdout, errors included")
+    group.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on stdout, errors included (`search --queries`: one object per question)",
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
     return parser
 
