@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from penstock.flows.runs.loading import Model
 
 _FIRST = ("device", "dtype")
+_UNHEARD = ("budget", "pid")
+"""Beside the reasons (`…_why`): measured anew by each process, different always, and no reason for anything."""
 _MOST, _LONGEST = 6, 60
 
 
@@ -183,7 +185,8 @@ def _agree(then: Canaries, now: Canaries, dim: int, whose: str) -> None:
     raise Drifted(
         f"the model makes other vectors here than {whose}: {int((found < canaries.AGREES).sum())} of "
         f"{len(found)} canary texts are below a cosine of {canaries.AGREES}, the worst at {found.min():.4f} ({worst})"
-        f"{_differences(then.provenance, now.provenance)}. Nothing was written. "
+        f"{_differences(then.provenance, now.provenance)}. Nothing was written, and what was prepared is kept for a "
+        "run that agrees: another one stops here again, until that is mended. "
         'Try [embed] dtype = "float32", or the device and versions that the index was made with; '
         "if the new vectors are the right ones, index everything again into another --home"
     )
@@ -191,7 +194,7 @@ def _agree(then: Canaries, now: Canaries, dim: int, whose: str) -> None:
 
 def _differences(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     """`; device cpu then, H100 now`: of what is recorded of both encoders, what is short and differs."""
-    names = [*_FIRST, *sorted({*then, *now} - {*_FIRST})]
+    names = [*_FIRST, *sorted(key for key in {*then, *now} - {*_FIRST, *_UNHEARD} if not key.endswith("_why"))]
     pairs = [(name, then.get(name, "unknown"), now.get(name, "unknown")) for name in names]
     said = [
         f"{name} {was} then, {is_} now" for name, was, is_ in pairs if was != is_ and len(was) + len(is_) <= _LONGEST

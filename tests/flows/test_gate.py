@@ -90,6 +90,17 @@ def test_one_canary_that_differs_is_enough_and_is_named() -> None:
         gate(made()).admit(LongOnes())
 
 
+def test_a_refusal_is_silent_about_what_always_differs() -> None:
+    """What each process measures anew is no reason; and it says what becomes of what is prepared."""
+    other = HashEncoder(cosine=0.9)
+    other.provenance = {**other.provenance, "device": "H100", "budget": "8192", "dtype_why": "2.7x", "pid": "7"}
+    with pytest.raises(Drifted) as raised:
+        gate(made()).admit(other)
+    said = str(raised.value)
+    assert "device fake then, H100 now" in said and "prepared is kept" in said
+    assert "_why" not in said and "budget" not in said and "pid" not in said
+
+
 def test_a_refusal_says_what_differs_and_what_to_do() -> None:
     """Device and dtype first, what is the same not at all, and no value that fills the screen."""
     other = HashEncoder(cosine=0.9)
