@@ -91,10 +91,11 @@ class Ordinary:
         tokenizer = document_tokenizer(self.model)
         plain, *others = texts = [text for text in parity.SCRIPTS if self._fits(tokenizer.encode(text))] or ["a"]
         if why := parity.other_ids(self.network, tokenizer, [plain]):
-            raise UnknownModel(
-                f"model {self.model.name}: {why}; save its tokenizer again with the transformers that is installed: "
+            again = (
+                "; save its tokenizer again with the transformers that is installed: "
                 f"AutoTokenizer.from_pretrained({str(self.model.tokenizer)!r}).save_pretrained(…)"
             )
+            raise UnknownModel(f"model {self.model.name}: {why}{'' if why.startswith(parity.CUT) else again}")
         if differ := parity.other_ids(self.network, tokenizer, others):
             self.note = f"tokenizer.json is followed where transformers is not: {differ}"
             _log.warning("model %s: %s", self.model.name, self.note)

@@ -19,6 +19,9 @@ from penstock.embed.types import TokenIds
 LOWERED, EXACT = 0.9995, 0.99999
 """The smallest cosine to fp32 that is accepted of a lower precision, and of fp32 itself."""
 
+CUT = "sentence-transformers cuts texts at"
+"""How the reason begins where ids differ in nothing else; it says what to do."""
+
 Candidate = Callable[[Sequence[TokenIds]], NDArray[np.float32]]
 """Token ids in, vectors float32 (len, dim) of unit norm out, in the same order."""
 
@@ -131,10 +134,22 @@ def other_ids(reference: Any, tokenizer: Tokenizer, said: Sequence[str]) -> str 
         ours = list(tokenizer.encode(text))
         theirs = reference.preprocess([text], prompt=tokenizer.prompt)["input_ids"].flatten().tolist()
         if ours != theirs:
-            place = next((k for k, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), -1)
-            ends = f"of {len(ours)} and {len(theirs)}"
-            return f"token ids differ from those of sentence-transformers, at {place} {ends}, for {text[:40]!r}"
+            return _differ(ours, theirs, len(tokenizer.suffix), text)
     return None
+
+
+def _differ(ours: list[int], theirs: list[int], after: int, text: str) -> str:
+    """`after`: special tokens at the end of every text, which stay where it is cut."""
+    kept = len(theirs) - after
+    if len(theirs) < len(ours) and ours[:kept] + ours[len(ours) - after :] == theirs:
+        return (
+            f"{CUT} {len(theirs)} tokens, because the tokenizer's own file says so, and the model takes more; "
+            'write "truncation": null into its tokenizer.json'
+        )
+    pairs = zip(ours, theirs, strict=False)
+    place = next((k for k, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
+    ends = f"of {len(ours)} and {len(theirs)}"
+    return f"token ids differ from those of sentence-transformers, at {place} {ends}, for {text[:40]!r}"
 
 
 def _words(reference: Any) -> str:

@@ -143,3 +143,22 @@ def test_a_model_whose_tokens_would_be_others_is_refused(
     )
     with pytest.raises(UnknownModel, match=r"token ids differ.*save its tokenizer again"):
         Ordinary.load(model, "cpu")
+
+
+def test_a_tokenizer_that_cuts_texts_is_named_with_what_to_do(
+    spoiled: Callable[[str, str, dict[str, object]], Model],
+) -> None:
+    """A static embedding follows what its tokenizer.json says of length; the ids until there are the same."""
+    cut = {"max_length": 80, "stride": 0, "strategy": "LongestFirst", "direction": "Right"}
+    model = spoiled("static", "tokenizer.json", {"truncation": cut})
+    ordinary, tokenizer = Ordinary.load(model, "cpu"), tokenize.document_tokenizer(model)
+    found = parity.probe(lambda ids: pytest.fail("asked"), ordinary.network, tokenizer, model.max_tokens)
+    assert found.why_not is not None and found.why_not.startswith("sentence-transformers cuts texts at 80 tokens")
+    file = model.tokenizer / "tokenizer.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "truncation": {**cut, "max_length": 20}}))
+    with pytest.raises(UnknownModel, match=r'at 20 tokens.* write "truncation": null into its tokenizer.json$'):
+        Ordinary.load(model, "cpu")
+    file.write_text(json.dumps({**said, "truncation": None}))
+    mended = Ordinary.load(model, "cpu").network
+    assert parity.other_ids(mended, tokenizer, parity.texts(mended, tokenizer, model.max_tokens)) is None

@@ -136,6 +136,20 @@ def test_other_token_ids_are_found_before_anything_is_computed(
     assert found.why_not is not None and "token ids differ" in found.why_not
 
 
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ([1, 5, 6, 2], "cuts texts at 4 tokens"),
+        ([1, 5, 9, 2], "token ids differ from those of sentence-transformers, at 2 of 6 and 4"),
+        ([1, 5, 6, 7, 8], "at 5 of 6 and 5"),
+        ([1, 5, 6, 7, 8, 2, 3], "at 6 of 6 and 7"),
+    ],
+)
+def test_ids_that_are_cut_are_told_from_ids_that_differ(theirs: list[int], said: str) -> None:
+    """What follows the text stays where a text is cut; where one is the other's beginning, its end is the place."""
+    assert said in parity._differ([1, 5, 6, 7, 8, 2], theirs, 1, "text")
+
+
 def test_the_ordinary_path_is_invariant(ordinary: Ordinary, tokenizer: Tokenizer) -> None:
     """In its fixed shapes, computed anew each time."""
     shapes = Shapes(max_length=256, budget=256)
