@@ -21,6 +21,8 @@ from penstock.connectors.types import StopSource
 T = TypeVar("T")
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 1.0
+SETTLING_WAIT = 0.2
+"""Seconds between two looks whether requests under way have come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Meter:
         self.name, self.limits = name, limits
         self._ledger, self._clock, self._sleep, self._host, self._faults = ledger, clock, sleep, host, faults
         self._lock = threading.Lock()
-        self._spent = 0
+        self._spent = self._reserved_tokens = self._under_way = 0
 
     @property
     def spent(self) -> int:
@@ -78,12 +80,13 @@ class Meter:
     def take(self, tokens: int) -> Taken:
         """Wait until a request of so many tokens may go. It is counted from now on; `settle` says what it really was.
 
-        Raises `StopSource` when a day or the run has no tokens left for it, or when its turn is beyond patience.
+        What a day or the run has no tokens left for waits until the requests under way are settled, as their answers
+        cost less than was thought, mostly. Raises `StopSource` when there are none left then, or when its turn is
+        beyond patience.
         """
-        self._reserve(tokens)
+        waited = self._reserve(tokens)
         try:
-            waited = 0.0
-            while not isinstance(answer := self._change(lambda state: self._ask(state, tokens)), Taken):
+            while not isinstance(answer := self._asked(tokens, waited), Taken):
                 if waited + answer > self.limits.patience:
                     raise self._stopped("its limit for each minute is used up, by others as well", answer)
                 pause = min(max(answer, SHORTEST_WAIT), LONGEST_WAIT)
@@ -91,7 +94,9 @@ class Meter:
                 waited += pause
             return answer
         except BaseException:
-            self._reserve(-tokens)
+            with self._lock:
+                self._spent -= tokens
+                self._reserved_tokens -= tokens
             raise
 
     def settle(self, taken: Taken, used: int | None, headers: Mapping[str, str]) -> None:
@@ -100,33 +105,59 @@ class Meter:
         `headers` of the answer, lower-case names: what they say of the limits is learnt.
         """
         spare = 0 if used is None else taken.tokens - used
-        self._reserve(-spare)
         said = allowances(headers)
-        if not spare and not said:
-            return
         try:
-            self._change(lambda state: self._over(state, taken, spare, said))
+            if spare or said:
+                self._change(lambda state: self._over(state, taken, spare, said))
         except StopSource:
             pass  # the answer in hand is not lost for that; the next request says it
+        finally:
+            with self._lock:  # last: who waits for this looks at what the ledger has then
+                self._spent -= spare
+                self._reserved_tokens -= taken.tokens
+                self._under_way -= 1
 
-    def _reserve(self, tokens: int) -> None:
-        with self._lock:
-            most = self.limits.tokens_per_run
-            if tokens > 0 and most is not None and self._spent + tokens > most:
-                raise StopSource(
-                    f"{self.name}: the {most:,} tokens that one run may spend are spent ({self._spent:,}); nothing is "
-                    "lost, the same command goes on with as many again"
-                )
-            self._spent += tokens
+    def _reserve(self, tokens: int) -> float:
+        """Set so many of the run's aside, once they are there. Gives the seconds that were waited."""
+        waited, most = 0.0, self.limits.tokens_per_run
+        while True:
+            with self._lock:
+                if most is None or self._spent + tokens <= most:
+                    self._spent += tokens
+                    self._reserved_tokens += tokens
+                    return waited
+                if not self._reserved_tokens or waited >= self.limits.patience:
+                    raise StopSource(
+                        f"{self.name}: the {most:,} tokens that one run may spend would be passed ({self._spent:,} are "
+                        f"spent, the next request needs {tokens:,}); nothing is lost, the same command goes on with "
+                        "as many again"
+                    )
+            self._sleep(SETTLING_WAIT)
+            waited += SETTLING_WAIT
 
-    def _ask(self, state: State, tokens: int) -> Taken | float:
+    def _asked(self, tokens: int, waited: float) -> Taken | float:
         """What is granted, or seconds to wait."""
+        with self._lock:
+            patient = self._under_way > 0 and waited < self.limits.patience
+        answer = self._change(lambda state: self._ask(state, tokens, patient))
+        if isinstance(answer, Taken):
+            with self._lock:
+                self._under_way += 1
+        return answer
+
+    def _ask(self, state: State, tokens: int, patient: bool) -> Taken | float:
+        """What is granted, or seconds to wait. `patient`: what is under way may leave something of the day."""
         now, limits = self._clock(), self.limits
         time = state.clock.read(self._host, now)
         state.day.turn(now)
         if limits.tokens_per_day is not None and state.day.spent + tokens > limits.tokens_per_day:
+            if patient:
+                return SETTLING_WAIT
             left = state.day.until_midnight(now)
-            said = f"the {limits.tokens_per_day:,} tokens that it is allowed a day are spent ({state.day.spent:,})"
+            said = (
+                f"the {limits.tokens_per_day:,} tokens that it is allowed a day would be passed "
+                f"({state.day.spent:,} are spent, the next request needs {tokens:,})"
+            )
             raise self._stopped(said, left)
         parts = [(state.requests, 1.0, limits.requests_per_minute), (state.tokens, tokens, limits.tokens_per_minute)]
         allowed = [flow.allowed(most, limits.window, time) for flow, _, most in parts]

@@ -100,7 +100,10 @@ def test_a_lost_answer_counts_as_paid() -> None:
     one = meter(ledger, clock, tokens_per_day=250)
     one.settle(one.take(100), None, {})
     one.settle(one.take(100), None, {})
-    with pytest.raises(StopSource, match="250 tokens that it is allowed a day are spent"):
+    with pytest.raises(
+        StopSource,
+        match=r"250 tokens that it is allowed a day would be passed \(200 are spent, the next request needs 100\)",
+    ):
         one.take(100)
 
 
@@ -119,6 +122,45 @@ def test_a_run_never_spends_more_than_it_may(requests: list[tuple[int, int]]) ->
         one.settle(taken, min(used, tokens), {})
         paid += min(used, tokens)
         assert paid == one.spent <= 1000
+
+
+class Returning:
+    """A clock that sleeps until a request under way comes back."""
+
+    def __init__(self) -> None:
+        self.clock, self.back = Clock(), [lambda: None]
+
+    def __call__(self) -> float:
+        return self.clock()
+
+    def sleep(self, seconds: float) -> None:
+        self.clock.sleep(seconds)
+        if self.back:
+            self.back.pop()()
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_run", "tokens_per_day"])
+def test_what_is_under_way_is_waited_for_before_it_ends(limit: str) -> None:
+    """Estimates hold most of the allowance: their answers give it back, and it is used to less than one request."""
+    clock = Returning()
+    one = meter(Memory(), clock, **{limit: 1000})  # type: ignore[arg-type]
+    held = [one.take(400), one.take(400)]
+    clock.back = [lambda taken=taken: one.settle(taken, 200, {}) for taken in held]  # type: ignore[misc]
+    for _ in range(2):
+        one.settle(one.take(400), 200, {})
+    assert one.spent == 800
+    with pytest.raises(StopSource, match=r"would be passed \(800 are spent, the next request needs 400\)"):
+        one.take(400)
+
+
+def test_what_never_comes_back_is_not_waited_for_without_end() -> None:
+    """Patience ends that, too, and the word is of the tokens."""
+    clock = Clock()
+    one = meter(Memory(), clock, tokens_per_run=1000, patience=30.0)
+    one.take(800)
+    with pytest.raises(StopSource, match="one run may spend would be passed"):
+        one.take(400)
+    assert 29 < clock.slept < 31
 
 
 def test_the_day_begins_anew_at_midnight_and_says_so() -> None:

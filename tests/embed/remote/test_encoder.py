@@ -249,7 +249,7 @@ def test_a_day_stops_everybody_until_midnight(bench: Bench, monkeypatch: pytest.
     monkeypatch.setattr(wiring, "clock", lambda: now[0] + time.monotonic() % 1000)
     for _ in range(2):
         encoder = bench.encoder(max_items=4, max_tokens_per_day=1500)
-        with pytest.raises(EncoderUnavailable, match=r"allowed a day are spent.*run again after") as error:
+        with pytest.raises(EncoderUnavailable, match=r"allowed a day would be passed.*run again after") as error:
             encoded(encoder, texts)
         assert error.value.after is not None and 0 < error.value.after <= 43_200
         assert app.billed <= 1500
