@@ -194,8 +194,15 @@ def _repeated(account: Accounting) -> str:
 
 
 def _work(account: Accounting) -> str:
-    work = f"{count(account.chunks, 'chunk')}, {count(account.tokens, 'token')}, {duration(account.seconds)}"
-    return f"{work}, {account.tokens_per_second:,.0f} tokens/s" if account.tokens_per_second else work
+    before = min(account.taken_over_tokens, account.tokens)
+    tokens = count(account.tokens, "token") + (f" ({before:,} of them taken over)" if before else "")
+    work = f"{count(account.chunks, 'chunk')}, {tokens}, {duration(account.seconds)}"
+    if not account.tokens_per_second:
+        return work
+    embedded = (
+        "" if account.embedded_tokens == account.tokens else f"{count(account.embedded_tokens, 'token')} embedded at "
+    )
+    return f"{work}, {embedded}{account.tokens_per_second:,.0f} tokens/s"
 
 
 def _next_step(account: Accounting, dry_run: bool, again: str) -> str:

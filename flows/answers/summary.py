@@ -47,7 +47,7 @@ def markdown(account: Accounting) -> str:
         "## Throughput",
         "",
         f"Version {account.version} after {account.seconds:.1f} s: {account.chunks} chunks, {account.tokens} tokens; "
-        f"{account.embedded_tokens} of them embedded now, at {account.tokens_per_second:,.0f} tokens/s, "
+        f"{account.embedded_tokens} embedded now{_rate(account)}, {account.taken_over_tokens} taken over, "
         f"{account.reused_tokens} not again because their vectors were there ({account.reused_share:.0%}, "
         f"{account.reused_chunks} chunks);{_paid(account)} {account.fetched} documents fetched; "
         f"padding {_padding(account)}; {account.resumed} documents taken over from an interrupted run.",
@@ -107,6 +107,10 @@ def _next_try(account: Accounting) -> str:
     if not account.next_try:
         return ""
     return f"The first of them is due at {datetime.fromtimestamp(account.next_try, UTC):%Y-%m-%d %H:%M:%S} UTC. "
+
+
+def _rate(account: Accounting) -> str:
+    return f", at {account.tokens_per_second:,.0f} tokens/s" if account.tokens_per_second else ""
 
 
 def _paid(account: Accounting) -> str:

@@ -89,7 +89,9 @@ def remember(folder: Path, devices: Mapping[str, Rate], sources: Mapping[str, Ra
 def of_device(account: Accounting, at: float) -> Rate:
     """What a run measured of the device."""
     load = account.stage_seconds.get("load model", 0.0)
-    return Rate(account.tokens_per_second, account.embedded_tokens, at, load)
+    spent = account.stage_seconds.get("embed", 0.0)
+    rate = account.embedded_tokens / spent if spent > 0 else 0.0  # of a quick run, too: tokens are what must be enough
+    return Rate(rate, account.embedded_tokens, at, load)
 
 
 def of_source(account: Accounting, prepared: int, at: float) -> Rate:

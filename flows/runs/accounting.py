@@ -70,8 +70,11 @@ class Accounting(msgspec.Struct):
     resumed: int = 0
     """Documents that were already prepared or embedded by a run that was interrupted."""
     tokens_per_second: float = 0.0
+    """`embedded_tokens` by the seconds in which a device embedded; 0 where those are too few to say anything."""
     embedded_tokens: int = 0
     """Tokens that went through the model in this run; less than `tokens` where an interrupted run had done some."""
+    taken_over_tokens: int = 0
+    """Tokens of chunks that an interrupted run had embedded."""
     padded: int = 0
     """Tokens computed, padding counted; `embedded_tokens` does not count it."""
     stage_seconds: dict[str, float] = msgspec.field(default_factory=dict)

@@ -39,7 +39,8 @@ class Embedded:
     billed: int = 0
     seconds: float = 0.0
     read_back: int = 0
-    """Chunks whose vectors were in the spool already."""
+    read_back_tokens: int = 0
+    """Chunks, and their tokens, whose vectors were in the spool already."""
     reused: int = 0
     reused_tokens: int = 0
     """Chunks, and their tokens, whose text was embedded before: by another run, or elsewhere in this shard."""
@@ -124,7 +125,7 @@ class Embedder:
                 self._claims.release(claim)
                 if filling.reused_tokens:
                     self._reused(filling.reused_tokens)
-                result.read_back = filling.read_back
+                result.read_back, result.read_back_tokens = filling.read_back, filling.read_back_tokens
                 result.reused, result.reused_tokens = filling.reused, filling.reused_tokens
 
     def _on_devices(self, filling: Filling, but: Container[bytes], result: Embedded) -> bool:

@@ -25,6 +25,7 @@ class Filling:
         self._log = shard.vectors()
         _, done = self._log.load(encoder.dim)
         self.read_back = int(done.sum())
+        self.read_back_tokens = sum(len(self.ids[position]) for position in np.flatnonzero(done))
         self._keys: dict[int, bytes] = {}
         self._equals: dict[bytes, list[int]] = {}
         """Key → the positions that lack its vector."""

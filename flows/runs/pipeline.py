@@ -22,6 +22,9 @@ from penstock.flows.runs.prepare import Preparer
 from penstock.flows.spools.spool import Shard
 from penstock.index.types import DocState
 
+LEAST_SECONDS = 0.5
+"""A device that embedded for less has no speed yet: what is measured is the start."""
+
 
 class Pipeline:
     """One run over planned sources. `run` may be called once."""
@@ -100,11 +103,12 @@ class Pipeline:
         account.billed_tokens += embedded.billed
         account.reused_chunks += embedded.reused
         account.reused_tokens += embedded.reused_tokens
+        account.taken_over_tokens += embedded.read_back_tokens
         if self._embedder.load_seconds:
             account.stage_seconds["load model"] = self._embedder.load_seconds
         if seconds := self._embedder.seconds:
             account.stage_seconds["embed"] = seconds
-            account.tokens_per_second = round(account.embedded_tokens / seconds, 1)
+            account.tokens_per_second = rate(account.embedded_tokens, seconds)
         self._device_seconds += embedded.seconds
         if self._device_seconds > 0:  # a shard is for one device, however many there are
             self._preparer.tokens_per_second = account.embedded_tokens / self._device_seconds
@@ -157,6 +161,11 @@ class Pipeline:
         """Whether a new document came to its end, so that nobody misses what it was called before."""
         state = self.landed.get(uri)
         return state is not None and state.status != "failed"
+
+
+def rate(tokens: int, seconds: float) -> float:
+    """Tokens a second; 0 where a device embedded for too short a time to tell."""
+    return round(tokens / seconds, 1) if seconds >= LEAST_SECONDS else 0.0
 
 
 def count_reason(account: Accounting, status: str, reason: str, count: int = 1) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.flows.answers import render
 from penstock.flows.runs.accounting import STATES, Accounting, Unbalanced
+from penstock.flows.runs.pipeline import rate
 from penstock.index.types import DocState, Finding, Hit
 
 
@@ -69,6 +70,19 @@ def test_a_run_that_found_nothing_to_do_tells_no_figures_of_work() -> None:
     assert shown.startswith("Complete: nothing to change since version 3.")
     assert "chunk" not in shown and "token" not in shown
     assert "\nNote: docs:  [31mlook" in shown
+
+
+def test_what_an_earlier_run_embedded_is_no_speed_of_this_one() -> None:
+    """The rate is of what was embedded now, and what was taken over is named."""
+    resumed = Accounting(listed=1, indexed=1, chunks=68, tokens=20_088, taken_over_tokens=20_000, seconds=0.8)
+    assert "68 chunks, 20,088 tokens (20,000 of them taken over), 0.8 s\n" in render.accounting(resumed) + "\n"
+    resumed.embedded_tokens, resumed.tokens_per_second = 88, 100.0
+    assert "0.8 s, 88 tokens embedded at 100 tokens/s" in render.accounting(resumed)
+
+
+def test_a_moment_of_embedding_is_no_rate() -> None:
+    """Nothing is said of a speed that was measured over less than half a second."""
+    assert (rate(20_088, 0.018), rate(0, 0.0), rate(1000, 0.5)) == (0.0, 0.0, 2000.0)
 
 
 @given(st.lists(st.integers(0, 9), min_size=6, max_size=6), st.integers(-3, 3))

@@ -185,6 +185,7 @@ def test_a_run_whose_device_dies_goes_on_where_it_was(world: World) -> None:
     account = world.ingest()
     assert account.resumed == 40 and embedded == 20
     assert len(world.encoder.embedded) == 20
+    assert account.tokens == account.taken_over_tokens + account.embedded_tokens > account.taken_over_tokens > 0
     assert len(world.rows()) == 40
 
 
