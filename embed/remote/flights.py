@@ -32,8 +32,8 @@ class Flights(Generic[G, R]):
     def outcomes(self) -> Iterator[R]:
         """Each outcome once, in the order in which they come. Raises what the first one that failed raised."""
         while self._begin():
-            done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in wait(self._under_way, return_when=FIRST_COMPLETED).done:
+                self._under_way.discard(future)  # one by one: whoever stops here has the others from `rest`
                 error = future.exception()
                 if error is None:
                     yield future.result()
