@@ -107,17 +107,19 @@ class Embedder:
     def _embed(self, shard: Shard, encoder: Encoder, result: Embedded) -> bool:
         result.dim, result.provenance = encoder.dim, {**encoder.provenance}
         with closing(Filling(shard, encoder, self._cache)) as filling:
-            with self._finding:  # one at a time: a reader of the index is no small thing
-                filling.cached(filling.keys)
-                filling.donated(self._donors)
-                claim = self._claims.claim(filling.keys if self._remembers else ())
+            # Claimed first and looked up then: what another shard lets go of in between is in the cache already.
+            claim = self._claims.claim(filling.keys if self._remembers else ())
             try:
-                if not self._on_devices(filling, claim.theirs, result):
+                with self._finding:  # one at a time: a reader of the index is no small thing
+                    filling.cached(filling.keys)
+                    filling.donated(self._donors)
+                theirs = claim.theirs.intersection(filling.keys)
+                if not self._on_devices(filling, theirs, result):
                     return False
-                if claim.theirs:
+                if theirs:
                     if not claim.settled(self._stopped):
                         return False
-                    filling.cached(claim.theirs)
+                    filling.cached(theirs)
                     return self._on_devices(filling, (), result)
                 return True
             finally:
