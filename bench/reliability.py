@@ -144,7 +144,10 @@ def broken(work: Path, vectors: int, dice: np.random.Generator) -> dict[str, Any
     if index.scrub():
         sys.exit("a healthy index has findings")
     figures["scrub_gb_min"] = round(2 * size / 1e9 / (time.perf_counter() - started) * 60, 2)
-    enough: Callable[[int], bool] = lambda asked: asked >= 2 * QUERIES  # noqa: E731
+
+    def enough(asked: int) -> bool:
+        return asked >= 2 * QUERIES
+
     with Reader.open(index.root, report=lambda _: None) as reader:
         figures["healthy"] = searching(index, reader, enough, dice)
     shutil.rmtree(index.root / "replicas" / "0")

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """What a rough source costs: `faults`, time against a source that fails; `unchanged`, a source in which nothing did.
 
-    bench/rough.py faults    [--documents 2000] [--rate 40] [--errors 0.3] [--seed 1] [--json]
-    bench/rough.py unchanged [--items 100000] [--repeat 3] [--json]
+    python -m bench.rough faults    [--documents 2000] [--rate 40] [--errors 0.3] [--seed 1] [--json]
+    python -m bench.rough unchanged [--items 100000] [--repeat 3] [--json]
 
 The source is tests/fakes/rough as a process of its own; the pipeline is whole but for the model, which makes vectors
 of token ids by a hash.
@@ -41,27 +40,25 @@ import httpx
 import msgspec
 import numpy as np
 
+from penstock.connectors.types import Item
+from penstock.flows import prefect_api, wiring
+from penstock.flows.answers.progress import Quiet
+from penstock.flows.config import home as homes
+from penstock.flows.config.settings import load
+from penstock.flows.plans.targets import Target
+from penstock.flows.runs import launch
+from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.loading import Here
+from penstock.flows.sources.source_wiring import Sources
+from penstock.index.commits.commit import Delta
+from penstock.index.types import Row
+from tests.fakes.encoder import DIM, HashEncoder
+from tests.fakes.rough.app import ledger_of
+from tests.fakes.rough.faults import LANDS, spread
+from tests.fakes.rough.ledger import Ledger
+from tests.rough.setting import Setting
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from penstock.connectors.types import Item  # noqa: E402
-from penstock.flows import prefect_api, wiring  # noqa: E402
-from penstock.flows.answers.progress import Quiet  # noqa: E402
-from penstock.flows.config import home as homes  # noqa: E402
-from penstock.flows.config.settings import load  # noqa: E402
-from penstock.flows.plans.targets import Target  # noqa: E402
-from penstock.flows.runs import launch  # noqa: E402
-from penstock.flows.runs.accounting import Accounting, IngestRequest  # noqa: E402
-from penstock.flows.runs.loading import Here  # noqa: E402
-from penstock.flows.sources.source_wiring import Sources  # noqa: E402
-from penstock.index.commits.commit import Delta  # noqa: E402
-from penstock.index.types import Row  # noqa: E402
-from tests.fakes.encoder import DIM, HashEncoder  # noqa: E402
-from tests.fakes.rough.app import ledger_of  # noqa: E402
-from tests.fakes.rough.faults import LANDS, spread  # noqa: E402
-from tests.fakes.rough.ledger import Ledger  # noqa: E402
-from tests.rough.setting import Setting  # noqa: E402
-
 STORM_SECONDS = 2.0
 
 
