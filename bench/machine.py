@@ -54,7 +54,8 @@ class Memory:
 
     `peak`: bytes, the sum of proportional set sizes (a page that several share is counted once), looked at every
     `period` seconds; what comes and goes in between is not seen. `largest`: bytes by the name of the process, at the
-    time of the peak. `peak_anonymous`: without what is mapped from files, which the kernel may drop.
+    time of the peak. `peak_anonymous`: without what is mapped from files, which the kernel may drop. The last look is
+    on leaving: a process that is still there then has been seen, however short it was.
     """
 
     def __init__(self, root: int, period: float = 1.0) -> None:
@@ -69,16 +70,18 @@ class Memory:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._look()
 
     def _watch(self) -> None:
-        while True:
-            seen = {pid: _pss(pid) for pid in tree(self._root)}
-            held = {pid: whole for pid, (whole, _) in seen.items()}
-            self.peak_anonymous = max(self.peak_anonymous, sum(anonymous for _, anonymous in seen.values()))
-            if (total := sum(held.values())) > self.peak:
-                self.peak, self.largest = total, _by_name(held)
-            if self._over.wait(self._period):
-                return
+        while not self._over.wait(self._period):
+            self._look()
+
+    def _look(self) -> None:
+        seen = {pid: _pss(pid) for pid in tree(self._root)}
+        held = {pid: whole for pid, (whole, _) in seen.items()}
+        self.peak_anonymous = max(self.peak_anonymous, sum(anonymous for _, anonymous in seen.values()))
+        if (total := sum(held.values())) > self.peak:
+            self.peak, self.largest = total, _by_name(held)
 
 
 def tree(root: int) -> list[int]:

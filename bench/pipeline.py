@@ -48,9 +48,12 @@ def run(
     ask = {"home": str(home), "targets": [str(target) for target in targets], "config": str(config), "encoder": encoder}
     command = [sys.executable, __file__, json.dumps(ask)]
     slots = {"PENSTOCK_SLOTS": str(home.with_suffix(".slots"))}
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | slots | (environment or {}))
-    with machine.Memory(child.pid, memory_period) as memory:
-        said, _ = child.communicate()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=os.environ | slots | (environment or {}), **pipes) as child:
+        assert child.stdin and child.stdout
+        with machine.Memory(child.pid, memory_period) as memory:
+            said = child.stdout.read()
+        child.stdin.close()  # it waits for this, so that its memory can be looked at once more
     if child.returncode:
         raise ValueError(f"the pipeline ended with {child.returncode}; what it said is above")
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
@@ -120,7 +123,9 @@ def main() -> None:
         raise RuntimeError(
             "a model was loaded although none was to run: bench/pipeline.py no longer fits flows/wiring.py"
         )
-    print(json.dumps({"wall": wall, "account": msgspec.to_builtins(account)}))
+    print(json.dumps({"wall": wall, "account": msgspec.to_builtins(account)}), flush=True)
+    os.close(sys.stdout.fileno())  # that was all
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

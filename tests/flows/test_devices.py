@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError, Event
@@ -15,8 +15,9 @@ from penstock.embed.types import EncoderUnavailable
 from penstock.flows import wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.config import devices
-from penstock.flows.runs import launch
+from penstock.flows.runs import embedding, launch
 from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.claims import Claim, Claims
 from penstock.flows.runs.loading import Devices, Here
 from penstock.flows.runs.prepare import ShardLimits
 from penstock.flows.runs.stop import Stop
@@ -170,6 +171,29 @@ def test_equal_texts_of_two_shards_are_embedded_once(world: World, monkeypatch: 
     account = ingest(world)
     assert len(encoder.embedded) == 10 and (account.reused_chunks, account.indexed) == (20, 30)
     assert account.reused_share == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_texts_that_another_shard_lets_go_of_while_they_are_claimed_are_not_embedded_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looked them up before that has to look again: by then they are in the cache."""
+    for number in range(30):
+        world.write(f"{number:02d}.txt", f"text number {number % 10}")
+    second = Event()
+
+    class Late(Claims):
+        """The second who asks is answered when the first is done."""
+
+        def claim(self, keys: Collection[bytes]) -> Claim:
+            if before := [*self._owners.values()]:
+                second.set()
+                assert all(done.wait(20) for done in before)
+            return super().claim(keys)
+
+    monkeypatch.setattr(embedding, "Claims", Late)
+    on(world, monkeypatch, encoder := HashEncoder(meets=lambda: second.wait(20)))
+    account = ingest(world)
+    assert second.is_set() and (len(encoder.embedded), account.indexed) == (10, 30)
 
 
 def test_what_somebody_asks_money_for_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
