@@ -16,8 +16,10 @@ import msgspec
 from msgspec import Meta
 
 from penstock.flows.config import embedding, endpoint, place
+from penstock.flows.config import snapshots as snapshot_settings
 from penstock.flows.config.endpoint import EndpointSettings
 from penstock.flows.config.keys import SettingsError, typed
+from penstock.flows.config.snapshots import SnapshotSettings
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.config.source_settings import check as check_sources
 from penstock.flows.config.source_settings import source as source_table
@@ -134,6 +136,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parse: ParseSettings = ParseSettings()
     cache: CacheSettings = CacheSettings()
     deletions: DeletionSettings = DeletionSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     sources: dict[str, SourceSettings] = msgspec.field(default_factory=dict)
     said: frozenset[str] = frozenset()
 
@@ -148,6 +151,7 @@ SECTIONS: dict[str, type[Any]] = {
     "parse": ParseSettings,
     "cache": CacheSettings,
     "deletions": DeletionSettings,
+    "snapshots": SnapshotSettings,
 }
 """The tables of the file, but for `[sources.NAME]`."""
 
@@ -168,6 +172,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     check_sources(settings.sources, where)
     settings = _anchored(settings, folder, where)
     _check_replicas(settings.index, where)
+    snapshot_settings.check_apart(settings.snapshots, _values(settings.index.replicas), where)
     return msgspec.structs.replace(settings, said=said)
 
 
@@ -216,6 +221,7 @@ class _Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parse: dict[str, Any] = {}
     cache: dict[str, Any] = {}
     deletions: dict[str, Any] = {}
+    snapshots: dict[str, Any] = {}
     sources: dict[str, Any] = {}
 
 
@@ -227,8 +233,7 @@ def _check_replicas(index: IndexSettings, where: str) -> None:
     count = replicas if isinstance(replicas, int) else len(replicas)
     if count < 1:
         raise SettingsError(f"{where}: index.replicas is {count}; at least 1 is needed, 2 is the default")
-    places = [] if isinstance(replicas, int) else _values(replicas)
-    for one, other in combinations(places, 2):
+    for one, other in combinations(_values(replicas), 2):
         if place.overlap(one, other):
             raise SettingsError(
                 f"{where}: index.replicas: {one} and {other} are one place, or one lies in the other; "
@@ -253,8 +258,8 @@ def check_quorum(quorum: int | None, replicas: int, where: str) -> None:
         )
 
 
-def _values(replicas: list[str] | dict[str, str]) -> list[str]:
-    return list(replicas.values()) if isinstance(replicas, dict) else replicas
+def _values(replicas: int | list[str] | dict[str, str] | None) -> list[str]:
+    return list(replicas.values()) if isinstance(replicas, dict) else replicas if isinstance(replicas, list) else []
 
 
 def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
@@ -284,10 +289,13 @@ def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
             raise SettingsError(f"{where}: index.catalog: {wrong}") from None
     if spool.store:
         spool = msgspec.structs.replace(spool, store=store(spool.store, "spool.store"))
+    snapshots = snapshot_settings.anchored(settings.snapshots, folder, where)
     embed = settings.embed
     if (model := Path(at(embed.model))).is_dir() or embed.model.startswith(("./", "../", "~")):
         embed = msgspec.structs.replace(embed, model=str(model))
-    return msgspec.structs.replace(settings, home=at(settings.home), index=index, spool=spool, embed=embed)
+    return msgspec.structs.replace(
+        settings, home=at(settings.home), index=index, spool=spool, embed=embed, snapshots=snapshots
+    )
 
 
 def _put(raw: dict[str, Any], key: str, value: object) -> None:

@@ -1,0 +1,1 @@
+"""Getting the index back from elsewhere: DR stores, shipping, snapshots, restore."""

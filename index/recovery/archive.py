@@ -1,0 +1,217 @@
+"""A DR store: versions of one index, shipped there one by one, and what is said of them.
+
+    shipped.json                    marker: whose versions these are. Put before anything else
+    coming/{version}.{epoch}        the record of a version whose blobs are on their way: they must not be swept
+    blobs/{name[0:2]}/{name}        as on a replica: the same names, the same bytes
+    log/{version}.{epoch}           as on a replica: put last, when the whole closure lies here
+    snapshots/{name}                a version that has a name, and how long it is to be kept
+    holds/{name}.{n}                whether that snapshot is held: the highest n counts
+    fences/{lineage}                an index of this lineage was made from here, and goes on instead of this one
+
+Unlike a replica's, its log may have gaps: what had expired before it could be shipped is not here. Who ships only
+ever puts and reads; only expiry deletes, with the DR store's own credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from penstock.index.blobs import framed
+from penstock.index.commits import log
+from penstock.index.commits.replicas import read_manifest
+from penstock.index.errors import Corrupt, Fenced, WrongIndex
+from penstock.index.stores.store import Store, is_key
+from penstock.index.types import BlobRef, Manifest
+
+SHIPPED = "shipped.json"
+COMING, SNAPSHOTS, HOLDS, FENCES = "coming/", "snapshots/", "holds/", "fences/"
+
+
+class Shipped(msgspec.Struct, frozen=True):
+    """The versions below this prefix are those of index `lineage`."""
+
+    format: int
+    lineage: str
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A version with a name. Times are seconds since the epoch; `keep_until` 0: as long as the policy says.
+
+    `committed_at` is when the version was committed, `taken_at` when it was given this name.
+    """
+
+    format: int
+    lineage: str
+    name: str
+    version: int
+    epoch: int
+    manifest: BlobRef
+    committed_at: float
+    taken_at: float
+    keep_until: float = 0.0
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """Whether the snapshot is held: a held one never expires."""
+
+    format: int
+    lineage: str
+    name: str
+    held: bool
+    at: float
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """Index `successor` was restored from `version` of `lineage` and is written instead of it: `lineage` must stop."""
+
+    format: int
+    lineage: str
+    successor: str
+    version: int
+    at: float
+
+
+class Archive:
+    """One DR store. Its methods may be repeated; they raise what the store does, and `Corrupt`, `WrongIndex`."""
+
+    def __init__(self, store: Store, report: Callable[[str], None]) -> None:
+        self.store, self.name, self._report = store, store.name, report
+
+    def lineage(self) -> str | None:
+        """Whose versions are here; None where nothing was ever shipped to."""
+        try:
+            data = self.store.get(SHIPPED)
+        except FileNotFoundError:
+            return None
+        return framed.decode(data, Shipped, f"{self.name}/{SHIPPED}").lineage
+
+    def require(self, lineage: str | None = None) -> str:
+        """Whose versions are here. Raises `WrongIndex` where there are none, or they are not those of `lineage`."""
+        found = self.lineage()
+        if found is None:
+            raise WrongIndex(f"{self.name}: nothing was ever shipped here; check the place, or run `penstock ship`")
+        if lineage not in (None, found):
+            raise WrongIndex(
+                f"{self.name}: holds the versions of another index; give [snapshots] store an empty place for this one"
+            )
+        return found
+
+    def claim(self, lineage: str) -> None:
+        """Make this the DR store of `lineage`. Raises `WrongIndex` where it is another's, or holds something else."""
+        if self.lineage() is None:
+            if stray := next(iter(self.store.list("")), None):
+                raise WrongIndex(f"{self.name}: is not empty ({stray}); give [snapshots] store an empty place")
+            self.store.put_if_absent(SHIPPED, framed.encode(Shipped(framed.FORMAT, lineage)))
+        self.require(lineage)
+
+    def versions(self) -> list[tuple[int, int]]:
+        """(version, epoch) of what is here whole, oldest first: one for each version, the true one."""
+        return history(filter(None, map(log.parse, self.store.list(log.PREFIX))))
+
+    def coming(self) -> list[tuple[int, int]]:
+        """(version, epoch) of what was on its way at some time, oldest first; it may have arrived since."""
+        keys = (key.replace(COMING, log.PREFIX, 1) for key in self.store.list(COMING))
+        return sorted(filter(None, map(log.parse, keys)))
+
+    def record(self, version: int, epoch: int, *, coming: bool = False) -> log.LogRecord:
+        """The record of a version, checked against its name. Raises `FileNotFoundError`, `Corrupt`, `WrongIndex`."""
+        if not coming:
+            return log.read(self.store, version, epoch, self.name)
+        key = coming_key(version, epoch)
+        found = log.decode(self.store.get(key), f"{self.name}/{key}")
+        if (found.version, found.epoch) != (version, epoch):
+            raise Corrupt(f"{self.name}/{key} holds version {found.version}.{found.epoch}")
+        return found
+
+    def manifest(self, ref: BlobRef) -> Manifest:
+        """A manifest, every byte verified. Raises `Corrupt`, `Unavailable`, `WrongIndex`."""
+        return read_manifest([self.store], ref, self._report)
+
+    def announce(self, record: log.LogRecord) -> None:
+        """Say that the blobs of this version are about to be put: from now on no expiry sweeps them."""
+        self._put(coming_key(record.version, record.epoch), record)
+
+    def publish(self, record: log.LogRecord) -> None:
+        """Say that the whole closure of this version lies here."""
+        self._put(log.key(record.version, record.epoch), record)
+
+    def snapshots(self) -> dict[str, Named]:
+        """The snapshots, by name. One that cannot be read is reported and left out."""
+        found: dict[str, Named] = {}
+        for key in self.store.list(SNAPSHOTS):
+            try:
+                found[key.removeprefix(SNAPSHOTS)] = framed.decode(self.store.get(key), Named, f"{self.name}/{key}")
+            except (Corrupt, FileNotFoundError) as fault:
+                self._report(str(fault))
+        return found
+
+    def name_version(self, named: Named) -> Named:
+        """Give a version a name, and return what has that name now. Never changes one that is there."""
+        key = SNAPSHOTS + named.name
+        if not is_key(key) or named.name.count("/"):
+            raise ValueError(f"{named.name!r}: a snapshot's name is made of letters, digits, _ . and -")
+        if self.store.put_if_absent(key, framed.encode(named)):
+            return named
+        return framed.decode(self.store.get(key), Named, f"{self.name}/{key}")
+
+    def held(self) -> frozenset[str]:
+        """The names of the snapshots that are held. A hold that cannot be read counts as one."""
+        newest: dict[str, str] = {}
+        for key in self.store.list(HOLDS):
+            newest[key.removeprefix(HOLDS).rpartition(".")[0]] = key
+        return frozenset(name for name, key in newest.items() if self._says_held(key))
+
+    def hold(self, name: str, held: bool, lineage: str, now: float) -> None:
+        """Hold a snapshot, or let go of it."""
+        while (name in self.held()) != held:
+            keys = [key for key in self.store.list(HOLDS) if key.removeprefix(HOLDS).rpartition(".")[0] == name]
+            number = int(keys[-1].rpartition(".")[2]) + 1 if keys else 1
+            said = Hold(framed.FORMAT, lineage, name, held, now)
+            self.store.put_if_absent(f"{HOLDS}{name}.{number:08d}", framed.encode(said))
+
+    def fence(self, lineage: str, successor: str, version: int, now: float) -> None:
+        """Shut `lineage` out: `successor`, made from `version`, is written from now on."""
+        said = Fence(framed.FORMAT, lineage, successor, version, now)
+        self.store.put_if_absent(FENCES + successor, framed.encode(said))
+
+    def check_not_fenced(self, lineage: str) -> None:
+        """Raise `Fenced` if an index that was restored from here goes on instead of `lineage`."""
+        for key in self.store.list(FENCES):
+            said = framed.decode(self.store.get(key), Fence, f"{self.name}/{key}")
+            if said.lineage == lineage:
+                raise Fenced(
+                    f"version {said.version} of this index was restored from {self.name}, and the restored one goes on "
+                    f"in its stead: nothing may be written here any more. Search it, export it, or restore it anew "
+                    f"with `penstock restore --fork`"
+                )
+
+    def _put(self, key: str, record: log.LogRecord) -> None:
+        data = log.encode(record)
+        if not self.store.put_if_absent(key, data) and self.store.get(key) != data:
+            raise Corrupt(f"{self.name}/{key} is not what was published; run `penstock snapshot verify`")
+
+    def _says_held(self, key: str) -> bool:
+        try:
+            return framed.decode(self.store.get(key), Hold, f"{self.name}/{key}").held
+        except (Corrupt, FileNotFoundError) as fault:
+            self._report(f"{fault}; it counts as held")
+            return True
+
+
+def coming_key(version: int, epoch: int) -> str:
+    return log.key(version, epoch).replace(log.PREFIX, COMING, 1)
+
+
+def history(keys: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The true (version, epoch) of each version, oldest first: pure.
+
+    Those of the highest epoch, and before the first of these, by the same rule, those of the epochs below: what a
+    lower epoch has at or beyond it was never acknowledged (`index/reading/places.py` says why).
+    """
+    found: list[tuple[int, int]] = []
+    for version, epoch in sorted(keys, key=lambda key: (key[1], key[0]), reverse=True):
+        if not found or version < found[-1][0]:
+            found.append((version, epoch))
+    return found[::-1]
