@@ -29,7 +29,7 @@ class SnapshotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `during_runs`: whether each commit of a run is shipped at once; else only `penstock ship` does. `wait_seconds`: how
     long a run waits at its end for the last of it. `keep_last` snapshots that have no time of their own, and each
-    version for `keep_days` (point in time), are what `snapshot expire` leaves. `probes`: a file with a question on each line,
+    version for `keep_days` (point in time), are what `snapshot expire` leaves. `probes`: a file with a question a line,
     for `penstock drill`.
     """
 
