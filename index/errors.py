@@ -38,6 +38,10 @@ class WrongIndex(IndexFault):
     """This is not what the caller thinks: another lineage, another membership, a newer format, no index at all."""
 
 
+class NotRetained(WrongIndex):
+    """That version is not published here: it has expired, or there never was one."""
+
+
 def of_local_disk(error: OSError, where: Path) -> IndexFault:
     """A fault of the local disk, in one line that says what to do."""
     at = error.filename or where

@@ -42,6 +42,20 @@ def of_chunks(segments: Sequence[Segment], beginning: str) -> Iterator[Passage]:
                         yield found
 
 
+def spread(segments: Sequence[Segment], most: int) -> list[Passage]:
+    """At most so many chunks, evenly spaced over all live ones."""
+    live = [np.flatnonzero(segment.live) for segment in segments]
+    total = sum(len(ordinals) for ordinals in live)
+    wanted = [(2 * n + 1) * total // (2 * most) for n in range(most)] if total > most else list(range(total))
+    found: list[Passage] = []
+    before = 0
+    for segment, ordinals in zip(segments, live, strict=True):
+        mine = [int(ordinals[at - before]) for at in wanted if before <= at < before + len(ordinals)]
+        found += _taken(segment, mine)
+        before += len(ordinals)
+    return found
+
+
 def _taken(segment: Segment, ordinals: list[int]) -> Iterator[Passage]:
     if not ordinals:
         return

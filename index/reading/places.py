@@ -25,7 +25,7 @@ from penstock.index.blobs.blob import open_blob
 from penstock.index.blobs.deadline import Late, gather
 from penstock.index.blobs.watched import LONGEST, Errand, Watched
 from penstock.index.commits import log, manifest, markers
-from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
+from penstock.index.errors import Corrupt, IndexFault, NotRetained, Unavailable, WrongIndex
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef, Manifest, Member, Membership
 
@@ -62,7 +62,12 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def newest(
-    stores: Sequence[Watched], report: Report, *, clock: Callable[[], float], lineage: str | None = None
+    stores: Sequence[Watched],
+    report: Report,
+    *,
+    clock: Callable[[], float],
+    lineage: str | None = None,
+    version: int | None = None,
 ) -> Published | None:
     """Return the newest version that any store publishes and whose manifest can be read: see above.
 
@@ -71,12 +76,16 @@ def newest(
     are no replicas. What is late, damaged or missing is reported and passed over, and so is a replica of another index
     than `lineage`. Raises `WrongIndex` when the stores belong to different indexes (or none to `lineage`), or
     to a newer penstock; `Unavailable` or `Corrupt` when nothing can be read where something may be published.
+
+    With `version`: that one of the history, and no other. Raises `NotRetained` where no store publishes it.
     """
     seen, unknown = _look(stores, report, clock)
     mine = _of_one_index(seen, lineage, report)
     history = _history(mine, report)
     fault: IndexFault | None = None
     for record in history:
+        if version not in (None, record.version):
+            continue
         holders = [one.store for one in mine if (record.epoch, record.version) in one.entries]
         ordered = (*holders, *(one.store for one in mine if one.store not in holders))
         ordered += tuple(store for store in stores if store in unknown)
@@ -87,6 +96,10 @@ def newest(
             report(f"version {record.version}: {failed}; looking for an older one")
     if fault is not None:
         raise fault
+    if version is not None and not unknown:
+        raise NotRetained(f"version {version} is not kept here any more, or never was; run penstock status")
+    if version is not None:
+        raise Unavailable(f"version {version} cannot be read: {'; '.join(unknown.values())}")
     return _nothing_yet(mine, unknown)
 
 

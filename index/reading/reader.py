@@ -58,8 +58,10 @@ class Reader:
         memory: VectorMemory,
         clock: Callable[[], float],
         lineage: str | None,
+        version: int | None = None,
     ) -> None:
         """Use `open`."""
+        self._only = version
         self._finder, self._problems, self._memory, self._clock = finder, problems, memory, clock
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
@@ -71,6 +73,7 @@ class Reader:
         cls,
         *places: str | Path | Store,
         lineage: str | None = None,
+        version: int | None = None,
         report: Callable[[str], None] | None = None,
         cache: Path | None = None,
         cache_bytes: int = 2 << 30,
@@ -82,7 +85,8 @@ class Reader:
     ) -> Reader:
         """Open the index at a home, or at replicas of one: directories, URLs and stores, freely mixed.
 
-        `lineage`: which index it must be; None for what most of the replicas say.
+        `lineage`: which index it must be; None for what most of the replicas say. `version`: exactly that one, which
+        must be retained (else `NotRetained`); such a reader stays with it.
         `report` gets one line for everything that is wrong with a replica; by default it is logged. `cache`: a
         folder where blocks of stores without local files are kept, up to `cache_bytes`. `memory_bytes` bounds
         the vectors and blocks that are held. `refresh_seconds`: go on to new versions by itself, on a thread
@@ -96,7 +100,7 @@ class Reader:
             return Watched(store, clock=clock, cache=blocks, recent=recent, patience=patience)
 
         memory = VectorMemory(memory_bytes - memory_bytes // _RECENT)
-        reader = cls(Finder(places, watch, clock=clock), problems, memory, clock, lineage)
+        reader = cls(Finder(places, watch, clock=clock), problems, memory, clock, lineage, version)
         if refresh_seconds is not None:
             pause = sleep or reader._closed.wait
             follow = threading.Thread(
@@ -160,6 +164,11 @@ class Reader:
     def chunks(self, beginning: str, most: int = 2) -> list[Passage]:
         """Return served chunks whose ids begin so, `most` at most. Reads every row. Raises as `search` does."""
         return self._answered(lambda served: list(islice(passages.of_chunks(served.segments(None), beginning), most)))
+
+    def sample(self, most: int) -> list[Passage]:
+        """Return served chunks evenly spaced over the index, `most` at most: the same ones whenever it is asked of
+        this version. Reads these and no others. Raises as `search` does."""
+        return self._answered(lambda served: passages.spread(served.segments(None), most))
 
     def texts(self, uris: Iterable[str]) -> dict[str, DocText]:
         """Return the parsed texts of those documents that have one."""
@@ -252,7 +261,7 @@ class Reader:
 
     def _newest(self, lineage: str | None) -> Published:
         stores = self._finder.stores(self._problems)
-        published = published_at.newest(stores, self._problems, clock=self._clock, lineage=lineage)
+        published = published_at.newest(stores, self._problems, clock=self._clock, lineage=lineage, version=self._only)
         if published is None:
             raise WrongIndex(f"{self._finder.named}: there is no index here; name a home or a replica of one")
         return published

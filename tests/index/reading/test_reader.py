@@ -15,7 +15,7 @@ import pytest
 from penstock.index import Reader
 from penstock.index.blobs import blob
 from penstock.index.commits import log, manifest, markers
-from penstock.index.errors import IndexFault, Unavailable, WrongIndex
+from penstock.index.errors import IndexFault, NotRetained, Unavailable, WrongIndex
 from penstock.index.types import FORMAT
 from tests.index.world import DIM, World, delta
 
@@ -271,3 +271,49 @@ def test_of_three_replicas_the_stranger_is_passed_over(tmp_path):
         Reader.open(mine.folder("0"), mine.folder("2"))
     with Reader.open(mine.folder("0"), mine.folder("2"), lineage=lineage) as reader:
         assert reader.manifest.lineage == lineage
+
+
+def test_a_reader_of_one_version_stays_with_it(world):
+    """Exactly what was served then, however the index goes on; refresh does not move it."""
+    first = answers(Reader.open(world.root, report=refuse, version=1), 100)
+    texts = {hit.text for hit in Reader.open(world.root, report=refuse, version=1).search(QUERIES[:1], 100)[0]}
+    assert texts == {"one", "two", "three", "four", "five", "six"}
+    with Reader.open(world.root, report=refuse, version=2) as reader:
+        assert reader.version == 2
+        before = answers(reader, 100)
+        writer = world.open()
+        writer.commit(delta(3, {"s/e": "ten"}))
+        writer.close()
+        assert reader.refresh() is False
+        assert (reader.version, answers(reader, 100)) == (2, before)
+    assert answers(Reader.open(world.root, report=refuse, version=1), 100) == first
+
+
+def test_a_damaged_copy_of_that_version_is_read_elsewhere(world):
+    """Damage does not bring it to another version either: the other replica has the same."""
+    expected = answers(Reader.open(world.root, report=refuse, version=2), 100)
+    for path in sorted((world.root / "replicas/0/blobs").rglob("*.*")):
+        path.write_bytes(b"spoiled")
+    with Reader.open(world.root, report=lambda line: None, version=2) as reader:
+        assert (reader.version, answers(reader, 100)) == (2, expected)
+
+
+def test_a_version_that_is_not_kept_is_named(world):
+    """One that never was, or has expired, is no other version; where it cannot be known, that is what is said."""
+    with pytest.raises(NotRetained, match="version 9"):
+        Reader.open(world.root, report=refuse, version=9)
+    for path in (world.root / "replicas").glob("*/log/*1.*"):
+        path.unlink()
+    with pytest.raises(NotRetained, match="version 1"):
+        Reader.open(world.root, report=refuse, version=1)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, 1), (3, 3), (7, 7), (100, 7)])
+def test_a_sample_is_evenly_spaced_and_always_the_same(world, most, expected):
+    """Live chunks of all segments, each once, each with its own vector."""
+    with Reader.open(world.root, report=refuse) as reader:
+        found = reader.sample(most)
+        assert [passage.row for passage in reader.sample(most)] == [passage.row for passage in found]
+        assert len({passage.row.chunk_id for passage in found}) == len(found) == expected
+        for passage in found:
+            assert reader.search(passage.vector[None, :], 1)[0][0].chunk_id == passage.row.chunk_id
