@@ -35,8 +35,8 @@ FAULTS = (
     "duplicate", "extra", "width", "nan", "zero", "constant", "norm", "hang", "no json", "424",
 )  # fmt: skip
 MOST = 2
-"""Faults that the same texts meet, and answers in which one text is spoilt, unless every request meets a fault: so that a
-test is not at the mercy of chance."""
+"""Faults that the same texts meet, and answers in which one text is spoilt, unless every request meets a fault: so that
+a test is not at the mercy of chance."""
 LOST = ("drip", "hang", "reset body", "truncated", "missing", "duplicate", "extra", "width", "no json", "reset")
 """After these the work was done, and the client has nothing of it."""
 SPOILING = ("nan", "zero", "constant", "norm")

@@ -63,7 +63,7 @@ def test_whatever_the_server_does_each_text_comes_to_its_own_end(bench: Bench, s
 
 
 def test_a_text_whose_vector_is_spoilt_twice_gets_it_the_third_time(bench: Bench) -> None:
-    """Spoilt in the company of others counts as spoilt alone does: three times, and it is refused; twice, and it is not."""
+    """Spoilt in the company of others counts as spoilt alone does: only the third time is one too many."""
     app, texts = bench.serve(), sentences(60)
     encoder = bench.encoder(max_items=16)
     app.rate, app.faults = 0.9, ["nan", "zero", "constant", "norm"]
