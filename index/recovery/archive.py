@@ -7,26 +7,35 @@
     snapshots/{name}                a version that has a name, and how long it is to be kept
     holds/{name}.{n}                whether that snapshot is held: the highest n counts
     fences/{lineage}                an index of this lineage was made from here, and goes on instead of this one
+    expiring/{id}                   what an expiry is about to delete, for as long as it is at it
 
 Unlike a replica's, its log may have gaps: what had expired before it could be shipped is not here. Who ships only
 ever puts and reads; only expiry deletes, with the DR store's own credentials.
+
+**Who ships and who lets expire never meet**, though neither waits for the other: who ships announces a version first,
+and then looks whether anything that it needs is in a notice (`check_stays`); who lets expire puts its notice first,
+and then looks what was announced, published and named. Whatever the order, one of the two sees the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
 from penstock.index.blobs import framed
 from penstock.index.commits import log
 from penstock.index.commits.replicas import read_manifest
-from penstock.index.errors import Corrupt, Fenced, WrongIndex
+from penstock.index.errors import Corrupt, Fenced, Unavailable, WrongIndex
 from penstock.index.stores.store import Store, is_key
 from penstock.index.types import BlobRef, Manifest
 
 SHIPPED = "shipped.json"
-COMING, SNAPSHOTS, HOLDS, FENCES = "coming/", "snapshots/", "holds/", "fences/"
+COMING, SNAPSHOTS, HOLDS, FENCES, EXPIRING = "coming/", "snapshots/", "holds/", "fences/", "expiring/"
+ABANDONED = 3600.0
+"""Seconds after which a notice is that of an expiry that died: nobody deletes under one for nearly so long."""
+Key = tuple[int, int]
+"""(version, epoch)."""
 
 
 class Shipped(msgspec.Struct, frozen=True):
@@ -71,6 +80,17 @@ class Fence(msgspec.Struct, frozen=True):
     successor: str
     version: int
     at: float
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What an expiry is about to delete: these snapshots, versions and blobs, by name. Put at `at`."""
+
+    format: int
+    lineage: str
+    at: float
+    snapshots: tuple[str, ...] = ()
+    versions: tuple[Key, ...] = ()
+    blobs: tuple[str, ...] = ()
 
 
 class Archive:
@@ -132,6 +152,26 @@ class Archive:
     def announce(self, record: log.LogRecord) -> None:
         """Say that the blobs of this version are about to be put: from now on no expiry sweeps them."""
         self._put(coming_key(record.version, record.epoch), record)
+
+    def check_stays(
+        self, now: float, *, blobs: Collection[str] = (), version: Key | None = None, snapshot: str = ""
+    ) -> None:
+        """Raise `Unavailable` if an expiry is about to delete any of these: try again when it is done.
+
+        To be asked after `announce`, and before looking which blobs are there; of a version, and of its name, after
+        the name was given.
+        """
+        wanted = frozenset(blobs)
+        for key in self.store.list(EXPIRING):
+            try:
+                said = framed.decode(self.store.get(key), Notice, f"{self.name}/{key}")
+            except FileNotFoundError:
+                continue
+            except Corrupt as fault:
+                raise Unavailable(f"{fault}; `penstock snapshot expire` clears it away") from fault
+            meets = version in said.versions or snapshot in said.snapshots or not wanted.isdisjoint(said.blobs)
+            if meets and said.at > now - ABANDONED:
+                raise Unavailable(f"{self.name}: an expiry is deleting what is needed here; try again when it is done")
 
     def publish(self, record: log.LogRecord) -> None:
         """Say that the whole closure of this version lies here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from penstock.index.blobs import framed
 from penstock.index.commits.log import LogRecord
-from penstock.index.errors import Fenced, WrongIndex
-from penstock.index.recovery.archive import Archive, Named, history
+from penstock.index.errors import Fenced, Unavailable, WrongIndex
+from penstock.index.recovery.archive import ABANDONED, EXPIRING, Archive, Named, Notice, history
 from penstock.index.stores.store import LocalStore
 from penstock.index.types import BlobRef
 
@@ -83,6 +84,18 @@ def test_a_damaged_hold_holds(archive: Archive) -> None:
     """What cannot be read must not let anything expire."""
     archive.store.put_if_absent("holds/a.00000001", b"damage")
     assert archive.held() == {"a"}
+
+
+@pytest.mark.parametrize("needed", [{"blobs": {"a", "x"}}, {"version": (3, 1)}, {"snapshot": "n"}])
+def test_what_an_expiry_is_about_to_delete_is_not_relied_on(archive: Archive, needed: dict[str, Any]) -> None:
+    """Until its notice is gone, or so old that nobody can still be at it."""
+    archive.check_stays(10.0, **needed)
+    notice = Notice(framed.FORMAT, "L", 5.0, ("n",), ((3, 1),), ("a", "b"))
+    archive.store.put_if_absent(EXPIRING + "1", framed.encode(notice))
+    with pytest.raises(Unavailable, match="expiry"):
+        archive.check_stays(10.0, **needed)
+    archive.check_stays(10.0, blobs={"x"}, version=(3, 2), snapshot="m")
+    archive.check_stays(5.0 + ABANDONED, **needed)
 
 
 def test_a_fence_stops_the_old_index_and_no_other(archive: Archive) -> None:
