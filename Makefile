@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := connectors embed index flows
 DEMO_HOME := .demo
+WORKERS ?= auto
 
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
@@ -39,8 +40,10 @@ check: $(STAMP) types-links
 	MYPYPATH=.types $(BIN)/mypy --namespace-packages --explicit-package-bases \
 	  -p penstock.connectors -p penstock.embed -p penstock.index -p penstock.flows
 
+# A file is one process's, so that a server it starts is started once. One thread each for OpenMP: processes that compute
+# at the same time with as many threads as there are cores are ten times slower.
 unit: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 proof: $(STAMP)  ## everything that proves penstock, three quarters of an hour; writes docs/reliability.md
 	$(BIN)/python -m tests.proof

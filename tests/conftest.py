@@ -1,8 +1,19 @@
-"""What holds for all tests: a slow machine is no failure of a property."""
+"""What holds for all tests: a slow machine is no failure of a property, and nobody waits for a test elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("penstock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("penstock")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slots_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Slots of devices are the host's: tests that run at the same time would take turns, and wait for a person's run."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PENSTOCK_SLOTS", str(tmp_path_factory.mktemp("slots")))
+        yield
