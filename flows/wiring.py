@@ -26,7 +26,7 @@ from penstock.flows.plans.plan import DeletionGuard
 from penstock.flows.runs import slots
 from penstock.flows.runs.prepare import Allowance, Parse, Preparer, ShardLimits
 from penstock.flows.runs.shaping import Cut, Feed
-from penstock.index.errors import WrongIndex
+from penstock.index.errors import NotRetained, WrongIndex
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -124,8 +124,11 @@ def writer(
     )
 
 
-def open_reader(settings: Settings, home: Home, report: Callable[[str], None], but: str = "") -> Reader:
-    """The newest published version. Needs the replicas and nothing else; does not look at the one called `but`."""
+def open_reader(
+    settings: Settings, home: Home, report: Callable[[str], None], but: str = "", version: int | None = None
+) -> Reader:
+    """The newest published version, or exactly that `version`. Needs the replicas and nothing else; does not look at
+    the one called `but`."""
     from penstock.index.reading.reader import Reader
 
     replicas = {name: store for name, store in stores(settings, home).items() if name != but}
@@ -134,6 +137,7 @@ def open_reader(settings: Settings, home: Home, report: Callable[[str], None], b
         return Reader.open(
             *replicas.values(),
             lineage=lineage,
+            version=version,
             report=report,
             cache=home.cache / "blocks",
             cache_bytes=settings.reader.cache_mb << 20,
@@ -142,6 +146,8 @@ def open_reader(settings: Settings, home: Home, report: Callable[[str], None], b
 
     try:
         return opened(None)
+    except NotRetained:
+        raise
     except WrongIndex:
         # Replicas of two indexes, as many of each: only the catalog can tell whose this home is.
         lineage = _lineage(settings, home)
