@@ -107,10 +107,15 @@ def writer(
     *,
     new: bool = False,
 ) -> Writer:
-    """The index with these replicas, ready to be written; those that are `leaving` need not answer."""
+    """The index with these replicas, ready to be written; those that are `leaving` need not answer.
+
+    Raises `Fenced` where a DR store says that a restored index goes on in its stead.
+    """
     from penstock.index.commits.commit import Writer
     from penstock.index.commits.crew import Threads
 
+    if not new:
+        _check_not_fenced(settings, home, replicas)
     return (Writer.create if new else Writer.open)(
         catalog,
         replicas,
@@ -122,6 +127,33 @@ def writer(
         crew=Threads(time.monotonic, deadline=settings.index.replica_deadline),
         leaving=leaving,
     )
+
+
+def _check_not_fenced(settings: Settings, home: Home, replicas: Mapping[str, Store]) -> None:
+    """Before anything is opened, because opening finishes what a crash left, which is writing."""
+    if not settings.snapshots.places:
+        return
+    from penstock.flows.recovery import fences
+
+    if whose := lineage(settings, home, replicas):
+        fences.check(settings, whose, os.environ)
+
+
+def lineage(settings: Settings, home: Home, replicas: Mapping[str, Store]) -> str | None:
+    """Which index this is: as the catalog says, else the first of `replicas` that says it; None if nobody does."""
+    from penstock.index.commits import markers
+    from penstock.index.errors import IndexFault
+
+    if found := _lineage(settings, home):
+        return found
+    for replica in replicas.values():
+        try:
+            marker = markers.replica(replica)
+        except (IndexFault, OSError):
+            continue
+        if marker is not None:
+            return marker.lineage
+    return None
 
 
 def open_reader(
