@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from penstock.flows import cli
+from penstock.flows import cli, wiring
+from penstock.flows.runs.loading import Here
 from tests.embed.variants import variants
 
 WORDS = ("gate", "water", "turbine", "river", "pressure", "wing", "lens", "plasma", "layer", "valve", "stone", "cable")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder with a tiny model, documents, and a configuration for either format."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a tiny model, documents, and a configuration for either format. Models are loaded in this process:
+    in which one they compute changes no bit (`test_engine.py`)."""
+    monkeypatch.setattr(wiring, "encoders", lambda settings, *_: {"cpu": Here(lambda: wiring.encoder(settings))})
     variants()["bert mean"](tmp_path / "model")
     (tmp_path / "docs").mkdir()
     for number in range(40):

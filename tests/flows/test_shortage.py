@@ -65,6 +65,7 @@ def test_a_third_replica_that_goes_away_stops_nobody(
     """N=3, W=2: the run ends well, status says how much the third lacks, and repair makes up for it."""
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": proxy.url}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(patience, "BUDGET", 1.0)
     config = world.home.parent / "three.toml"
     config.write_text(
         f'home = "{world.home}"\n[index]\nreplica_deadline = 0.5\nwrite_quorum = 2\n'
