@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from penstock.flows.commands.arguments import EXITS, Parser, command, common, positive, show
 from penstock.flows.commands.cli_care import add_care
 from penstock.flows.commands.cli_ingest import add_ingest
+from penstock.flows.commands.cli_recovery import add_recovery
 from penstock.flows.commands.cli_sources import add_documents, add_sources
 from penstock.flows.commands.console import Console, standard
 
@@ -51,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replica quorum": ("cmd_replica", "quorum"),
     "analyze-store": ("cmd_analyze", "analyze_store"),
     "export": ("cmd_export", "export"),
+    "drill": ("cmd_drill", "drill"),
 }
 
 
@@ -113,6 +115,7 @@ def build_parser() -> Parser:
     add_documents(commands, everywhere)
     add_sources(commands, everywhere)
     add_care(commands, everywhere)
+    add_recovery(commands, everywhere)
     return parser
 
 
