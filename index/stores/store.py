@@ -136,6 +136,29 @@ class LocalStore:
             _fsync_folder(final.parent)
             return made
 
+    @contextlib.contextmanager
+    def incoming(self, key: str) -> Iterator[Callable[[bytes], None]]:
+        """Put a value in pieces, with the function that this yields. It appears when the block ends, as `put_if_absent`
+        has it; where the block raises, nothing does."""
+        final = self._file(key)
+        with contextlib.ExitStack() as stack:
+            with self._faults("write to", needs_root=True):
+                self._make_folder(final.parent)
+                self._make_folder(self.root / _TMP)
+                temp = self.root / _TMP / checked(self._token())
+                out = stack.enter_context(temp.open("xb", buffering=0))
+                stack.callback(temp.unlink, missing_ok=True)
+
+            def write(piece: bytes) -> None:
+                with self._faults("write to"):
+                    _write_all(out.fileno(), piece)
+
+            yield write
+            with self._faults("write to"):
+                os.fsync(out.fileno())
+                _publish(temp, final)
+                _fsync_folder(final.parent)
+
     def get(self, key: str) -> bytes:
         with self._faults("read"), _reading(self._file(key)) as file:
             return file.read()
