@@ -84,7 +84,7 @@ def test_an_encoding_that_was_not_asked_for_is_garbled(tmp_path: Path, encoding:
 
 
 @pytest.mark.parametrize(
-    "body", [b"not gzip", b"\x1f\x8b\x08", gzip.compress(b"a")[:-3], gzip.compress(b"a") + b"tail"]
+    "body", [b"not gzip", b"\x1f\x8b\x08", gzip.compress(b"a", mtime=0)[:-3], gzip.compress(b"a", mtime=0) + b"tail"]
 )
 def test_gzip_that_is_broken_is_garbled_or_truncated(tmp_path: Path, body: bytes) -> None:
     """Never half a body."""
