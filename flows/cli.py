@@ -52,7 +52,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replica quorum": ("cmd_replica", "quorum"),
     "analyze-store": ("cmd_analyze", "analyze_store"),
     "export": ("cmd_export", "export"),
+    "ship": ("cmd_ship", "ship"),
     "drill": ("cmd_drill", "drill"),
+    "restore": ("cmd_restore", "restore"),
 }
 
 

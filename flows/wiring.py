@@ -114,6 +114,7 @@ def writer(
     from penstock.index.commits.commit import Writer
     from penstock.index.commits.crew import Threads
 
+    _refuse_unfinished(home)
     if not new:
         _check_not_fenced(settings, home, replicas)
     return (Writer.create if new else Writer.open)(
@@ -127,6 +128,12 @@ def writer(
         crew=Threads(time.monotonic, deadline=settings.index.replica_deadline),
         leaving=leaving,
     )
+
+
+def _refuse_unfinished(home: Home) -> None:
+    from penstock.flows.recovery import unfinished
+
+    unfinished.refuse(home.path)
 
 
 def _check_not_fenced(settings: Settings, home: Home, replicas: Mapping[str, Store]) -> None:
@@ -160,10 +167,15 @@ def open_reader(
     settings: Settings, home: Home, report: Callable[[str], None], but: str = "", version: int | None = None
 ) -> Reader:
     """The newest published version, or exactly that `version`. Needs the replicas and nothing else; does not look at
-    the one called `but`."""
+    the one called `but`. While the home is being restored, what has not arrived comes from the DR store."""
     from penstock.index.reading.reader import Reader
+    from penstock.index.recovery import progress
 
     replicas = {name: store for name, store in stores(settings, home).items() if name != but}
+    if version is None and (half := progress.unfinished(home.path)) is not None:
+        from penstock.flows.recovery import unfinished
+
+        return unfinished.reader(half, settings, home, list(replicas.values()), report)
 
     def opened(lineage: str | None) -> Reader:
         return Reader.open(

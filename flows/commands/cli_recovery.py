@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.flows.commands.arguments import Parser, command
+from penstock.flows.commands.arguments import Parser, command, positive
 
 if TYPE_CHECKING:
     from penstock.flows.commands.arguments import Commands
@@ -13,7 +13,21 @@ if TYPE_CHECKING:
 
 def add_recovery(commands: Commands, everywhere: Parser) -> None:
     """Add them."""
+    _add_ship(commands, everywhere)
     _add_drill(commands, everywhere)
+    _add_restore(commands, everywhere)
+
+
+def _add_ship(commands: Commands, everywhere: Parser) -> None:
+    ship = command(
+        commands, everywhere, "ship", "copy every version to the DR stores",
+        "Copy to each DR store of [snapshots] what was committed and is not there yet, and look whether the newest\n"
+        "version there is whole. Runs do that by themselves while they commit; this catches up. Ends with 1 if more\n"
+        "was committed meanwhile.\n\n"
+        "  penstock ship\n"
+        "  penstock ship --follow",
+    )  # fmt: skip
+    ship.add_argument("--follow", action="store_true", help="stay, and ship what is committed, until Ctrl-C or SIGTERM")
 
 
 def _add_drill(commands: Commands, everywhere: Parser) -> None:
@@ -30,3 +44,28 @@ def _add_drill(commands: Commands, everywhere: Parser) -> None:
     drill.add_argument("--scratch", type=Path, metavar="DIR", help="an existing folder to restore into (default: the "
                        "home, for as long as it takes)")  # fmt: skip
     drill.add_argument("--keep", action="store_true", help="leave the restored home there, and say where")
+
+
+def _add_restore(commands: Commands, everywhere: Parser) -> None:
+    restore = command(
+        commands, everywhere, "restore", "bring the index back from a DR store",
+        "Bring a version back from one or several DR stores into an empty home: the newest that is whole, unless\n"
+        "one is named. It can be searched at once, and written when everything is there. Every byte is verified.\n"
+        "The same command goes on with one that was cut short. What is restored is an index of its own; the old one\n"
+        "is shut out, unless --fork is given. Ends with 3 if what was asked for is damaged.\n\n"
+        "  penstock restore --from s3://dr/penstock --home ./restored\n"
+        "  penstock restore --from /mnt/dr/penstock --at 2026-11-20T18:00Z --home ./restored",
+    )  # fmt: skip
+    restore.add_argument(
+        "--from", dest="from_", action="append", default=[], metavar="STORE",
+        help="the DR store; may be repeated, and what one has damaged another may have (default: [snapshots] store)",
+    )  # fmt: skip
+    restore.add_argument(
+        "--variables", metavar="PREFIX_", help="its credentials are PREFIX_AWS_ACCESS_KEY_ID and so on"
+    )
+    which = restore.add_mutually_exclusive_group()
+    which.add_argument("--snapshot", metavar="NAME", help="the version with this name")
+    which.add_argument("--at", metavar="TIME", help="the newest version of that time: 2026-11-21T08:00Z, or 7d")
+    which.add_argument("--version", type=positive, metavar="V", help="this version")
+    restore.add_argument("--fork", action="store_true", help="the old index goes on: do not shut it out")
+    restore.add_argument("--over", action="store_true", help="move aside what is in the home; nothing is deleted")

@@ -89,7 +89,7 @@ class Fresh:
     def restoring(
         self,
         archives: list[Archive],
-        wish: Wish = Wish(),
+        wish: Wish = Wish(),  # noqa: B008
         reach: Callable[[str], None] = lambda _: None,
     ) -> restore.Restoring:
         """Begun, or taken up again."""

@@ -1,0 +1,95 @@
+"""A home that is being restored: what it says to everybody but the restore itself. It can be searched, not written."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.flows.config.home import Home
+from penstock.flows.config.settings import Settings
+from penstock.flows.config.snapshots import StorePlace
+from penstock.index.errors import IndexFault, Unavailable
+from penstock.index.recovery import progress as steps
+from penstock.index.recovery.progress import Progress
+
+if TYPE_CHECKING:
+    from penstock.index.reading.reader import Reader
+    from penstock.index.stores.store import Store
+
+
+def command(half: Progress, home: Path) -> str:
+    """What finishes it."""
+    words = ["penstock", "restore"]
+    for origin in half.origins:
+        words += ["--from", origin.url]
+    prefix = next((origin.variables for origin in half.origins if origin.variables), None)
+    words += ["--variables", prefix] if prefix else []
+    words += ["--version", str(half.version)] if half.exact else []
+    words += ["--fork"] if half.fork else []
+    return shlex.join([*words, "--home", str(home)])
+
+
+def said(half: Progress, home: Path) -> str:
+    """That it is so, and what finishes it; without a full stop."""
+    return (
+        f"this home is being restored (version {half.version} of {_named(half)}), and can be searched and not "
+        f"written until that is finished: {command(half, home)}"
+    )
+
+
+def refuse(home: Path) -> None:
+    """Raise `Unavailable` where the home is being restored: it cannot be written, verified or repaired yet."""
+    half = steps.unfinished(home)
+    if half is not None:
+        raise Unavailable(said(half, home))
+
+
+def arrived(half: Progress, home: Path, stores: dict[str, Store]) -> str:
+    """How much of it is there by now, for `status`."""
+    counts = []
+    for name, store in sorted(stores.items()):
+        try:
+            counts.append(f"replica {name} has {sum(1 for _ in store.list('blobs/'))} blobs so far")
+        except (IndexFault, OSError) as fault:
+            counts.append(f"replica {name}: {fault}")
+    return "; ".join([*counts, *half.passed_over])
+
+
+def reader(
+    half: Progress, settings: Settings, home: Home, replicas: list[Store], report: Callable[[str], None]
+) -> Reader:
+    """A reader of the version that is being restored, wherever its parts lie by now."""
+    from penstock.flows.recovery.archives import archive
+    from penstock.index.recovery.overlay import overlays
+    from penstock.index.stores.store import LocalStore
+
+    shipped = [archive(StorePlace(each.url, each.variables), os.environ, report).store for each in half.origins]
+    laid = LocalStore(home.path / steps.LAID, token=_never)
+    return opened(overlays(laid, replicas, shipped), half.lineage, settings, home, report)
+
+
+def opened(
+    stores: Sequence[Store], lineage: str, settings: Settings, home: Home, report: Callable[[str], None]
+) -> Reader:
+    """A reader over these stores."""
+    from penstock.index.reading.reader import Reader
+
+    return Reader.open(
+        *stores,
+        lineage=lineage,
+        report=report,
+        cache=home.cache / "blocks",
+        cache_bytes=settings.reader.cache_mb << 20,
+        memory_bytes=settings.reader.memory_mb << 20,
+    )
+
+
+def _named(half: Progress) -> str:
+    return ", ".join(origin.url for origin in half.origins)
+
+
+def _never() -> str:
+    raise AssertionError("a reader writes nothing")
