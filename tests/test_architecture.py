@@ -49,7 +49,7 @@ DOORS = {
     "transformers": {"embed/engine/encoder.py", "embed/engine/ordinary.py"},
     "tokenizers": {"embed/tokenize.py"},
     "huggingface_hub": {"embed/models.py"},
-    "prefect": {"flows/ingest.py", "flows/maintain.py", "flows/sources/secrets.py"},
+    "prefect": {"flows/ingest.py", "flows/maintain.py", "flows/recover.py", "flows/sources/secrets.py"},
     "pypdf": {"connectors/parsers/pdf_pypdf.py"},
     "pypdfium2": {"connectors/parsers/pdf_pdfium.py"},
     "trafilatura": {"connectors/parsers/main_content.py"},

@@ -165,7 +165,7 @@ class Drilling:
             self._reasons.append("the probes do not fit that version: it was made with another model")
             return
         hits = _ask(reader, asked)
-        pairs = list(zip_longest(asked.texts, expected.hits, hits, fillvalue=[]))
+        pairs: list[Any] = list(zip_longest(asked.texts, expected.hits, hits, fillvalue=[]))
         wrong = [_difference(str(text), list(was), list(now)) for text, was, now in pairs if was != now]
         self._figures["equal"] = len(pairs) - len(wrong)
         self._tell(wrong, "other answers")

@@ -1,0 +1,117 @@
+"""The Prefect flows for the day on which everything here is lost: `penstock-ship` and `penstock-drill`.
+
+Thin over `flows/recovery/`, as the commands are. Each may be cut short anywhere and run again; none is retried.
+Deploy them by module path: `penstock.flows.recover:ship`, `penstock.flows.recover:drill`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.states import Completed, Failed
+
+from penstock.flows import wiring
+from penstock.flows.answers import drill as drill_answers
+from penstock.flows.answers import render
+from penstock.flows.answers.exits import COMPLETE, INCOMPLETE, outcome
+from penstock.flows.commands.context import Context
+from penstock.flows.config.home import Home
+from penstock.flows.config.settings import Settings, load
+from penstock.flows.recovery import drill as drills
+from penstock.flows.recovery import shipping
+from penstock.flows.runs.stop import Stop, on_signals
+from penstock.flows.sources.redactor import REDACTOR, clean_logs
+
+DRILL_FAILED = "penstock.drill.failed"
+"""The event that an automation pages on."""
+
+
+@flow(
+    name="penstock-ship",
+    description="Bring the DR stores up to the newest version.",
+    retries=0,
+    persist_result=False,
+)
+def ship(home: str | None = None, config: str | None = None) -> State[Any]:
+    """Copy to each DR store what it lacks. Ends `Failed` where that could not be done: somebody must look.
+
+    Ends `Completed`, named `Behind`, if more was committed meanwhile than was shipped, and named `Skipped` where no DR
+    store is configured, or nothing was ever committed.
+    """
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    path = wiring.configured(config)
+    settings = load(path)
+    if not settings.snapshots.places:
+        return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to ship")
+    context = Context(settings, wiring.home_of(home, config), path)
+    where = context.required()
+    if not context.begun():
+        return Completed(name="Skipped", message="nothing was committed yet")
+    stop, warn = Stop(), get_run_logger().warning
+    with on_signals(stop, lambda _: warn("stopping: what is left is shipped by the next run")):
+        figures, code = shipping.catch_up(settings, where, warn, stopped=stop)
+    left = REDACTOR.clean("; ".join(shipping.told(figures)))
+    data = msgspec.to_builtins(figures)
+    if code == COMPLETE:
+        return Completed(message="; ".join(render.shipped(figures)), data=data)
+    return Completed(name="Behind", message=left, data=data) if code == INCOMPLETE else Failed(message=left, data=data)
+
+
+@flow(
+    name="penstock-drill",
+    description="Restore what was shipped into a scratch place, verify it, and compare its answers with production's.",
+    retries=0,
+    persist_result=False,
+)
+def drill(home: str | None = None, config: str | None = None, scratch: str | None = None) -> State[Any]:
+    """Hold a drill with each DR store. `scratch`: an existing folder to restore into, by default the home.
+
+    Ends `Failed`, after the event `penstock.drill.failed`, where it did not pass or could not be held.
+    """
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    settings, where = _opened(home, config)
+    if not settings.snapshots.places:
+        return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to drill")
+    wanted = drills.Wanted(scratch=Path(scratch) if scratch else None)
+    try:
+        done = drills.drill(settings, where, wanted, get_run_logger().warning, _quietly)
+    except Exception as error:
+        _page(where, "undone", [outcome(REDACTOR.cleaned(error))[2]])
+        raise
+    page = REDACTOR.clean(drill_answers.markdown(done))
+    create_markdown_artifact(markdown=page, key="penstock-drill", description="Whether what was shipped is the index")
+    data, said = msgspec.to_builtins(done), REDACTOR.clean(drill_answers.sentence(done))
+    if done.result == "passed":
+        return Completed(message=said, data=data)
+    _page(where, done.result, done.reasons)
+    return Failed(message=said, data=data)
+
+
+def _page(home: Home, result: str, reasons: Sequence[str]) -> None:
+    """Say so where automations listen. The home is named by its place, hashed: an id must be made of plain letters."""
+    name = hashlib.sha256(os.fsencode(home.path)).hexdigest()[:12]
+    emit_event(
+        event=DRILL_FAILED,
+        resource={"prefect.resource.id": f"penstock.home.{name}", "prefect.resource.name": str(home.path)},
+        payload={"home": str(home.path), "result": result, "reasons": [REDACTOR.clean(reason) for reason in reasons]},
+    )
+
+
+def _opened(home: str | None, config: str | None) -> tuple[Settings, Home]:
+    """As the command line does: `home` beats the file's. Raises `NoHome`, `SettingsError`."""
+    path = wiring.configured(config)
+    settings = load(path)
+    return settings, Context(settings, wiring.home_of(home, config), path).required()
+
+
+def _quietly(what: str, done: int, total: int) -> None:
+    return
