@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.flows.answers.health import Health
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from penstock.index.stores.store import Store
 
 
-def command(half: Progress, home: Path) -> str:
-    """What finishes it."""
+def command(half: Progress, home: Path | None) -> str:
+    """What finishes it, in this home."""
     words = ["penstock", "restore"]
     for origin in half.origins:
         words += ["--from", origin.url]
@@ -29,7 +30,8 @@ def command(half: Progress, home: Path) -> str:
     words += ["--variables", prefix] if prefix else []
     words += ["--version", str(half.version)] if half.exact else []
     words += ["--fork"] if half.fork else []
-    return shlex.join([*words, "--home", str(home)])
+    words += ["--home", str(home)] if home is not None else []
+    return shlex.join(words)
 
 
 def said(half: Progress, home: Path) -> str:
@@ -47,15 +49,23 @@ def refuse(home: Path) -> None:
         raise Unavailable(said(half, home))
 
 
-def arrived(half: Progress, home: Path, stores: dict[str, Store]) -> str:
-    """How much of it is there by now, for `status`."""
-    counts = []
-    for name, store in sorted(stores.items()):
-        try:
-            counts.append(f"replica {name} has {sum(1 for _ in store.list('blobs/'))} blobs so far")
-        except (IndexFault, OSError) as fault:
-            counts.append(f"replica {name}: {fault}")
-    return "; ".join([*counts, *half.passed_over])
+def judged(found: Health, home: Path, stores: Mapping[str, Store]) -> Health:
+    """What `status` says of it: that it is being restored, what finishes that, and how much has arrived."""
+    half = steps.unfinished(home)
+    if half is None:
+        return found
+    return Health(
+        misconfigured=f"this home is being restored from version {half.version} of {_named(half)}; it can be searched",
+        fix=command(half, None),
+        warnings=[*half.passed_over, *(_arrived(name, store) for name, store in sorted(stores.items()))],
+    )
+
+
+def _arrived(name: str, store: Store) -> str:
+    try:
+        return f"replica {name} is being filled: {sum(1 for _ in store.list('blobs/'))} blobs so far"
+    except (IndexFault, OSError) as fault:
+        return f"replica {name} is being filled: {fault}"
 
 
 def reader(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.flows import wiring
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
+from penstock.flows.recovery import unfinished
 from penstock.index.types import Finding
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def verify(settings: Settings, home: Home, progress: Progress, rate_mb: float | 
     """Everything that is wrong with the index, on any replica. Changes nothing."""
     from penstock.index.care.verify import verify as walk
 
+    unfinished.refuse(home.path)
     return walk(
         wiring.stores(settings, home),
         wiring.layout(settings, home).catalog,
@@ -52,6 +54,7 @@ def repair(
     from penstock.index.care.repair import repair as heal
     from penstock.index.commits.crew import Threads
 
+    unfinished.refuse(home.path)
     found = wiring.layout(settings, home)
     return heal(
         found.catalog,
