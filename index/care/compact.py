@@ -134,6 +134,7 @@ class _Merge:
         self._merged: merge.Merged | None = None
         self._files: Files = {}
         self._began: tuple[quantizer.Quantizer | None, SpaceRef] | None = None
+        self._buried: list[pyroaring.BitMap] = []
 
     def __call__(self, attempt: Attempt) -> Manifest | None:
         space = attempt.head.spaces.get(self._space)
@@ -143,6 +144,7 @@ class _Merge:
         inputs = [here[id] for id in self._ids]
         if self._began is None:
             self._began = self._quantizer(attempt, space, inputs), space
+            self._buried = [_dead(attempt, ref) for ref in inputs]
             self._merged = merge.merge(
                 inputs,
                 attempt.stores,
@@ -155,7 +157,10 @@ class _Merge:
         trained, base = self._began
         if space.quantizer != base.quantizer:
             return None  # another compaction trained one meanwhile
-        made = self._carried(attempt, inputs)
+        dead = [_dead(attempt, ref) for ref in inputs]
+        if not all(then <= now for then, now in zip(self._buried, dead, strict=True)):
+            return None  # a rollback brought rows back that were left out
+        made = self._carried(attempt, dead)
         segments = []
         for ref in space.segments:
             if ref.id == self._ids[0] and made is not None:
@@ -184,7 +189,7 @@ class _Merge:
         self._files[trained.ref.name] = trained.ref, path
         return trained
 
-    def _carried(self, attempt: Attempt, inputs: Sequence[SegmentRef]) -> SegmentRef | None:
+    def _carried(self, attempt: Attempt, dead_now: Sequence[pyroaring.BitMap]) -> SegmentRef | None:
         """The merged segment, with the rows dead that died since; None if none is alive."""
         merged = self._merged
         if merged is None:
@@ -193,7 +198,7 @@ class _Merge:
         attempt.files.update(
             {b.name: (b, merged.files[b.name]) for b in blobs_of(merged.ref) if b.name in merged.files}
         )
-        dead = merged.carry([_dead(attempt, ref) for ref in inputs])
+        dead = merged.carry(dead_now)
         if not dead:
             return merged.ref
         if len(dead) == merged.ref.count:

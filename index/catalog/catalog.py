@@ -93,11 +93,14 @@ class Catalog:
         with self._writing() as (db, _):
             db.execute(TRANSACTIONS.insert().values(txn=txn, owner=owner, status="open", started_at=now))
 
-    def ratify(self, new: Ratified, *, progress: Mapping[str, int] = MappingProxyType({})) -> None:
+    def ratify(
+        self, new: Ratified, *, progress: Mapping[str, int] = MappingProxyType({}), above: int | None = None
+    ) -> None:
         """Decide that `new` is the version after the head, and that its transaction is committed; note `progress`.
 
-        Raises `Conflict` when the head is not `new.version - 1` or the transaction is not open any more, and
-        `Fenced` when the epoch is not current. After `Unavailable` the outcome is unknown: call `settle`.
+        Raises `Conflict` when the head is not `new.version - 1`, the transaction is not open any more, or version
+        `above`, whose blobs `new` names, has expired; and `Fenced` when the epoch is not current. After `Unavailable`
+        the outcome is unknown: call `settle`.
         """
         with self._writing() as (db, now):
             if (now.meta.epoch, now.meta.epoch_id) != (new.epoch, new.epoch_id):
@@ -105,6 +108,8 @@ class Catalog:
             head = _head(db)
             if head != new.version - 1:
                 raise Conflict(f"version {new.version} was decided by another writer first")
+            if above is not None and above <= now.floor:
+                raise Conflict(f"version {above} has expired meanwhile; what it had may be gone")
             mine = (TRANSACTIONS.c.txn == new.txn) & (TRANSACTIONS.c.status == "open")
             if db.execute(TRANSACTIONS.update().where(mine).values(status="committed")).rowcount != 1:
                 raise Conflict(f"transaction {new.txn} was aborted: commit again")

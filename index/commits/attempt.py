@@ -21,7 +21,8 @@ Files = dict[str, tuple[BlobRef, Path]]
 class Attempt:
     """What a change is made from. `folder` and `txn` are the same for all attempts of one commit.
 
-    A blob is named by `txn`; what the next manifest needs and the head does not have goes into `files`.
+    A blob is named by `txn`; what the next manifest needs and the head does not have goes into `files`. A change that
+    names blobs of an older version notes it in `reuses`: the next one is decided only while none of them has expired.
     """
 
     head: Manifest
@@ -33,6 +34,7 @@ class Attempt:
     stores: Sequence[Store]
     report: Callable[[str], None]
     files: Files = field(default_factory=dict)
+    reuses: set[int] = field(default_factory=set)
 
     @property
     def states(self) -> StateView:

@@ -236,19 +236,22 @@ class Writer:
         ref = _seal(manifest, attempt.folder, files)
         self._reach("blobs.built")
         self.replicas.put_blobs(list(files.values()))
+        if attempt.reuses:
+            there = {*manifests.closure(attempt.head), *files}
+            self.replicas.keep_blobs([ref for name, ref in needed.items() if name not in there])
         self._reach("blobs.put")
         new = Ratified(manifest.version, manifest.epoch, self.meta.epoch_id, manifest.txn, ref, manifest.committed_at)
-        if not self._ratify(new):
+        if not self._ratify(new, min(attempt.reuses, default=None)):
             return False
         self._reach("ratified")
         self.replicas.publish(self._catalog.since, new)
         self._reach("published")
         return True
 
-    def _ratify(self, new: Ratified) -> bool:
+    def _ratify(self, new: Ratified, above: int | None) -> bool:
         """True if `new` is decided, False if another version was. An unknown outcome is read back, not guessed."""
         try:
-            self._catalog.ratify(new, progress=self.replicas.progress())
+            self._catalog.ratify(new, progress=self.replicas.progress(), above=above)
             return True
         except Conflict:
             head = self._catalog.head()
@@ -299,7 +302,8 @@ class _DeltaChange:
         attempt.files.update(built.files)
         if built.segment is not None:
             manifests.check_identity(head, delta.space, delta.identity, delta.dim)
-        fate = effects.decide(delta, None if self._base.version == head.version else self._before, view)
+        held = effects.held_since(self._base, head)
+        fate = effects.decide(delta, None if self._base.version == head.version else self._before, view, held)
         self.dropped = fate.dropped
         effects.check_kept_rows(fate, built.places)
         sources = effects.sources(delta, self._base, head, view, attempt.report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,17 @@ class Fate:
     dropped: tuple[str, ...]
 
 
-def decide(delta: Delta, base: state.StateView | None, head: state.StateView) -> Fate:
-    """Drop what changed between base and head (base None: they are the same); skip what is done already."""
+def held_since(base: Manifest, head: Manifest) -> frozenset[str]:
+    """The sources that were held after `base`: what was planned against it must not come into them any more."""
+    before = {name: source.held for name, source in base.sources.items()}
+    return frozenset(name for name, source in head.sources.items() if source.held not in ("", before.get(name)))
+
+
+def decide(
+    delta: Delta, base: state.StateView | None, head: state.StateView, held: Container[str] = frozenset()
+) -> Fate:
+    """Drop what changed between base and head (base None: they are the same), and what is of a source that was
+    `held` meanwhile; skip what is done already."""
     uris = [doc.uri for doc in delta.states]
     old = head.find(uris)
     was = old if base is None else base.find(uris)
@@ -52,7 +61,7 @@ def decide(delta: Delta, base: state.StateView | None, head: state.StateView) ->
         now = old.get(doc.uri)
         wanted = _carried(doc, now)
         gone = doc.status == "deleted" and now is None
-        if was.get(doc.uri) != now:
+        if was.get(doc.uri) != now or doc.source in held:
             # The same delta, committed before by a writer that never heard of it, is no conflict.
             if not gone and wanted != now:
                 dropped.append(doc.uri)

@@ -136,6 +136,15 @@ class Replicas:
 
         self.require("take the blobs", self._each(put_all, "blobs.put.one"))
 
+    def keep_blobs(self, refs: Sequence[BlobRef]) -> None:
+        """See that enough replicas have these blobs; who lacks some gets them from the others."""
+
+        def ensure_all(_: str, store: Store) -> None:
+            for ref in refs:
+                self._ensure(store, ref)
+
+        self.require("keep the blobs", self._each(ensure_all, "blobs.put.one"))
+
     def publish(self, decided: Decided, upto: Ratified) -> None:
         """Bring every replica's log to `upto`. Returns when enough replicas have it and none of those has seen a
         higher epoch. Raises `Fenced` when that is because of the epoch, `Unavailable` when too few could be written.

@@ -213,6 +213,19 @@ class CatalogSuite:
         shot = catalog.snapshot()
         assert (shot.meta, shot.floor, shot.versions, shot.open) == (META, 2, (version(3, "t3"),), {"open"})
 
+    def test_what_names_blobs_of_an_expired_version_is_not_decided(self, catalog):
+        """The floor is asked in the same transaction; the head may be named too, and a refusal decides nothing."""
+        decide(catalog, 1, 2, 3)
+        catalog.raise_floor(1, "epoch-id")
+        catalog.begin("t4", "me", 1.0)
+        with pytest.raises(Conflict, match="expired"):
+            catalog.ratify(version(4, "t4"), above=1)
+        assert catalog.head() == version(3, "t3") and catalog.open_transactions() == [("t4", "me")]
+        catalog.ratify(version(4, "t4"), above=2)
+        catalog.begin("t5", "me", 1.0)
+        catalog.ratify(version(5, "t5"), above=4)
+        assert catalog.head() == version(5, "t5")
+
     def test_rebuilding_replaces_everything_under_a_new_epoch(self, catalog):
         """What was open is never ratified, what was published is committed, the old epoch is fenced."""
         decide(catalog, 1, 2, 3)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from penstock.index.blobs import blob
 from penstock.index.care.collect import Retention, collect
 from penstock.index.care.compact import Policy, compact
 from penstock.index.care.repair import repair
+from penstock.index.care.rollback import rollback
 from penstock.index.commits import log, markers, membership
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.commit import Delta, Writer
@@ -184,6 +186,28 @@ class Index(RuleBasedStateMachine):
         """What has expired goes; the head never does."""
         self.upkeep(lambda writer: collect(writer, Retention(versions, 0.0), now=1e9))
         self.kept = {self.head: self.docs}
+
+    @precondition(lambda self: self.hurt is None and not self.catalog_hurt)
+    @rule(which=BYTE, late=CHANGES)
+    def go_back(self, which: int, late: dict[str, str | None]) -> None:
+        """An older version becomes the next one; what was planned before it is dropped until the source is let go."""
+        writer = self.writer_now()
+        kept = [version.version for version in writer.site.catalog.since(0) if version.version in self.kept]
+        if not kept:
+            return
+        to, base, was = kept[which % len(kept)], self.head, self.docs
+        self.head, self.docs = rollback(writer, to).version, self.kept[to]
+        self.kept[self.head] = self.docs
+        assert model.states(self.docs) == model.said(writer.states().scan())
+        sources = writer.head().sources
+        if self.head > base:
+            done = writer.commit(delta(base, late))
+            assert (done.version, model.states(self.docs)) == (self.head, model.said(writer.states().scan()))
+            free = {name: msgspec.structs.replace(source, held="") for name, source in sources.items()}
+            self.head = writer.commit(Delta(self.head, [], sources=free)).version
+            self.kept[self.head] = self.docs
+        else:
+            assert model.states(was) == model.states(self.docs)
 
     @precondition(lambda self: self.hurt is None and not self.catalog_hurt)
     @rule(which=BYTE)

@@ -1,0 +1,160 @@
+"""Going back in place: what an older version holds becomes the next version, and the sources that differ are held.
+
+Nothing is copied and nothing is embedded: the new manifest names the blobs of the old one. A version can be gone back
+to while it is retained. That it is still retained is decided in the same transaction as the new version, so a
+collection beside it either comes first, and the rollback is refused, or finds the blobs needed again.
+
+A source that is held stays as it is until somebody clears `SourceState.held`: else the next ingest would bring back
+what was undone. What a writer planned before the rollback is dropped when it commits after it (`effects.held_since`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.index.catalog.catalog import Ratified
+from penstock.index.commits.attempt import Attempt
+from penstock.index.commits.commit import Writer
+from penstock.index.commits.state import StateView
+from penstock.index.errors import Conflict, Corrupt, Unavailable
+from penstock.index.types import DocState, Manifest, SourceState
+
+
+class Changes(NamedTuple):
+    """How many documents of a source come back, go away and change; all 0 for a source that has none."""
+
+    back: int = 0
+    away: int = 0
+    changed: int = 0
+
+
+class RolledBack(msgspec.Struct, frozen=True):
+    """`version` holds now what version `to` held. `sources`: those that differed, and are held; empty if none did."""
+
+    version: int
+    to: int
+    sources: dict[str, Changes]
+
+
+def newest_before(versions: Sequence[Ratified], moment: float) -> Ratified | None:
+    """The version that was the newest at that time (seconds since the epoch). `versions` ascend. Pure."""
+    return next((version for version in reversed(versions) if version.committed_at <= moment), None)
+
+
+def differences(writer: Writer, to: int) -> dict[str, Changes]:
+    """What going back to version `to` would do now, by source. Streams both states. Raises as `rollback`."""
+    head = writer.head()
+    return _differences(writer, head, _kept(writer, to))
+
+
+def rollback(writer: Writer, to: int, *, expected: Mapping[str, Changes] | None = None) -> RolledBack:
+    """Commit what version `to` holds as the next version. Where nothing differs there is none, and nothing changes.
+
+    `expected`: what somebody has agreed to; if it is something else by now, nothing is done. Raises `Conflict` for
+    that, and where the version is not retained (any more); else as `Writer.commit`.
+    """
+    back = _Back(writer, to, expected)
+    try:
+        version = writer.advance(back)
+    except (Unavailable, Corrupt):
+        _kept(writer, to)  # a collection came first, and took what was needed
+        raise
+    return RolledBack(version, to, back.changes)
+
+
+class _Back:
+    """The rollback as a change: all of it is looked at anew where another commit came first."""
+
+    def __init__(self, writer: Writer, to: int, expected: Mapping[str, Changes] | None) -> None:
+        self._writer, self._to, self._expected = writer, to, expected
+        self.changes: dict[str, Changes] = {}
+
+    def __call__(self, attempt: Attempt) -> Manifest | None:
+        head, then = attempt.head, _kept(self._writer, self._to)
+        self.changes = _differences(self._writer, head, then)
+        if self._expected is not None and self.changes != self._expected:
+            raise Conflict(f"the index went on to version {head.version} meanwhile; nothing was changed: look again")
+        if not self.changes:
+            return None
+        attempt.reuses.add(self._to)
+        reason = f"rolled back to version {self._to} ({_time(then.committed_at)}) on {_time(attempt.now)}"
+        return attempt.next(
+            live=then.live,
+            spaces=then.spaces,
+            state=then.state,
+            texts=then.texts,
+            counts=then.counts,
+            sources=_sources(head, then, self.changes, reason),
+        )
+
+
+def _kept(writer: Writer, version: int) -> Manifest:
+    found = writer.site.catalog.since(version - 1)
+    if version < 1 or not found or found[0].version != version:
+        raise Conflict(f"version {version} is not kept, or has expired meanwhile; nothing was changed")
+    return writer.replicas.manifest(found[0].ref)
+
+
+def _sources(head: Manifest, then: Manifest, changes: Mapping[str, Changes], reason: str) -> dict[str, SourceState]:
+    """Where a source is, is a fact of today; how far it was read is part of the content, and goes back with it."""
+    made = {}
+    for name in sorted({*head.sources, *then.sources}):
+        now, old = head.sources.get(name), then.sources.get(name)
+        place = now or old
+        assert place is not None
+        same = old is not None and (old.type, old.binding) == (place.type, place.binding)
+        made[name] = msgspec.structs.replace(
+            place,
+            held=reason if name in changes else place.held,
+            cursor=old.cursor if old and same else "",
+            listed_at=old.listed_at if old and same else 0.0,
+            described=old.described if old and same else "",
+        )
+    return made
+
+
+def _differences(writer: Writer, head: Manifest, then: Manifest) -> dict[str, Changes]:
+    """By source; also one that only one of them knows: it is not to come, or go, by itself."""
+    found = {name: Counter[str]() for name in then.sources if name not in head.sources}
+    found |= {name: Counter() for name, now in head.sources.items() if name not in then.sources and not now.held}
+    for old, now in _both(_view(writer, then), _view(writer, head)):
+        if now is None and old is not None:
+            found.setdefault(old.source, Counter())["back"] += 1
+        elif old is None and now is not None:
+            found.setdefault(now.source, Counter())["away"] += 1
+        elif old is not None and now is not None and _content(old) != _content(now):
+            found.setdefault(now.source, Counter())["changed"] += 1
+    return {name: Changes(**counts) for name, counts in sorted(found.items())}
+
+
+def _view(writer: Writer, manifest: Manifest) -> Iterator[DocState]:
+    return StateView(manifest.state, writer.replicas.readable, writer.site.report).scan()
+
+
+def _both(one: Iterator[DocState], other: Iterator[DocState]) -> Iterator[tuple[DocState | None, DocState | None]]:
+    """Pair two streams that ascend by uri; None where one of them has no such document."""
+    left, right = next(one, None), next(other, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left.uri < right.uri):
+            yield left, None
+            left = next(one, None)
+        elif left is None or right.uri < left.uri:
+            yield None, right
+            right = next(other, None)
+        else:
+            yield left, right
+            left, right = next(one, None), next(other, None)
+
+
+def _content(state: DocState) -> tuple[object, ...]:
+    """What is served and said of a document; when it was fetched, and how often, is no content."""
+    return state.source, state.status, state.content, state.parser, state.chunks, state.tokens, state.carried
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
