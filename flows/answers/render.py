@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.flows.answers.report import SourceStatus, Status
-    from penstock.flows.runs.accounting import Accounting
+    from penstock.flows.runs.accounting import Accounting, Shipment
     from penstock.index.care.collect import Collected
     from penstock.index.care.compact import Compacted
     from penstock.index.care.export import Exported
@@ -88,11 +88,22 @@ def accounting(account: Accounting, dry_run: bool = False, again: str = "the sam
         lines.append(f"requests repeated: {_repeated(account)}")
     if account.resumed:
         lines.append(f"{count(account.resumed, 'document')} taken over from an interrupted run")
+    lines += shipped(account.ship)
     if account.messages:
         lines += ["", *(f"Note: {plain(message)}" for message in account.messages)]
     if step := _next_step(account, dry_run, again):
         lines += ["", step]
     return "\n".join(lines)
+
+
+def shipped(figures: Mapping[str, Shipment]) -> list[str]:
+    """A line for each DR store that has everything."""
+    lines = []
+    for name, one in figures.items():
+        late = f", at most {duration(one.lag_max)} behind" if one.shipped_versions else ""
+        if one.versions_behind == 0 and not one.problem:
+            lines.append(f"shipped to {plain(name)}: up to version {one.version}{late}")
+    return lines
 
 
 def _rows(account: Accounting) -> list[list[str]]:
@@ -353,10 +364,24 @@ def status(found: Status, now: float) -> str:
         state = f"version {one.version}, {size(one.bytes)}" if one.reachable else "cannot be reached"
         state += f", lacks {size(one.lacks_bytes)}" if one.lacks_bytes else ""
         rows.append([f"replica {plain(one.id)}", f"{state}  {plain(one.path)}"])
+    rows += _recovery(found)
     rows += [[f"source {name}", where] for name, where in _bindings(found.sources)]
     lines.append(table(rows))
     lines += [f"warning: {plain(warning)}" for warning in found.warnings]
     return "\n".join(lines)
+
+
+def _recovery(found: Status) -> list[list[str]]:
+    """Where everything lies once more, and where it does not: what would have to be made again."""
+    rows = []
+    for store in found.recovery.stores:
+        state = f"version {store.version}" + (f", {store.left}" if store.left else "")
+        state = state if store.reachable else "cannot be reached"
+        rows.append(["DR store", f"{state}  {plain(store.place)}"])
+    if rows or not found.chunks or found.documents is None:
+        return rows
+    lost = f"{count(found.documents, 'document')} must be fetched and {count(found.chunks, 'chunk')} embedded again"
+    return [["DR store", f"none: if all replicas are lost, {lost}; [snapshots] store says where copies go"]]
 
 
 def analysis(found: Analysis) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.flows.answers import health, verdict
 from penstock.flows.answers.health import Health
+from penstock.flows.answers.recovery import Recovery
 from penstock.flows.config.names import ADHOC
 from penstock.index.types import Manifest
 
@@ -80,6 +81,7 @@ class Status(msgspec.Struct, frozen=True):
     catalog: str = ""
     expired_versions: int = 0
     kept_versions: int = 0
+    recovery: Recovery = Recovery()
 
 
 def replica(name: str, store: Store) -> ReplicaStatus:
@@ -167,9 +169,10 @@ def status(
     found: Health | None = None,
     catalog: str = "",
     orphans: Container[str] = (),
+    recovery: Recovery | None = None,
 ) -> Status:
     """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave."""
-    found = found or Health()
+    found, recovery = found or Health(), recovery or Recovery()
     known = manifest is not None or all(r.reachable and not r.version for r in replicas)
     counts: Mapping[str, int] = manifest.counts if manifest else {}
     bound = sources(manifest, orphans) if manifest else []
@@ -184,8 +187,9 @@ def status(
         for s in bound
         if s.orphaned
     ]
-    stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound)
-    said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found)
+    warnings += [said for store in recovery.stores for said in (store.warning, store.misplaced) if said]
+    stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound, recovery)
+    said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found, recovery)
     return Status(
         verdict=said,
         next=step,
@@ -207,6 +211,7 @@ def status(
         catalog=catalog,
         expired_versions=found.floor,
         kept_versions=max(0, max(found.decided, version) - found.floor),
+        recovery=recovery,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from penstock.flows.answers.render import money, plain
-from penstock.flows.runs.accounting import STATES, Accounting
+from penstock.flows.answers.render import duration, money, plain, size
+from penstock.flows.runs.accounting import STATES, Accounting, Shipment
 
 _MARKUP = re.compile(r"([\\`|\[\]!])")
 
@@ -81,6 +81,14 @@ def markdown(account: Accounting) -> str:
             for source, reasons in sorted(account.retries.items())
             for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
         ]
+    if account.ship:
+        parts += [
+            "",
+            "## DR stores",
+            "",
+            "| DR store | up to version | still to go | shipped now | seconds behind its commit |",
+        ]
+        parts += ["|---|---:|---|---|---|", *(_shipment(name, one) for name, one in account.ship.items())]
     if account.messages:
         parts += ["", "## To be looked at", "", *(f"- {_cell(message)}" for message in account.messages)]
     return "\n".join(parts) + "\n"
@@ -101,6 +109,17 @@ def _vectors(quality: dict[str, float]) -> list[str]:
     if "centroid_cosine" in quality:
         lines += ["", f"Cosine of the centroids: {quality['centroid_cosine']:.3f}."]
     return lines
+
+
+def _shipment(name: str, one: Shipment) -> str:
+    left = "nothing"
+    if one.versions_behind is None or one.bytes_behind is None or one.seconds_behind is None:
+        left = "unknown"
+    elif one.versions_behind:
+        left = f"{one.versions_behind} versions, {size(one.bytes_behind)}; behind by {duration(one.seconds_behind)}"
+    shipped = f"{one.shipped_versions} versions, {size(one.shipped_bytes)}"
+    late = f"median {one.lag_p50:.1f}, at most {one.lag_max:.1f}" if one.shipped_versions else ""
+    return f"| {_cell(name)} | {one.version} | {left} | {shipped} | {late} |"
 
 
 def _next_try(account: Accounting) -> str:

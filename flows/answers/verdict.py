@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.flows.answers.health import Health
+from penstock.flows.answers.recovery import Recovery
 from penstock.flows.answers.render import size
 from penstock.flows.config import place
 from penstock.index.types import Manifest
@@ -36,12 +37,16 @@ def stopped(
     write_quorum: int,
     found: Health,
     bound: list[SourceStatus],
+    recovery: Recovery,
 ) -> Verdict | None:
     """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
     if unreadable(manifest, replicas):
         if any(r.reachable for r in replicas):
             return "Unreadable: no replica has a good copy.", "penstock verify", False
         return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
+    if fenced := [store.fenced for store in recovery.stores if store.fenced]:
+        step = "work with the index that was restored; this one can still be asked: penstock search QUESTION"
+        return f"Writing is refused: {fenced[0]}.", step, False
     if found.misconfigured:
         return f"Writing is refused: {found.misconfigured}.", found.fix, False
     if found.obstacles:
@@ -76,6 +81,7 @@ def going(
     shards: int,
     bound: list[SourceStatus],
     found: Health,
+    recovery: Recovery,
 ) -> Verdict:
     """The verdict on an index that can be written."""
     again = _again(bound)
@@ -91,6 +97,8 @@ def going(
         return f"{said} ({size(sum(r.lacks_bytes for r in behind))}).", "penstock repair", False
     if found.decided > version:
         return f"Interrupted: version {found.decided} is decided; the next run publishes it.", again, False
+    if unsafe := [store for store in recovery.stores if store.warning]:
+        return f"Not shipped: {unsafe[0].warning}.", "penstock ship", False
     if shards:
         return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
     if counts.get("failed", 0):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from penstock.connectors.reasons import FAILURES, REJECTIONS
-from penstock.flows.answers import health, render, report, verdict
+from penstock.flows.answers import health, recovery, render, report, verdict
 from penstock.flows.answers.absent import Absent
 from penstock.flows.answers.exits import COMPLETE, UNAVAILABLE, UsageError
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import Context, context, opened, same_place
 from penstock.flows.config import place
 from penstock.flows.config.home import Home
+from penstock.flows.recovery import unfinished
 from penstock.flows.sources.source_wiring import hindered, orphans
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
@@ -32,20 +34,23 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     ctx = context(arguments)
     home, layout = ctx.required(), ctx.layout()
     replicas, looked, manifest = [], health.Health(), None
+    stores: dict[str, Store] = {}
     if ctx.begun():
-        stores: dict[str, Store] = dict(wiring.stores(ctx.settings, home))
+        stores = dict(wiring.stores(ctx.settings, home))
         seen = report.replicas(stores)
         # Who did not answer once is not asked again: each time would cost the same time-out.
         stores |= {one.id: Absent(one.path) for one in seen if not one.reachable and place.is_url(one.path)}
         manifest = _manifest(ctx, console)
         looked = health.look(stores, manifest, layout.write_quorum, layout.catalog)
+        looked = unfinished.judged(looked, home.path, stores)
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
         if shared := same_failure_domain(stores):
             looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
     looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, *_hindered(ctx, home)])
+    ready = recovery.look(ctx.settings, stores, manifest.lineage if manifest else None, wiring.clock(), os.environ)
     lost = orphans(ctx.settings, manifest.sources) if manifest else []
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
-    found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog, lost)
+    found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog, lost, ready)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE

@@ -46,6 +46,24 @@ class IngestRequest(msgspec.Struct, frozen=True):
     """Nothing is listed; exactly the documents that failed are done again."""
 
 
+class Shipment(msgspec.Struct, frozen=True):
+    """How far one DR store was when the run ended, and what the run shipped there.
+
+    What is behind is None where the DR store does not say. Lags are seconds from a commit to when it lay there whole,
+    in the middle and at most. `problem`: why nothing is shipped any more, "" if nothing is in the way.
+    """
+
+    version: int = 0
+    versions_behind: int | None = None
+    bytes_behind: int | None = None
+    seconds_behind: float | None = None
+    shipped_versions: int = 0
+    shipped_bytes: int = 0
+    lag_p50: float = 0.0
+    lag_max: float = 0.0
+    problem: str = ""
+
+
 class Unbalanced(Exception):
     """The account does not add up: a document was lost or counted twice. Nothing of it can be trusted."""
 
@@ -118,6 +136,8 @@ class Accounting(msgspec.Struct):
     """Pages that were read, of documents that have pages, and the processor seconds that took."""
     fetched: int = 0
     """Bodies that were fetched from a source."""
+    ship: dict[str, Shipment] = msgspec.field(default_factory=dict)
+    """DR store -> how far it is. Nothing of it changes what became of a document."""
 
     @property
     def would_do(self) -> int:

@@ -6,7 +6,7 @@ with a passage that no vector can be made of is committed as rejected, without a
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -32,7 +32,10 @@ class Landed:
 
 
 class Committer:
-    """Commits into one space. `base_version` is the head that the run was planned against."""
+    """Commits into one space. `base_version` is the head that the run was planned against.
+
+    `acknowledged` is called after each commit, and must not raise.
+    """
 
     def __init__(
         self,
@@ -42,12 +45,14 @@ class Committer:
         identity: Mapping[str, str],
         sources: Mapping[str, SourceState],
         gate: Gate | None = None,
+        acknowledged: Callable[[], object] = lambda: None,
     ) -> None:
         self._writer = writer
         self._base = base_version
         self._identity = dict(identity)
         self._sources = dict(sources)
         self._gate = gate
+        self._acknowledged = acknowledged
 
     def commit(
         self, shard: Shard, dim: int, provenance: Mapping[str, str], wanted: Container[str] | None = None
@@ -116,6 +121,7 @@ class Committer:
 
     def _commit(self, delta: Delta, states: Sequence[DocState]) -> Landed:
         committed = self._writer.commit(delta)
+        self._acknowledged()
         if committed.version == self._base + 1:
             # Only our own commit lies between: the plan holds against the new head as well. With somebody
             # else's in between, the old base stays, so that a clash on one of our documents is still seen.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ from penstock.flows.config.settings import load
 from penstock.flows.plans import costs, cursors
 from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
+from penstock.flows.recovery import shipping
+from penstock.flows.recovery.shipping import Shipping
 from penstock.flows.runs import arenas, endpoint, moved
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
@@ -59,6 +61,7 @@ class Run:
         self._name = wiring.run_name(self._started)
         self._sources: Sources | None = None
         self._planned: Planned | None = None
+        self._shipping: Shipping | None = None
 
     def plan(self) -> Accounting | None:
         """List and compare. The finished account if there is nothing to do (or it was a dry run), else None."""
@@ -73,6 +76,9 @@ class Run:
             planned = planner.plan()
             _account_for(planned, self.accounting)
             self._planned = planned
+            if planned.writer is not None:
+                head, note = planned.writer.head(), self.observer.note
+                self._shipping = shipping.beside(self._settings, home, head.lineage, note)
             if self.request.retry is not None and not self.accounting.listed:
                 self.accounting.messages.append("no failed document matches; `penstock failures` lists them all")
             if self.request.dry_run:
@@ -82,7 +88,8 @@ class Run:
             self._move_cursors(planned, self._committer(planned), {})
             return self._finish()
         except BaseException:
-            self._stack.close()
+            with self._shipping or nullcontext():
+                self._stack.close()
             raise
 
     def execute(self, engine: Engine) -> Accounting:
@@ -91,7 +98,7 @@ class Run:
         if finished is not None:
             return finished
         assert self._planned is not None
-        with self._stack, on_signals(self.stop, self.observer.note):
+        with self._shipping or nullcontext(), self._stack, on_signals(self.stop, self.observer.note):
             self._pipeline(self._planned, Home(Path(self.request.home)), engine)
             return self._finish()
 
@@ -153,6 +160,7 @@ class Run:
             identity=planned.identity,
             sources={target.source.name: target.source for target in planned.targets},
             gate=gate,
+            acknowledged=self._shipping.kick if self._shipping else lambda: None,
         )
 
     def _move_cursors(self, planned: Planned, committer: Committer, landed: Mapping[str, DocState]) -> None:
@@ -225,10 +233,21 @@ class Run:
         if self._sources is not None:
             account.retries |= self._sources.retries()
         self._stack.close()
+        self._ship_the_rest()
         account.seconds = round(wiring.clock() - self._started, 3)
         account.stage_seconds = {stage: round(spent, 3) for stage, spent in account.stage_seconds.items()}
         account.check()
         return account
+
+    def _ship_the_rest(self) -> None:
+        """Nothing is held any more by now, no source, no device, no writer: nobody waits for a DR store but us."""
+        if self._shipping is None:
+            return
+        self.observer.stage("shipping")
+        with on_signals(self.stop, lambda _: self.observer.note("not waiting for the DR stores any longer")):
+            self._shipping.finish(self._settings.snapshots.wait_seconds, self.stop)
+        self.accounting.ship = self._shipping.figures()
+        self.accounting.messages += shipping.told(self.accounting.ship)
 
     def _finish_dry(self, planned: Planned) -> Accounting:
         """What would be done is counted as deferred: nothing of it was."""

@@ -1,0 +1,119 @@
+"""What would be lost, and from where it would come back: the DR stores as they are right now. Looks only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from penstock.flows.answers.render import count, duration, size
+from penstock.flows.config.settings import Settings
+from penstock.flows.config.snapshots import StorePlace
+
+if TYPE_CHECKING:
+    from penstock.index.stores.store import Store
+
+SECONDS = 5.0
+"""So long a DR store has to say how far it is."""
+LATE = 3600.0
+"""Seconds behind from which on somebody has to look: whatever ships is not running."""
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """One DR store. `version`: up to which it has everything. What is behind is None where nobody can tell.
+
+    `fenced`: why this index must not be written any more. `problem`: why it cannot be shipped there, "" if it can.
+    `shares`: the replicas on the same disk or in the same bucket, which fail together with it.
+    """
+
+    place: str
+    reachable: bool
+    version: int = 0
+    versions_behind: int | None = None
+    bytes_behind: int | None = None
+    seconds_behind: float | None = None
+    problem: str = ""
+    fenced: str = ""
+    shares: list[str] = []
+
+    @property
+    def left(self) -> str:
+        """What it lacks, as people say it; "" if it lacks nothing that is known of."""
+        if not self.versions_behind:
+            return ""
+        versions = f"{count(self.versions_behind, 'version')} ({size(self.bytes_behind or 0)})"
+        return f"{versions} and {duration(self.seconds_behind or 0.0)} behind"
+
+    @property
+    def warning(self) -> str:
+        """What somebody has to look at, "" if nothing is."""
+        if self.fenced:
+            return f"DR store {self.place}: {self.fenced}"
+        if self.problem:
+            return f"DR store {self.place}: {self.problem}"
+        return f"DR store {self.place} is {self.left}" if (self.seconds_behind or 0.0) > LATE else ""
+
+    @property
+    def misplaced(self) -> str:
+        """That it is lost together with what it is to replace, "" if it is not."""
+        if not self.shares:
+            return ""
+        with_whom = f"replica{'s' * (len(self.shares) > 1)} {' and '.join(self.shares)}"
+        return f"DR store {self.place} fails together with {with_whom}: put it on another disk, best in another region"
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What stands ready for the day on which all replicas are lost."""
+
+    stores: list[StoreStatus] = []
+
+
+def look(
+    settings: Settings,
+    replicas: Mapping[str, Store],
+    lineage: str | None,
+    now: float,
+    environ: Mapping[str, str],
+    seconds: float = SECONDS,
+) -> Recovery:
+    """Ask all DR stores of the configuration at the same time; one that does not answer costs `seconds`, once.
+
+    `lineage` None: of the index itself nothing can be read, so nobody knows what they lack.
+    """
+    from penstock.index.blobs.deadline import gather
+
+    places = settings.snapshots.places
+    work = {place.url: partial(_one, place, replicas, lineage, now, environ) for place in places}
+    found = gather(work, lambda _: False, grace=0.0, limit=seconds, clock=time.monotonic)
+    stores = []
+    for place in places:
+        one = found.get(place.url, TimeoutError(f"no answer within {seconds:g} s"))
+        said = str(one).removeprefix(f"{place.url}: ")
+        stores.append(StoreStatus(place.url, False, problem=said) if isinstance(one, Exception) else one)
+    return Recovery(stores)
+
+
+def _one(
+    place: StorePlace, replicas: Mapping[str, Store], lineage: str | None, now: float, environ: Mapping[str, str]
+) -> StoreStatus:
+    from penstock.flows.recovery import archives
+    from penstock.index.recovery.lag import measure
+    from penstock.index.stores.stores import same_failure_domain
+
+    archive = archives.archive(place, environ, _unsaid)
+    if lineage is None:
+        versions = archive.versions()
+        return StoreStatus(place.url, True, versions[-1][0] if versions else 0)
+    shares = [name for name, replica in replicas.items() if same_failure_domain({"": archive.store, name: replica})]
+    lag = measure(list(replicas.values()), archive, lineage, now, _unsaid)
+    if not lag.reachable:
+        return StoreStatus(place.url, False, problem=lag.reason.removeprefix(f"{place.url}: "))
+    left = lag.versions, lag.bytes, round(lag.seconds, 3)
+    return StoreStatus(place.url, True, lag.version, *left, fenced=lag.reason, shares=shares)
+
+
+def _unsaid(_: str) -> None:
+    return
