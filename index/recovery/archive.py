@@ -179,13 +179,26 @@ class Archive:
 
     def snapshots(self) -> dict[str, Named]:
         """The snapshots, by name. One that cannot be read is reported and left out."""
-        found: dict[str, Named] = {}
-        for key in self.store.list(SNAPSHOTS):
-            try:
-                found[key.removeprefix(SNAPSHOTS)] = framed.decode(self.store.get(key), Named, f"{self.name}/{key}")
-            except (Corrupt, FileNotFoundError) as fault:
-                self._report(str(fault))
+        found, damaged = self.names()
+        for fault in damaged.values():
+            self._report(fault)
         return found
+
+    def names(self) -> tuple[dict[str, Named], dict[str, str]]:
+        """The snapshots, by name; and what is wrong with those that cannot be read, by name."""
+        found: dict[str, Named] = {}
+        damaged: dict[str, str] = {}
+        for key in self.store.list(SNAPSHOTS):
+            name, where = key.removeprefix(SNAPSHOTS), f"{self.name}/{key}"
+            try:
+                found[name] = framed.decode(self.store.get(key), Named, where)
+                if found[name].name != name:
+                    raise Corrupt(f"{where} is that of snapshot {found.pop(name).name}")
+            except FileNotFoundError:
+                continue  # it expired meanwhile
+            except Corrupt as fault:
+                damaged[name] = str(fault)
+        return found, damaged
 
     def name_version(self, named: Named) -> Named:
         """Give a version a name, and return what has that name now. Never changes one that is there."""
