@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -268,16 +268,15 @@ class _Restore:
             report_progress=self._progress,
             reach=self._reach,
         )
-        laid = doing.lay()
-        with unfinished.opened(laid, begun.lineage, self._settings, self._home, self._report) as reader:
-            searched = time.monotonic() - self._began
-            searchable(reader)
-            doing.fill(reader.refresh)
+        with _Showing(self._settings, self._home, begun.lineage, self._report, searchable, self._began) as showing:
+            showing.show(doing.lay())
+            doing.fill(lambda: showing.show(doing.laid))
             if not begun.fork:
                 doing.fence(wiring.clock())
             doing.found(Catalog(self._layout.catalog), wiring.clock())
+            showing.show(doing.laid)
         self._sweep()
-        return self._restored(doing.progress, doing.fetched, searched)
+        return self._restored(doing.progress, doing.fetched, showing.searched)
 
     def _sweep(self) -> None:
         """What was laid is on every replica, or of no use."""
@@ -296,6 +295,44 @@ class _Restore:
             seconds_to_whole=time.monotonic() - self._began,
             passed_over=done.passed_over,
         )
+
+
+class _Showing:
+    """The reader of what is being restored: opened as soon as it can be, shown once, and kept up with the restore."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        lineage: str,
+        report: Report,
+        searchable: Callable[[Reader], None],
+        began: float,
+    ) -> None:
+        self._settings, self._home, self._lineage, self._report = settings, home, lineage, report
+        self._searchable, self._began = searchable, began
+        self._reader: Reader | None = None
+        self.searched = 0.0
+
+    def show(self, stores: Sequence[Store]) -> None:
+        """Go on to what these stores show now. What a search needs may be damaged there: then it is not shown yet."""
+        if self._reader is not None:
+            self._reader.refresh()
+            return
+        try:
+            self._reader = unfinished.opened(stores, self._lineage, self._settings, self._home, self._report)
+        except Corrupt as damage:
+            self._report(f"it cannot be searched yet: {damage}")
+            return
+        self.searched = time.monotonic() - self._began
+        self._searchable(self._reader)
+
+    def __enter__(self) -> _Showing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.close()
 
 
 def places(settings: Settings, urls: tuple[str, ...], variables: str | None) -> tuple[StorePlace, ...]:

@@ -118,6 +118,8 @@ class Holdings:
     def _whole(self, version: int, epoch: int, bad: Collection[str]) -> Whole:
         """Raises `Corrupt`, saying what of this version is damaged or missing."""
         record = self._record(version, epoch)
+        if wrong := self._wanting(record.manifest):
+            raise Corrupt(f"its manifest {record.manifest.name} {wrong}")
         found = read_manifest(self.stores, record.manifest, lambda _: None)
         if (found.lineage, found.version) != (self.lineage, version):
             raise Corrupt(f"manifest {record.manifest.name} in {self.named} is that of another version")

@@ -81,11 +81,16 @@ class Restoring:
         """(blobs, bytes) that came from the DR stores."""
         return self._filling.blobs, self._filling.bytes
 
+    @property
+    def laid(self) -> list[Overlay]:
+        """The stores that a reader is to be given."""
+        return overlays(self._laid, list(self._stores.values()), self._holdings.stores)
+
     def lay(self) -> list[Overlay]:
-        """Make it searchable; the stores that a reader is to be given."""
+        """Make it searchable, in the stores that are returned."""
         self._record = founding.lay(self._laid, self.progress, self._whole, self._scratch)
         self._reach("restore.laid")
-        return overlays(self._laid, list(self._stores.values()), self._holdings.stores)
+        return self.laid
 
     def fill(self, went_over: Callable[[], object]) -> None:
         """Bring every blob to every replica.
