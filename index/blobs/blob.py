@@ -29,6 +29,8 @@ MAGIC = b"PSB1"
 _TAIL = struct.Struct("<QI4s")
 _T = TypeVar("_T")
 _NAME = re.compile(r"[0-9a-f]{64}\.[A-Za-z0-9_-]{1,64}")
+SPARE = 9
+"""The `suspicion` of a store that is no replica: it is asked last, and its damage is none of the index's."""
 _HELD = 1 << 20
 """Blobs up to this size are kept in memory once open: thousands of small segments need no descriptors."""
 
@@ -174,7 +176,8 @@ class Blob:
 
     def _pass_over(self, turns: _Turns, fault: Corrupt | Unavailable, missing: bool = False) -> None:
         damaged = isinstance(fault, Corrupt)
-        turns.failed(self._at, damaged=damaged and not missing, late=isinstance(fault, Late))
+        spare = self._at is not None and suspicion(self._at) == SPARE
+        turns.failed(self._at, damaged=damaged and not missing and not spare, late=isinstance(fault, Late))
         if not isinstance(fault, Slow):
             self._report(f"{fault}; reading another copy{', run penstock verify' if damaged else ''}")
         self._source.close()
@@ -280,7 +283,7 @@ class _Turns:
         if self._order is None:
             others = [store for store in self._stores if store is not self._current]
             alone = len(self._stores) == 1
-            self._order = [(store, alone) for store in sorted(others, key=_suspicion)]
+            self._order = [(store, alone) for store in sorted(others, key=suspicion)]
         if not self._order:
             self._order, self._late = [(store, True) for store in self._late], []
         if not self._order:
@@ -296,7 +299,7 @@ class _Turns:
             self._late.append(store)
 
 
-def _suspicion(store: Store) -> int:
+def suspicion(store: Store) -> int:
     """How much there is against asking this store first; a store that is not watched is never suspect."""
     level: int = getattr(store, "suspicion", 0)
     return level

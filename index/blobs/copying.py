@@ -55,7 +55,8 @@ def good_copy(ref: BlobRef, stores: Iterable[Store], scratch: Path, report: Call
                 path = _local(store, ref, scratch, stack)
             except (Corrupt, Unavailable) as error:
                 report(f"{store.name}: {error}")
-                wrong = wrong if isinstance(wrong, Corrupt) else error
+                if wrong is None or not (isinstance(wrong, Corrupt) or blob.suspicion(store) == blob.SPARE):
+                    wrong = error
                 continue
             except FileNotFoundError:
                 report(f"{store.name}: blob {ref.name} is missing; run penstock repair")

@@ -7,7 +7,7 @@ belongs there is at hand; what is put is read back.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,10 +26,14 @@ Reach = Callable[[str], None]
 
 @dataclass(slots=True)
 class Healed:
-    """What was put on one replica. `bytes` are those of blobs. `fault`: why it could not be finished."""
+    """What was put on one replica. `bytes` are those of blobs; `fault`: why it could not be finished.
+
+    `donated`: how many of the blobs no replica had whole, so that a DR store gave them.
+    """
 
     blobs: int = 0
     bytes: int = 0
+    donated: int = 0
     records: int = 0
     markers: int = 0
     fault: str = ""
@@ -79,8 +83,12 @@ def heal_blob(
     rate: Rate,
     reach: Reach,
     report: Callable[[str], None],
+    donors: Sequence[Store] = (),
 ) -> bool:
-    """Read every replica's copy of one blob, and replace those that are not whole. False if none can be made whole."""
+    """Read every replica's copy of one blob, and replace those that are not whole. False if none can be made whole.
+
+    `donors` are asked where the replicas together do not have it.
+    """
     copies = {name: scrub.examine(patient.store, ref, rate) for name, patient in patients.items() if patient.well}
     for name, copy in copies.items():
         if copy is Copy.UNREADABLE and _is_away(patients[name], ref):
@@ -92,11 +100,13 @@ def heal_blob(
     good = [patients[name].store for name, copy in copies.items() if copy is Copy.WHOLE]
     damaged = [patients[name].store for name, copy in copies.items() if copy not in (Copy.WHOLE, Copy.MISSING)]
     try:
-        with _source(ref, good, damaged, scratch, rate) as source:
+        with _source(ref, good, damaged, donors, scratch, rate) as (source, donated):
             for name, copy in sorted(bad.items()):
                 with patients[name].trying():
                     if _replace(patients[name], ref, copy, source, rate, reach):
-                        report(f"replica {name}: blob {ref.name} {copy.value}; put again, {ref.size} bytes")
+                        patients[name].done.donated += donated
+                        whence = ", which no replica had whole, from a DR store" if donated else ""
+                        report(f"replica {name}: blob {ref.name} {copy.value}; put again{whence}, {ref.size} bytes")
     except Corrupt:
         for name in bad:
             patients[name].lacks.add(ref.name)
@@ -113,19 +123,34 @@ def _is_away(patient: Patient, ref: BlobRef) -> bool:
 
 
 @contextlib.contextmanager
-def _source(ref: BlobRef, good: list[Store], damaged: list[Store], scratch: Path, rate: Rate) -> Iterator[Path]:
-    """A local file that is the blob: a good copy itself, or one put together. Raises `Corrupt` if there is none."""
+def _source(
+    ref: BlobRef, good: list[Store], damaged: list[Store], donors: Sequence[Store], scratch: Path, rate: Rate
+) -> Iterator[tuple[Path, bool]]:
+    """A local file that is the blob: a good copy itself, or one put together; and whether a donor had to help.
+
+    Raises `Corrupt` if there is none.
+    """
     path = next((path for store in good if (path := store.local_path(blob.key(ref))) is not None), None)
     if path is not None:
-        yield path
+        yield path, False
         return
     scratch.mkdir(parents=True, exist_ok=True)
     out = scratch / ref.name
     try:
-        scrub.assemble([*good, *damaged], ref, out, rate)
-        yield out
+        yield out, _assembled([*good, *damaged], donors, ref, out, rate)
     finally:
         out.unlink(missing_ok=True)
+
+
+def _assembled(copies: list[Store], donors: Sequence[Store], ref: BlobRef, out: Path, rate: Rate) -> bool:
+    try:
+        scrub.assemble(copies, ref, out, rate)
+        return False
+    except Corrupt:
+        if not donors:
+            raise
+    scrub.assemble([*copies, *donors], ref, out, rate)
+    return True
 
 
 def _replace(patient: Patient, ref: BlobRef, copy: Copy, source: Path, rate: Rate, reach: Reach) -> bool:

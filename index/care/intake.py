@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from penstock.index.care import survey, verify
 from penstock.index.care.healing import Patient
 from penstock.index.care.survey import Replica
 from penstock.index.catalog.catalog import Catalog
+from penstock.index.commits import log
+from penstock.index.commits.log import LogRecord
 from penstock.index.errors import IndexFault, Unavailable
+from penstock.index.recovery import donor
 from penstock.index.stores.store import LocalStore, Store
 from penstock.index.types import Member
 
@@ -23,26 +26,43 @@ class Intake:
     """
 
     def __init__(
-        self, catalog: Catalog, stores: Mapping[str, Store], token: Callable[[], str], report: Callable[[str], None]
+        self,
+        catalog: Catalog,
+        stores: Mapping[str, Store],
+        token: Callable[[], str],
+        report: Callable[[str], None],
+        donors: Sequence[Store] = (),
     ) -> None:
-        self._stores, self._token, self._report = stores, token, report
+        self._stores, self._token, self._report, self._donors = stores, token, report, tuple(donors)
         self.patients: dict[str, Patient] = {}
         self.refused: dict[str, str] = {}
         self.away: dict[str, str] = {}
         self.homes: dict[str, LocalStore] = {}
         self.decided = survey.ask(catalog)
         ours = self._of_this_index(self._found())
-        self.truth, forks = survey.known(self.decided, list(ours.values()))
+        donated = self._donated(list(ours.values()))
+        self.truth, forks = survey.known(self.decided, list(ours.values()), donated)
         for name, replica in ours.items():
             self._refuse(name, forks.get(replica.store.name, ""))
         ours = {name: replica for name, replica in ours.items() if name not in self.refused}
         if not ours and not self.refused:
             self._nobody_there()
         ours |= self._beside() if self.truth.head else {}
-        self.walked = verify.walk(self.truth, [replica.store for replica in ours.values()])
+        self.walked = verify.walk(self.truth, [*(replica.store for replica in ours.values()), *self._donors])
         members = self._members(ours)
         for name, replica in ours.items():
             self._admit(name, replica, members.get(name))
+
+    def _donated(self, ours: Sequence[Replica]) -> list[LogRecord]:
+        """The records that neither the replicas nor the catalog have, and a donor has."""
+        truth, _ = survey.known(self.decided, ours)
+        damaged = {key for replica in ours for name in replica.damaged if (key := log.parse(name))}
+        lost = self.decided is None or (self.decided.meta is None and not self.decided.away)
+        stores = [replica.store for replica in ours]
+        records = truth.records.values()
+        return donor.records(
+            self._donors, truth.lineage, records, damaged, truth.floor, stores, self._report, newer=lost and bool(ours)
+        )
 
     def _of_this_index(self, found: Mapping[str, Replica]) -> dict[str, Replica]:
         of = survey.lineage(self.decided, found.values())

@@ -10,7 +10,7 @@ the documents that were in it marked, so that the next ingest embeds exactly tho
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from penstock.index.commits import epochs, manifest, markers
 from penstock.index.commits.commit import Writer
 from penstock.index.commits.crew import Crew, Sequential
 from penstock.index.errors import Corrupt, Unavailable, of_local_disk
+from penstock.index.recovery.donor import Donor
 from penstock.index.stores.rename import rename_noreplace
 from penstock.index.stores.store import LocalStore, Store
+from penstock.index.types import BlobRef
 
 Report = Callable[[str], None]
 
@@ -39,8 +41,9 @@ class Repaired:
     """What a repair did.
 
     `refused`: replicas that are none of this index, and why; `away`: those that did not answer, or failed. Neither
-    was made whole, and nothing was given up while there is one. `unsaved`: blobs that are good on no replica that
-    answered. `documents`: those that were marked, to be embedded again; `lost`: in words, what went with them.
+    was made whole, and nothing was given up while there is one. `unsaved`: blobs that are good nowhere that answered;
+    `silent`: donors that did not, and may have them: nothing was given up while there is one. `documents`: those that
+    were marked, to be embedded again; `lost`: in words, what went with them.
     `given_up`: the last of the old versions that are not kept any more because they cannot be whole; 0 for none.
     """
 
@@ -49,6 +52,7 @@ class Repaired:
     refused: dict[str, str] = field(default_factory=dict)
     away: dict[str, str] = field(default_factory=dict)
     unsaved: list[str] = field(default_factory=list)
+    silent: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     documents: list[str] = field(default_factory=list)
     given_up: int = 0
@@ -60,7 +64,7 @@ class Repaired:
     @property
     def whole(self) -> bool:
         """Whether every replica is whole now."""
-        return not (self.refused or self.away)
+        return not (self.refused or self.away or self.silent)
 
 
 def repair(
@@ -78,20 +82,23 @@ def repair(
     sleep: Callable[[float], object] | None = None,
     reach: Callable[[str], None] = lambda _: None,
     lost: frozenset[str] = frozenset(),
+    donors: Sequence[Donor] = (),
     **options: Any,
 ) -> Repaired:
     """Make every replica whole, and the index consistent. A second run changes nothing.
 
-    `detail` gets a line for every blob that is put. At most `rate_bytes` a second are read (`monotonic` and `sleep` in
-    seconds). `options` are those of `Writer.open` (`write_quorum`, `crew`, `locks`). A place without any sign of its
-    replica (an empty folder: is the disk mounted?) is filled from the others, but nothing is given up because of it
-    unless its id is in `lost`. Raises what opening does, when the replicas at hand are not enough: what was healed
-    until then stays healed; `Unavailable` at once when none is at hand.
+    `donors` (DR stores) are read, and never written, for what no replica has whole. `detail` gets a line for every blob
+    that is put. At most `rate_bytes` a second are read (`monotonic` and `sleep` in seconds). `options` are those of
+    `Writer.open` (`write_quorum`, `crew`, `locks`). A place without any sign of its replica (an empty folder: is the
+    disk mounted?) is filled from the others, but nothing is given up because of it unless its id is in `lost`; nor
+    while a donor that may have it does not answer. Raises what opening does, when the replicas at hand are not enough:
+    what was healed until then stays healed; `Unavailable` at once when none is at hand.
     """
     at = Catalog(catalog) if isinstance(catalog, str) else catalog
     rate = Rate(rate_bytes, monotonic, sleep)
-    found = Intake(at, stores, token, report)
-    work = _Repair(at, found, lost, workdir / "repair", token, report, detail, reach, rate)
+    found = Intake(at, stores, token, report, donors)
+    work = _Repair(at, found, donors, lost, workdir / "repair", token, report, detail, reach, rate)
+    options["donors"] = donors
     try:
         work.heal(report_progress)
         if not found.refused:
@@ -116,6 +123,7 @@ def _make_catalog_again(
     reach: Callable[[str], None],
     *,
     write_quorum: int,
+    donors: Sequence[Store],
     crew: Crew | None = None,
     locks: Locks | None = None,
     **_: Any,
@@ -137,6 +145,7 @@ def _make_catalog_again(
             token=token,
             report=report,
             reach=reach,
+            donors=donors,
         )
     finally:
         if held is not None:
@@ -150,6 +159,7 @@ class _Repair:
         self,
         catalog: Catalog,
         found: Intake,
+        donors: Sequence[Donor],
         lost: frozenset[str],
         scratch: Path,
         token: Callable[[], str],
@@ -161,7 +171,7 @@ class _Repair:
         self._catalog, self._scratch, self._homes = catalog, scratch, found.homes
         self._token, self._report, self._detail, self._reach, self._rate = token, report, detail, reach, rate
         self._decided, self._truth, self._walked = found.decided, found.truth, found.walked
-        self._patients, self._lost, self._certain = found.patients, lost, False
+        self._patients, self._donors, self._lost, self._certain = found.patients, donors, lost, False
         healed = {name: patient.done for name, patient in found.patients.items()}
         self.done = Repaired(replicas=healed, refused=found.refused, away=found.away)
 
@@ -171,11 +181,13 @@ class _Repair:
         total = len(self._walked.needed)
         for number, (ref, _) in enumerate(self._walked.needed.values(), start=1):
             report_progress("blobs", number, total)
-            if not heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._detail):
+            if not self._healed(ref):
                 self.done.unsaved.append(ref.name)
         self._reach("repair.blobs")
         disproved, all_answered = self._disproved(), self._all_answered()
-        self._certain = all_answered
+        if self.done.unsaved or self._truth.head in self._walked.broken:
+            self.done.silent = {donor.name: donor.away for donor in self._donors if donor.away}
+        self._certain = all_answered and not self.done.silent
         floor = max([self._truth.floor, *(patient.replica.floor for patient in self._patients.values())])
         for name, patient in sorted(self._patients.items()):
             if patient.well:  # else it lacks blobs, and no record may say otherwise
@@ -230,8 +242,10 @@ class _Repair:
         self.done.version = head.version
         damaged = bool(gone & manifest.closure(head).keys())
         if gone and not (self._certain and self.done.whole):
+            silent = ", ".join(self.done.silent)
+            also = f", nor in a DR store, and {silent} did not answer" if silent else ""
             self._report(
-                f"{len(gone)} blobs are good on no replica that answered; nothing is given up while one is away"
+                f"{len(gone)} blobs are good on no replica that answered{also}; nothing is given up while one is away"
             )
             return
         if damaged or next(audit.wrong_content(head, writer.replicas.readable), None) is not None:
@@ -248,11 +262,12 @@ class _Repair:
     def _heal_manifests(self) -> None:
         """Those that could not be read, first: what they name is not known before."""
         broken = [self._truth.records[version].manifest for version in self._walked.broken]
-        healed = [
-            heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._detail) for ref in broken
-        ]
+        healed = [self._healed(ref) for ref in broken]  # all of them, not up to the first
         if any(healed):
             self._walked = verify.walk(self._truth, [patient.store for patient in self._patients.values()])
+
+    def _healed(self, ref: BlobRef) -> bool:
+        return heal_blob(ref, self._patients, self._scratch, self._rate, self._reach, self._detail, self._donors)
 
     def _give_up(self, writer: Writer, version: int) -> None:
         self._catalog.raise_floor(version, writer.meta.epoch_id)
@@ -292,9 +307,10 @@ class _Repair:
             self.done.away[name] = done.fault
             self._report(f"replica {name} could not be finished: {done.fault}")
         elif done:
+            whence = f", {done.donated} of them from a DR store" if done.donated else ""
             self._report(
-                f"replica {name} is whole again: {done.blobs} blobs ({done.bytes} bytes), {done.records} records and "
-                f"{done.markers} markers were put"
+                f"replica {name} is whole again: {done.blobs} blobs ({done.bytes} bytes){whence}, {done.records} "
+                f"records and {done.markers} markers were put"
             )
 
 

@@ -148,21 +148,27 @@ def stranger(replica: Replica, of: str) -> str:
     return ""
 
 
-def known(decided: Decided | None, found: Sequence[Replica]) -> tuple[Truth, dict[str, str]]:
-    """What the index is, and by store name why a replica is none of it (see `forked`)."""
-    first = _truth(decided, found)
+def known(
+    decided: Decided | None, found: Sequence[Replica], donated: Sequence[LogRecord] = ()
+) -> tuple[Truth, dict[str, str]]:
+    """What the index is, and by store name why a replica is none of it (see `forked`).
+
+    `donated`: records that neither the catalog nor a replica has.
+    """
+    first = _truth(decided, found, donated)
     forks = {replica.store.name: forked(replica, first) for replica in found}
     rest = [replica for replica in found if not forks[replica.store.name]]
-    return _truth(decided, rest), {name: why for name, why in forks.items() if why}
+    return _truth(decided, rest, donated), {name: why for name, why in forks.items() if why}
 
 
-def _truth(decided: Decided | None, found: Sequence[Replica]) -> Truth:
+def _truth(decided: Decided | None, found: Sequence[Replica], donated: Sequence[LogRecord]) -> Truth:
     """Of each version the record of the highest epoch; where two have the same, what most say."""
     of = lineage(decided, found)
     votes: dict[int, Counter[LogRecord]] = {}
     epochs: dict[int, Counter[markers.Epoch]] = {}
     said: list[Iterable[LogRecord]] = [replica.records.values() for replica in found]
     said += [decided.records.values()] if decided else []
+    said.append(donated)
     for records in said:
         for record in records:
             votes.setdefault(record.version, Counter())[record] += 1

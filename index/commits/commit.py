@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ class Writer:
 
         Options: `write_quorum`, `workdir` (a local folder that may be lost), `clock`, `token`, `report`; `reach`
         (called at each crash point), `crew` (how replicas are worked on; threads by default), `locks` (who is alive;
-        the catalog's by default), `leaving` (ids of members that are being removed or replaced).
+        the catalog's by default), `leaving` (ids of members that are being removed or replaced), `donors` (stores that
+        are read, last of all, for what no replica has whole: `index/recovery/donor.py`).
         """
         return cls._opened(catalog, stores, new=False, **options)
 
@@ -111,6 +112,7 @@ class Writer:
         crew: Crew | None = None,
         locks: Locks | None = None,
         leaving: frozenset[str] = frozenset(),
+        donors: Sequence[Store] = (),
     ) -> Writer:
         at = Catalog(catalog) if isinstance(catalog, str) else catalog
         try:
@@ -125,6 +127,7 @@ class Writer:
                 report=report,
                 reach=reach,
                 leaving=leaving,
+                donors=donors,
             )
             if new:
                 recover.make(site)

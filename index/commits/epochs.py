@@ -9,7 +9,7 @@ there when the logs were read, or it sees the marker and stops. All of it may be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -21,8 +21,9 @@ from penstock.index.commits.crew import Crew
 from penstock.index.commits.replicas import Quorum, Reach, Report, ratified, read_manifest
 from penstock.index.decoding import decode
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
+from penstock.index.recovery import donor
 from penstock.index.stores.store import Store
-from penstock.index.types import BlobRef, Manifest, Member, Membership
+from penstock.index.types import Manifest, Member, Membership
 
 CRASH_POINTS = ("epoch.marked.one", "epoch.marked", "epoch.rebuilt")
 
@@ -56,27 +57,36 @@ def begin(
     token: Callable[[], str],
     report: Report,
     reach: Reach,
+    donors: Sequence[Store] = (),
 ) -> None:
     """Replace the catalog. `known` is what it says of itself, if it can be read; `why` goes to the operator.
+
+    `donors` bear no witness: they give what the witnesses lost.
 
     Raises `Unavailable` when fewer than N-W+1 replicas can bear witness, `Corrupt` when a version that may have been
     acknowledged cannot be read anywhere, `WrongIndex` when the replicas are not those of one index.
     """
     told, faults = _histories(stores, crew, len(stores) - write_quorum + 1)
-    lineage, membership = _members(told, stores, write_quorum, known, report)
+    lineage = _lineage(told, stores, known)
+    every = [*(stores[name] for name in sorted(stores)), *donors]
+    donated = _donated(told, lineage, donors, stores, report)
+    found = _members(told, donated, every, report)
+    membership = found or _first_members(told, stores, lineage, write_quorum, known)
     # The quorum that counts is the index's, not the configuration's.
     enough = len(membership.replicas) - membership.write_quorum + 1
     told = _those_of(told, lineage, membership, stores)
     _require(told, membership, enough, faults, why)
-    epoch = max([0 if known is None else known.epoch, *(history.epoch for history in told.values())]) + 1
+    seen = [*(history.epoch for history in told.values()), *(record.epoch for record in donated)]
+    epoch = max([0 if known is None else known.epoch, *seen]) + 1
     meta = Meta(lineage, epoch, token(), msgspec.json.encode(membership).decode())
     marked = _mark({name: stores[name] for name in told}, meta, crew, enough, reach)
     reach("epoch.marked")
     told, faults = _histories({name: stores[name] for name in marked}, crew, enough)
     told = _those_of(told, lineage, membership, stores)
     _require(told, membership, enough, faults, why)
-    chain, floor = _adopt(told, membership, enough, [stores[name] for name in told], report)
-    if chain and _membership_of(chain[-1], stores, report) != membership:
+    donated = [record for record in _donated(told, lineage, donors, stores, report) if record.epoch < epoch]
+    chain, floor = _adopt(told, donated, membership, enough, [*(stores[name] for name in told), *donors], report)
+    if chain and _membership_of(chain[-1], every, report) != membership:
         raise Unavailable("the replicas of the index changed while its catalog was made again: run again")
     catalog.rebuild(meta, chain, floor)
     reach("epoch.rebuilt")
@@ -121,42 +131,55 @@ def _histories(stores: Mapping[str, Store], crew: Crew, enough: int) -> tuple[di
     return {name: told[name] for name in sorted(told) if outcomes.get(name, 0) is None}, faults
 
 
-def _members(
-    told: Mapping[str, History],
-    stores: Mapping[str, Store],
-    write_quorum: int,
-    known: Meta | None,
-    report: Report,
-) -> tuple[str, Membership]:
-    """Whose index this is, and who its replicas are: what the newest version says."""
+def _lineage(told: Mapping[str, History], stores: Mapping[str, Store], known: Meta | None) -> str:
+    """Whose index this is."""
     lineages = {history.marker.lineage for history in told.values()}
     if len(lineages) > 1 or (known is not None and lineages - {known.lineage}):
         names = ", ".join(stores[name].name for name in told)
         raise WrongIndex(f"{names}: these replicas belong to another index than the rest; configure the right places")
     if not lineages:
         raise Unavailable("no replica can say what the catalog must hold; bring a replica back, or restore a snapshot")
-    lineage = lineages.pop()
-    for version, _ in sorted({key for history in told.values() for key in history.records}, reverse=True):
-        newest = max(
-            (r for h in told.values() for r in h.records.values() if r.version == version), key=lambda r: r.epoch
-        )
+    return lineages.pop()
+
+
+def _donated(
+    told: Mapping[str, History], lineage: str, donors: Sequence[Store], stores: Mapping[str, Store], report: Report
+) -> list[log.LogRecord]:
+    """The records that the witnesses lost, or had published before they went back, and a donor has."""
+    known = [record for history in told.values() for record in history.records.values()]
+    damaged = {key for history in told.values() for key in history.damaged}
+    floor = max((history.floor for history in told.values()), default=0)
+    at_hand = [stores[name] for name in told]
+    return donor.records(donors, lineage, known, damaged, floor, at_hand, report, newer=True)
+
+
+def _members(
+    told: Mapping[str, History], donated: Sequence[log.LogRecord], stores: Sequence[Store], report: Report
+) -> Membership | None:
+    """Who the replicas are: what the newest version says that can be read; None if there is none."""
+    records = [*donated, *(record for history in told.values() for record in history.records.values())]
+    for version in sorted({record.version for record in records}, reverse=True):
+        newest = max((record for record in records if record.version == version), key=lambda record: record.epoch)
         try:
-            return lineage, _membership_of(ratified(newest), stores, report)
+            return _membership_of(ratified(newest), stores, report)
         except IndexFault as fault:
             report(f"version {version}: {fault}")
+    return None
+
+
+def _first_members(
+    told: Mapping[str, History], stores: Mapping[str, Store], lineage: str, write_quorum: int, known: Meta | None
+) -> Membership:
+    """Who they are before the first version."""
     if known is not None:
-        return lineage, decode(known.membership, Membership)
+        return decode(known.membership, Membership)
     has = {name: history.marker.incarnation for name, history in told.items()}
     members = tuple(Member(name, has.get(name) or first_incarnation(lineage, name)) for name in sorted(stores))
-    return lineage, Membership(members, write_quorum)
+    return Membership(members, write_quorum)
 
 
-def _membership_of(version: Ratified, stores: Mapping[str, Store], report: Report) -> Membership:
-    return _manifest(version.ref, stores, report).membership
-
-
-def _manifest(ref: BlobRef, stores: Mapping[str, Store], report: Report) -> Manifest:
-    return read_manifest([stores[name] for name in sorted(stores)], ref, report)
+def _membership_of(version: Ratified, stores: Sequence[Store], report: Report) -> Membership:
+    return read_manifest(stores, version.ref, report).membership
 
 
 def _those_of(
@@ -198,13 +221,18 @@ def _mark(stores: Mapping[str, Store], meta: Meta, crew: Crew, enough: int, reac
 
 
 def _adopt(
-    told: Mapping[str, History], membership: Membership, enough: int, stores: list[Store], report: Report
+    told: Mapping[str, History],
+    donated: Sequence[log.LogRecord],
+    membership: Membership,
+    enough: int,
+    stores: list[Store],
+    report: Report,
 ) -> tuple[list[Ratified], int]:
     """The chain of versions that the replicas published, oldest first, and the version before the first of them."""
     floor = max(history.floor for history in told.values())
-    held = [record for history in told.values() for record in history.records.values()]
+    held = [*donated, *(record for history in told.values() for record in history.records.values())]
     records = set(held)
-    _check_damage(told, {(record.version, record.epoch) for record in records}, membership, enough, floor)
+    _check_damage(told, {(record.version, record.epoch) for record in donated}, membership, enough, floor)
     candidates = sorted({(r.version, r.epoch) for r in records if r.version > floor}, reverse=True)
     chain: list[Ratified] = []
     manifest: Manifest | None = None
@@ -264,14 +292,18 @@ def _before(records: Iterable[log.LogRecord], version: int, parent: str) -> log.
 
 def _check_damage(
     told: Mapping[str, History],
-    records: set[tuple[int, int]],
+    donated: set[tuple[int, int]],
     membership: Membership,
     enough: int,
     floor: int,
 ) -> None:
-    """Raise `Corrupt` unless damaged records leave enough whole witnesses, or every one is whole elsewhere."""
+    """Raise `Corrupt` unless damaged records leave enough whole witnesses, or every one is whole elsewhere.
+
+    A witness whose damaged records a donor has is whole: what it published is known.
+    """
+    records = donated | {key for history in told.values() for key in history.records}
     lost = {key for history in told.values() for key in history.damaged if key[0] > floor} - records
-    whole = sum(not history.damaged for history in told.values())
+    whole = sum(not history.damaged - donated for history in told.values())
     if whole >= enough and not lost:
         return
     if whole >= enough or (len(told) == len(membership.replicas) and not lost):

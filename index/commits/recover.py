@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,8 @@ TURNS = 4
 class Site:
     """What an opening works with: the same for creating, opening and recovering.
 
-    `leaving`: ids of members that are about to be removed or replaced, and need not answer.
+    `leaving`: ids of members that are about to be removed or replaced, and need not answer. `donors`: where to read
+    what no replica has whole.
     """
 
     catalog: Catalog
@@ -59,6 +60,7 @@ class Site:
     report: Report
     reach: Reach
     leaving: frozenset[str] = frozenset()
+    donors: Sequence[Store] = ()
 
 
 def make(site: Site) -> None:
@@ -165,13 +167,14 @@ def _begin_epoch(site: Site, known: Meta | None, why: str) -> None:
         token=site.token,
         report=site.report,
         reach=site.reach,
+        donors=site.donors,
     )
 
 
 def _membership(site: Site, meta: Meta, head: Ratified | None) -> Membership:
     if head is None:
         return decode(meta.membership, Membership)
-    return read_manifest(list(site.stores.values()), head.ref, site.report).membership
+    return read_manifest([*site.stores.values(), *site.donors], head.ref, site.report).membership
 
 
 def check_membership(membership: Membership, stores: Mapping[str, Store], write_quorum: int) -> None:
@@ -220,6 +223,7 @@ def _admitted(site: Site, meta: Meta, head: Ratified | None, membership: Members
         scratch=site.workdir / "copies",
         report=site.report,
         reach=site.reach,
+        donors=site.donors,
     )
     admission.serve(replicas)
     outcomes = replicas.admit()

@@ -55,7 +55,8 @@ class Replicas:
     `epoch`: number and id of the catalog's present life. `quorums`: all must be met (there are two while the
     membership changes). `admit(id, store)` is called before the first piece of work for a replica and raises
     where it must take no part.
-    `scratch`: a local folder for copies from stores without local files.
+    `scratch`: a local folder for copies from stores without local files. `donors` are no replicas: they are read
+    where no replica has a blob whole.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class Replicas:
         scratch: Path,
         report: Report,
         reach: Reach,
+        donors: Sequence[Store] = (),
     ) -> None:
-        self.stores = dict(stores)
+        self.stores, self._donors = dict(stores), tuple(donors)
         self.quorums = tuple(quorums)
         self.lineage = lineage
         self._epoch = epoch
@@ -92,15 +94,16 @@ class Replicas:
 
     @property
     def readable(self) -> list[Store]:
-        """All stores, those that answered last time first."""
-        return [self.stores[name] for name in sorted(self.stores, key=lambda name: (name in self._said, name))]
+        """All stores, those that answered last time first, and the donors last."""
+        replicas = [self.stores[name] for name in sorted(self.stores, key=lambda name: (name in self._said, name))]
+        return [*replicas, *self._donors]
 
     def progress(self) -> dict[str, int]:
         """The version that each replica is known to publish, by id."""
         return {name: at.version for name, at in list(self._at.items())}
 
     def manifest(self, ref: BlobRef) -> Manifest:
-        """The manifest in blob `ref`, from whichever replica has it whole. Raises `Unavailable`, `Corrupt`."""
+        """The manifest in blob `ref`, from whichever store has it whole. Raises `Unavailable`, `Corrupt`."""
         with self._decoding:
             known = self._decoded.get(ref.name)
         if known is None:
