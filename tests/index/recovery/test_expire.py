@@ -182,6 +182,32 @@ def test_killed_anywhere_and_repeated_it_ends_the_same(three: Archive) -> None:
     assert last > 10
 
 
+def test_at_any_point_of_an_expiry_a_version_that_goes_back_is_shipped_whole_or_later(three: Archive) -> None:
+    """It needs again what is just going: it is spared, or it is put again when the expiry is done."""
+    back, before = Version(4, "abd"), dict(values_of(three))
+    outcomes = set()
+    for last in itertools.count():
+        values, steps = dict(before), itertools.count()
+
+        def reach(
+            _: str, last: int = last, steps: itertools.count[int] = steps, values: dict[str, bytes] = values
+        ) -> None:
+            if next(steps) == last:
+                try:
+                    ship(archive(values), [back], lambda: LATE)
+                    outcomes.add("shipped")
+                except Unavailable:
+                    outcomes.add("later")
+
+        letting_go(archive(values), reach=reach)
+        assert not lacking(values, [back])
+        if next(steps) <= last:
+            break
+        ship(archive(values), [back], lambda: LATE)
+        assert not lacking(values, [back]) and archive(values).versions()[-1] == (4, 1)
+    assert outcomes == {"shipped", "later"}
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_who_ships_names_and_expires_at_the_same_time_leaves_nothing_torn(data: st.DataObject) -> None:
