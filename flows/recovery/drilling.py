@@ -19,11 +19,11 @@ from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery import archives, probes, scratch
 from penstock.flows.recovery.drill_log import Drilled, Result
 from penstock.flows.recovery.probes import Probes
-from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.errors import Corrupt, IndexFault, NotRetained, Unavailable, WrongIndex
 from penstock.index.reading.reader import Reader
-from penstock.index.recovery.archive import Archive, history
+from penstock.index.recovery.archive import Archive
+from penstock.index.recovery.lag import measure
 from penstock.index.types import Hit, Manifest
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Drilling:
         if not shipped:
             raise WrongIndex("no version was ever shipped there whole; run `penstock ship`")
         newest = self._figures["shipped"] = shipped[-1][0]
-        self._measure_lag(newest, at)
+        self._measure_lag(archive, newest, at)
         expected = self._asked_production(newest)
         with scratch.made(where, _needed(archive, shipped), keep, at, room) as (_, kept):
             home = Home(Path(self._apart.home))
@@ -133,7 +133,7 @@ class Drilling:
             self._figures["seconds_to_answer"] = time.monotonic() - began
 
         request = restoring.Request(stores=(self._place,), fork=True)
-        restored = restoring.restore(self._apart, home, request, self._note, self._progress, searchable)
+        restored = restoring.restore(self._apart, home.path, request, self._note, self._progress, searchable)
         self._figures |= {
             "restored": restored.version,
             "seconds_to_whole": restored.seconds_to_whole,
@@ -190,17 +190,20 @@ class Drilling:
         except IndexFault as fault:
             raise Unavailable(f"production could not be asked: {fault}") from fault
 
-    def _measure_lag(self, shipped: int, now: float) -> None:
-        """By the logs of production's replicas: what they publish beyond the newest version that was shipped."""
-        later = _later(self._production, shipped, self._note)
-        self._figures["lag_versions"] = max(len(later), self._production.head.version - shipped, 0)
-        if not later:
-            return
-        seconds = self._figures["lag_seconds"] = max(0.0, now - later[0].committed_at)
-        if seconds > TOO_OLD:
+    def _measure_lag(self, archive: Archive, shipped: int, now: float) -> None:
+        """By what production's replicas publish beyond the newest version that was shipped."""
+        production = self._production
+        replicas = list(wiring.stores(production.settings, production.home).values())
+        lag = measure(replicas, archive, production.head.lineage, now, self._note)
+        if not lag.reachable:
+            raise Unavailable(f"how far it is behind could not be measured: {lag.reason}")
+        self._figures |= {"lag_versions": lag.versions, "lag_seconds": lag.seconds}
+        if lag.reason:
+            self._reasons.append(f"nothing more will be shipped there: {lag.reason}")
+        if lag.seconds > TOO_OLD:
             self._reasons.append(
-                f"the newest version there is {shipped}, {count(len(later), 'version')} behind for "
-                f"{duration(seconds)}; run `penstock ship`, and see why shipping stopped"
+                f"the newest version there is {shipped}, {count(lag.versions, 'version')} behind for "
+                f"{duration(lag.seconds)}; run `penstock ship`, and see why shipping stopped"
             )
 
     def _tell(self, wrong: Sequence[str], what: str) -> None:
@@ -233,19 +236,6 @@ def _needed(archive: Archive, shipped: Sequence[tuple[int, int]]) -> int:
         sizes = [record.manifest.size, *(ref.size for ref in manifests.closure(made).values())]
         return sum(sizes) + max(sizes) + sum(sizes) // 20 + scratch.SPARE
     return scratch.SPARE
-
-
-def _later(production: Production, shipped: int, report: Callable[[str], None]) -> list[log.LogRecord]:
-    """The first record of production after that version, then the others, by what can be read; oldest first."""
-    found: dict[tuple[int, int], log.LogRecord] = {}
-    for store in wiring.stores(production.settings, production.home).values():
-        try:
-            for version, epoch in log.entries(store):
-                if version > shipped and (version, epoch) not in found:
-                    found[version, epoch] = log.read(store, version, epoch, store.name)
-        except (IndexFault, OSError) as fault:
-            report(f"{fault}; its lag is measured without")
-    return [found[key] for key in history(found)]
 
 
 def _content(was: Manifest, now: Manifest) -> list[str]:
