@@ -14,18 +14,17 @@ from penstock.index.recovery.archive import SNAPSHOTS, Archive, Named
 from penstock.index.recovery.choose import Holdings, Wish
 from penstock.index.stores.store import LocalStore
 from tests.index.recovery.shipped import archive, flip, index, own_blobs, record_at, ship, token
+from tests.index.world import World
 
 
 @pytest.fixture
-def dr(tmp_path: Path) -> Archive:
+def dr(dr: Archive) -> Archive:
     """Three versions, of which the second is called `two`."""
-    made = archive(tmp_path / "dr")
-    ship(index(tmp_path / "old").stores()["0"], made)
-    second = record_at(made, 2)
-    made.name_version(
+    second = record_at(dr, 2)
+    dr.name_version(
         Named(framed.FORMAT, second.lineage, "two", 2, second.epoch, second.manifest, second.committed_at, 9.0)
     )
-    return made
+    return dr
 
 
 def holdings(*archives: Archive) -> Holdings:
@@ -137,10 +136,10 @@ def test_a_version_that_is_not_there_is_refused(dr: Archive) -> None:
         picked(dr, version=9)
 
 
-def test_what_one_store_has_damaged_another_has(tmp_path: Path, dr: Archive) -> None:
+def test_what_one_store_has_damaged_another_has(tmp_path: Path, old: World, dr: Archive) -> None:
     """Together they hold the newest version, although neither does alone."""
     other = archive(tmp_path / "other")
-    ship(LocalStore(tmp_path / "old" / "replicas" / "1", token=token), other)
+    ship(old.stores()["1"], other)
     own_blobs(dr, 3)[0].unlink()
     flip(record_file(other, 3))
     whole, passed = holdings(dr, other).pick(Wish())

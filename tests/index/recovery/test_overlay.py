@@ -13,22 +13,10 @@ from penstock.index.errors import Corrupt
 from penstock.index.recovery.archive import Archive
 from penstock.index.recovery.overlay import Overlay, overlays
 from penstock.index.stores.store import LocalStore
-from tests.index.recovery.shipped import Fresh, archive, content, flip, index, manifest_at, own_blobs, ship, token
+from tests.index.recovery.shipped import Fresh, archive, content, flip, manifest_at, own_blobs, ship, token
 from tests.index.world import World
 
 QUERY = np.ones((1, 8), np.float32)
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> World:
-    return index(tmp_path / "old")
-
-
-@pytest.fixture
-def dr(tmp_path: Path, old: World) -> Archive:
-    made = archive(tmp_path / "dr")
-    ship(old.stores()["0"], made)
-    return made
 
 
 def answers(stores: list[Overlay]) -> tuple[int, dict[str, tuple[str, float]]]:
