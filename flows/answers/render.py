@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ def _left(account: Accounting) -> str:
         left.append(count(account.gaps, "place") + " could not be listed")
     if account.unlisted:
         left.append(count(account.unlisted, "source") + " could not be listed at all")
+    if account.held_asked:
+        left.append(count(account.held_asked, "source") + " held")
     return ", ".join(left)
 
 
@@ -228,6 +230,8 @@ def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
         return f"Next: make readable what the notes name, then: {again}"
     if account.deferred or account.unlisted:
         return f"Next: {again}   (goes on with what was deferred)"
+    if account.held_asked:
+        return f"Next: the command that the note names, then: {again}"
     return ""
 
 
@@ -249,8 +253,9 @@ def _hit(rank: int, hit: Hit, width: int, most: int = 480) -> str:
     return "\n".join(lines)
 
 
-def failures(states: Sequence[DocState], now: float) -> str:
-    """Failed and rejected documents with reason, attempts and when they are tried again."""
+def failures(states: Sequence[DocState], now: float, held: Container[str] = ()) -> str:
+    """Failed and rejected documents with reason, attempts and when they are tried again; not while their source is
+    `held`."""
     if not states:
         return "No document is failed or rejected."
     rows = [["status", "reason", "attempts", "next try", "document", "detail"]]
@@ -258,6 +263,8 @@ def failures(states: Sequence[DocState], now: float) -> str:
         again = "when it changes"
         if state.status == "failed":
             again = "next run" if state.next_try <= now else f"in {duration(state.next_try - now)}"
+        if state.source in held:
+            again = "source is held"
         said = [plain(state.reason), str(state.attempts), again, plain(state.uri), plain(state.detail)]
         rows.append([state.status, *said])
     return table(rows)

@@ -181,7 +181,11 @@ def status(
     warnings = [f"replica {r.id}: {r.problem}" for r in replicas if r.problem]
     warnings += found.warnings + found.obstacles[1:]
     warnings += [f"{found.recovers}: the next ingest makes it again from the replicas"] if found.recovers else []
-    warnings += [f"source {s.name} is held: {s.held}" for s in bound if s.held]
+    warnings += [
+        f"source {s.name} is held: {s.held}; runs leave it out until `penstock sources resume {s.name}`"
+        for s in bound
+        if s.held
+    ]
     warnings += [
         f"source {s.name} is orphaned: no longer in the configuration, served until `penstock sources remove {s.name}`"
         for s in bound

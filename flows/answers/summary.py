@@ -42,7 +42,7 @@ def markdown(account: Accounting) -> str:
         f"| **listed** | **{account.listed}** | {'adds up' if total == account.listed else 'DOES NOT ADD UP'} |",
         "",
         f"Deleted: {account.deleted}. Withheld from deletion: {account.withheld}. Parts not listed: {account.gaps}. "
-        f"Sources not listed: {account.unlisted}.",
+        f"Sources not listed: {account.unlisted}. Sources held: {account.held}.",
         "",
         "## Throughput",
         "",

@@ -16,6 +16,7 @@ def add_recovery(commands: Commands, everywhere: Parser) -> None:
     _add_ship(commands, everywhere)
     _add_drill(commands, everywhere)
     _add_restore(commands, everywhere)
+    _add_rollback(commands, everywhere)
 
 
 def _add_ship(commands: Commands, everywhere: Parser) -> None:
@@ -69,3 +70,20 @@ def _add_restore(commands: Commands, everywhere: Parser) -> None:
     which.add_argument("--version", type=positive, metavar="V", help="this version")
     restore.add_argument("--fork", action="store_true", help="the old index goes on: do not shut it out")
     restore.add_argument("--over", action="store_true", help="move aside what is in the home; nothing is deleted")
+
+
+def _add_rollback(commands: Commands, everywhere: Parser) -> None:
+    rollback = command(
+        commands, everywhere, "rollback", "go back to what an older version held",
+        "Commit what an older version held as a new version. Nothing is embedded, and no DR store is needed: the\n"
+        "version must still be kept here ([keep]). Each source that differs is held: runs leave it as it is until\n"
+        "`penstock sources resume`. Shows what would change, and asks. A rollback can be undone by another one.\n\n"
+        "  penstock rollback --to 12 --dry-run\n"
+        "  penstock rollback --to 2026-11-20T18:00Z",
+    )  # fmt: skip
+    rollback.add_argument(
+        "--to", required=True, metavar="V|TIME",
+        help="a version (12), or the newest one of a time: 2026-11-21T08:00Z, or 7d",
+    )  # fmt: skip
+    rollback.add_argument("--dry-run", action="store_true", help="say what would change; change nothing")
+    rollback.add_argument("--yes", action="store_true", help="do not ask")

@@ -30,8 +30,8 @@ def add_documents(commands: Commands, everywhere: Parser) -> None:
 
 
 def add_sources(commands: Commands, everywhere: Parser) -> None:
-    """`sources list|test|rebind|remove`."""
-    sources = commands.add_parser("sources", help="list, test, re-bind or remove sources", epilog=EXITS,
+    """`sources list|test|rebind|remove|resume`."""
+    sources = commands.add_parser("sources", help="list, test, re-bind, remove or resume sources", epilog=EXITS,
         description="A source is where documents come from: its name stays, its place may change.",
         parents=[everywhere], formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -58,3 +58,11 @@ def add_sources(commands: Commands, everywhere: Parser) -> None:
     )  # fmt: skip
     remove.add_argument("name", metavar="NAME", help="the source's name")
     remove.add_argument("--yes", action="store_true", help="do not ask")
+    resume = command(
+        verbs, everywhere, "resume", "let sources go on that a rollback held",
+        "Let sources go on that `penstock rollback` held. The next `ingest` lists them again and brings them up to\n"
+        "date: what the source still has comes back.\n\n"
+        "  penstock sources resume handbook wiki", "sources",
+    )  # fmt: skip
+    resume.add_argument("names", nargs="*", metavar="NAME", help="the source's name, or where it is")
+    resume.add_argument("--all", action="store_true", help="every source that is held")

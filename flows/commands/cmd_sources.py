@@ -1,4 +1,4 @@
-"""`sources list`, `rebind` and `remove`: what the index takes documents from."""
+"""`sources list`, `rebind`, `remove` and `resume`: what the index takes documents from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from penstock.flows.answers import render, report
 from penstock.flows.answers.exits import COMPLETE, UsageError
 from penstock.flows.commands.console import Console
-from penstock.flows.commands.context import Context, context, opened
+from penstock.flows.commands.context import Context, context, opened, same_place
 from penstock.flows.config import home as homes
 from penstock.flows.sources.source_wiring import orphans
 from penstock.index.commits.delta import Delta
@@ -76,6 +76,27 @@ def remove(arguments: argparse.Namespace, console: Console) -> int:
     console.answer(
         {"source": source.name, "deleted": len(gone), "version": version},
         f"{source.name} is forgotten, with {render.count(len(gone), 'document')}, in version {version}.",
+    )
+    return COMPLETE
+
+
+def resume(arguments: argparse.Namespace, console: Console) -> int:
+    """Commit that sources which a rollback held go on with the next run."""
+    if bool(arguments.names) == arguments.all:
+        raise UsageError("name the sources that are to go on, or say --all")
+    ctx = context(arguments)
+    ctx.required()
+    with _writer(ctx, console) as writer:
+        head = writer.head()
+        meant = [_find(head, name) for name in arguments.names] or list(head.sources.values())
+        free = {source.name: msgspec.structs.replace(source, held="") for source in meant if source.held}
+        version = writer.commit(Delta(head.version, [], sources=free)).version
+    names = sorted(free)
+    said = f"{', '.join(names)} {'goes' if len(names) == 1 else 'go'} on with the next run." if names else ""
+    words = " ".join(shlex.quote(_again(source, source.binding)) for source in free.values())
+    console.answer(
+        {"resumed": names, "version": version},
+        f"{said}\n\nNext: penstock ingest {words}{same_place(arguments)}" if names else "No such source is held.",
     )
     return COMPLETE
 

@@ -77,7 +77,9 @@ def failures(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"--class {arguments.reason}: known are {', '.join(sorted({**FAILURES, **REJECTIONS}))}")
     if arguments.reason:
         states = [state for state in states if state.reason == arguments.reason]
-    console.answer({"failures": [_failure(state) for state in states]}, render.failures(states, wiring.clock()))
+    held = {name for name, source in reader.manifest.sources.items() if source.held} if reader else set[str]()
+    payload = {"failures": [_failure(state) | {"held": state.source in held} for state in states]}
+    console.answer(payload, render.failures(states, wiring.clock(), held))
     return COMPLETE
 
 

@@ -91,6 +91,10 @@ class SourcePlan:
     gaps: list[Gap] = field(default_factory=list)
     unlisted: str = ""
     """Why the source could not be listed at all."""
+    held: str = ""
+    """Why nothing is to come into the source: it is not listed, and stays as it is."""
+    asked: bool = False
+    """Of a source that is held: somebody asked for this one."""
     cursor: str | None = None
     """Where the changes feed goes on, once all of this plan is in the index."""
     contents: dict[str, str] = field(default_factory=dict)
@@ -111,7 +115,7 @@ class SourcePlan:
     @property
     def settled(self) -> bool:
         """Whether nothing was left out on purpose, so that a cursor may pass all of it."""
-        return not (self.deferred or self.filtered or self.withheld or self.gaps or self.unlisted)
+        return not (self.deferred or self.filtered or self.withheld or self.gaps or self.unlisted or self.held)
 
 
 Find = Callable[[Iterable[str]], Mapping[str, DocState]]

@@ -101,6 +101,8 @@ class Planner:
 
     def _listed(self, planned: Planned, target: Target, known: Known) -> SourcePlan:
         name = target.source.name
+        if target.source.held:
+            return SourcePlan(source=name, complete=False, held=target.source.held, asked=self._asked(name))
         try:
             source = planned.sources[name] = self._sources.open(target)
             return listing.plan(self._request, target, source, known, self._rules(name), self._observer)
@@ -111,6 +113,11 @@ class Planner:
             if len(planned.targets) == 1 and isinstance(error, StopSource) and error.after is None:
                 raise
             return SourcePlan(source=name, complete=False, unlisted=str(error))
+
+    def _asked(self, name: str) -> bool:
+        """Whether this source, or something of it, was named; else it is one of all."""
+        retry = self._request.retry
+        return bool(self._request.targets or (retry and any(uri.startswith(f"{name}/") for uri in retry.uris)))
 
     def _rules(self, name: str) -> Rules:
         request = self._request
@@ -205,8 +212,11 @@ class Planner:
             )
 
     def _adopt(self, planned: Planned, known: Known) -> None:
-        """Take over what interrupted runs left in the spool, as far as this run still wants it."""
-        by_name = {plan.source: plan for plan in planned.plans}
+        """Take over what interrupted runs left in the spool, as far as this run still wants it.
+
+        What is of a source that is held lies there until it goes on: then it is looked at with what is listed.
+        """
+        by_name = {plan.source: plan for plan in planned.plans if not plan.held}
         types = {target.source.name: target.source.type for target in planned.targets}
         for shard in self._leftovers(planned, by_name):
             plan = by_name[shard.marker.source]

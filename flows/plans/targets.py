@@ -96,7 +96,7 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
         if inside:
             return Target(max(inside, key=lambda source: len(source.binding)), (path,))
     if path.is_file():
-        return Target(SourceState(name=ADHOC, type="adhoc", binding="/"), (path,))
+        return Target(sources.get(ADHOC) or SourceState(name=ADHOC, type="adhoc", binding="/"), (path,))
     return Target(SourceState(name=_name(path, name, sources), type="files", binding=str(path)))
 
 

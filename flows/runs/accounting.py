@@ -131,6 +131,10 @@ class Accounting(msgspec.Struct):
     """When the first of the failed documents is tried again by itself; 0 if none waits."""
     retries: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
     """Requests that were repeated: source -> reason -> count."""
+    held: int = 0
+    """Sources that are held since a rollback: they were not listed, and what is known of them stays."""
+    held_asked: int = 0
+    """Of those, the ones that were asked for by name."""
     pages: int = 0
     page_seconds: float = 0.0
     """Pages that were read, of documents that have pages, and the processor seconds that took."""
@@ -156,7 +160,8 @@ class Accounting(msgspec.Struct):
 
     def exit_code(self) -> int:
         """1 if something is left to do or to confirm, else 0. A rejected document is a result."""
-        return 1 if self.failed or self.deferred or self.withheld or self.gaps or self.unlisted else 0
+        left = self.failed or self.deferred or self.withheld or self.gaps or self.unlisted or self.held_asked
+        return 1 if left else 0
 
 
 STATES = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")

@@ -79,7 +79,7 @@ class Run:
             if planned.writer is not None:
                 head, note = planned.writer.head(), self.observer.note
                 self._shipping = shipping.beside(self._settings, home, head.lineage, note)
-            if self.request.retry is not None and not self.accounting.listed:
+            if self.request.retry is not None and not self.accounting.listed and not self.accounting.held:
                 self.accounting.messages.append("no failed document matches; `penstock failures` lists them all")
             if self.request.dry_run:
                 return self._finish_dry(planned)
@@ -275,6 +275,13 @@ def _account_for(planned: Planned, account: Accounting) -> None:
                 count_reason(account, status, reason, count)
         if plan.next_try:
             account.next_try = min(account.next_try or plan.next_try, plan.next_try)
+        if plan.held:
+            account.held += 1
+            account.held_asked += plan.asked
+            account.messages.append(
+                f"{plan.source} is held, {plan.held}: it was not listed and stays as it is; "
+                f"`penstock sources resume {plan.source}` lets it go on"
+            )
         if plan.unlisted:
             account.unlisted += 1
             account.messages.append(f"{plan.source} could not be listed: {plan.unlisted}; what is known of it stays")

@@ -413,6 +413,7 @@ ARGUMENTS = {
     "sources test": ["a"],
     "explain": ["u"],
     "eval": ["q", "r"],
+    "rollback": ["--to", "1"],
 }
 
 
