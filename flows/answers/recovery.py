@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.flows.answers.render import count, duration, size
+from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
 
@@ -23,8 +24,9 @@ LATE = 3600.0
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
-    """One DR store. `version`: up to which it has everything. What is behind is None where nobody can tell.
+    """One DR store. `version`: up to which it has everything, or, where it cannot be reached, had when last shipped to.
 
+    What is behind is None where nobody can tell.
     `fenced`: why this index must not be written any more. `problem`: why it cannot be shipped there, "" if it can.
     `shares`: the replicas on the same disk or in the same bucket, which fail together with it.
     """
@@ -73,6 +75,7 @@ class Recovery(msgspec.Struct, frozen=True):
 
 def look(
     settings: Settings,
+    home: Home,
     replicas: Mapping[str, Store],
     lineage: str | None,
     now: float,
@@ -92,8 +95,16 @@ def look(
     for place in places:
         one = found.get(place.url, TimeoutError(f"no answer within {seconds:g} s"))
         said = str(one).removeprefix(f"{place.url}: ")
-        stores.append(StoreStatus(place.url, False, problem=said) if isinstance(one, Exception) else one)
+        one = StoreStatus(place.url, False, problem=said) if isinstance(one, Exception) else one
+        stores.append(one if one.reachable else msgspec.structs.replace(one, version=_last(home, place, lineage)))
     return Recovery(stores)
+
+
+def _last(home: Home, place: StorePlace, lineage: str | None) -> int:
+    from penstock.flows.recovery import seen
+
+    known = seen.last(home, place.url, lineage) if lineage else None
+    return known.version if known else 0
 
 
 def _one(

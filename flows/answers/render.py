@@ -383,7 +383,8 @@ def _recovery(found: Status) -> list[list[str]]:
     rows = []
     for store in found.recovery.stores:
         state = f"version {store.version}" + (f", {store.left}" if store.left else "")
-        state = state if store.reachable else "cannot be reached"
+        had = f", had version {store.version}" if store.version else ""
+        state = state if store.reachable else f"cannot be reached{had}"
         rows.append(["DR store", f"{state}  {plain(store.place)}"])
     if rows or not found.chunks or found.documents is None:
         return rows

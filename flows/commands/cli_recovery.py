@@ -29,6 +29,8 @@ def _add_ship(commands: Commands, everywhere: Parser) -> None:
         "  penstock ship --follow",
     )  # fmt: skip
     ship.add_argument("--follow", action="store_true", help="stay, and ship what is committed, until Ctrl-C or SIGTERM")
+    ship.add_argument("--anew", action="store_true", help="begin anew where all that was shipped is gone; else that is "
+                      "taken for a disk that is not mounted")  # fmt: skip
 
 
 def _add_drill(commands: Commands, everywhere: Parser) -> None:

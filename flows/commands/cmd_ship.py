@@ -31,7 +31,9 @@ def ship(arguments: argparse.Namespace, console: Console) -> int:
     stop = Stop()
     console.sign("looking at what is not shipped yet …")
     with on_signals(stop, lambda _: console.say("stopping; once more ends at once")):
-        figures, code = shipping.catch_up(ctx.settings, home, console.say, stopped=stop, follow=arguments.follow)
+        figures, code = shipping.catch_up(
+            ctx.settings, home, console.say, stopped=stop, follow=arguments.follow, anew=arguments.anew
+        )
         if stop() and not arguments.follow:
             raise KeyboardInterrupt
     left = shipping.told(figures)

@@ -47,7 +47,9 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
         if shared := same_failure_domain(stores):
             looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
     looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, *_hindered(ctx, home)])
-    ready = recovery.look(ctx.settings, stores, manifest.lineage if manifest else None, wiring.clock(), os.environ)
+    ready = recovery.look(
+        ctx.settings, home, stores, manifest.lineage if manifest else None, wiring.clock(), os.environ
+    )
     lost = orphans(ctx.settings, manifest.sources) if manifest else []
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
     found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog, lost, ready)

@@ -6,11 +6,11 @@ and tried again after growing pauses; where only a person can help, the thread e
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.flows import wiring
@@ -19,9 +19,10 @@ from penstock.flows.answers.render import duration, size
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
-from penstock.flows.recovery import archives
+from penstock.flows.recovery import archives, seen
+from penstock.flows.recovery.seen import Seen
 from penstock.flows.runs.accounting import Shipment
-from penstock.index.errors import Fenced, WrongIndex
+from penstock.index.errors import Fenced, Unavailable, WrongIndex
 
 if TYPE_CHECKING:
     from penstock.index.catalog.locks import Locks
@@ -53,13 +54,14 @@ class Lane:
     """Ships to one place from `start` until `end` or `cut`. `every`: seconds between two looks that nobody asks for.
 
     With `eager`, the first look goes through all that the newest version there needs; else a DR store that has the
-    newest version is left alone. `problem` is what is in the way, "" if nothing is, `code` its exit code.
+    newest version is left alone. `anew`: one that was emptied, or whose folder is gone, is begun anew; else that is
+    taken for a disk that is not mounted. `problem` is what is in the way, "" if nothing is, `code` its exit code.
     """
 
-    def __init__(self, place: StorePlace, site: Site, every: float, eager: bool) -> None:
+    def __init__(self, place: StorePlace, site: Site, every: float, *, eager: bool, anew: bool) -> None:
         self.name = place.url
-        self._place, self._site, self._every, self._eager = place, site, every, eager
-        self._digest = hashlib.sha256(place.url.encode()).hexdigest()[:16]
+        self._place, self._site, self._every, self._eager, self._anew = place, site, every, eager, anew
+        self._digest = seen.digest(place.url)
         self._opened: _Opened | None = None
         self._pause = _PAUSE
         self.problem, self.code = "", COMPLETE
@@ -152,19 +154,34 @@ class Lane:
         if held is None:
             return self._up_to_date()
         try:
+            self._check_not_emptied(opened.archive)
             self._count(opened.shipper.catch_up(self._cut.is_set))
         finally:
             held.release()
         if not self._cut.is_set():
-            self._eager = False
+            self._eager = self._anew = False
             self._well()
         return True
+
+    def _check_not_emptied(self, archive: Archive) -> None:
+        known = seen.last(self._site.home, self.name, self._site.lineage)
+        if known is None or self._anew:
+            return
+        folder: Path | None = getattr(archive.store, "root", None)
+        away = folder is not None and not folder.is_dir()
+        if away or archive.lineage() is None:
+            raise Unavailable(
+                f"{self.name}: is {'not there' if away else 'empty'}, and had version {known.version} (is the disk "
+                "mounted?); if that is meant: penstock ship --anew"
+            )
 
     def _open(self) -> _Opened:
         from penstock.index.recovery.shipping import Shipper
 
         site = self._site
-        archive = archives.made(self._place, site.environ, site.note)
+        known = seen.last(site.home, self.name, site.lineage)
+        making = archives.archive if known and not self._anew else archives.made
+        archive = making(self._place, site.environ, site.note)
         replicas = list(wiring.stores(site.settings, site.home).values())
         shipper = Shipper(
             replicas,
@@ -181,7 +198,9 @@ class Lane:
         return lag is not None and lag.reachable and not lag.reason and not lag.versions
 
     def _count(self, shipped: Shipped) -> None:
-        self._version = max(self._version, shipped.head)
+        if shipped.head and shipped.head != self._version:
+            self._version = shipped.head
+            seen.remember(self._site.home, Seen(self.name, self._site.lineage, shipped.head, wiring.clock()))
         self._versions += shipped.versions
         self._bytes += shipped.bytes
         self._lags += shipped.lags

@@ -35,9 +35,11 @@ _LETTING_GO = 2.0
 class Shipping:
     """Ships to each of `places` until `finish` or `close`, which it is given up by when it is left as a context."""
 
-    def __init__(self, places: Sequence[StorePlace], site: Site, *, every: float, eager: bool = False) -> None:
+    def __init__(
+        self, places: Sequence[StorePlace], site: Site, *, every: float, eager: bool = False, anew: bool = False
+    ) -> None:
         self._note = site.note
-        self._lanes = [Lane(place, site, every, eager) for place in places]
+        self._lanes = [Lane(place, site, every, eager=eager, anew=anew) for place in places]
         for lane in self._lanes:
             lane.start()
 
@@ -109,10 +111,11 @@ def catch_up(
     *,
     stopped: Callable[[], bool],
     follow: bool = False,
+    anew: bool = False,
 ) -> tuple[dict[str, Shipment], int]:
     """Ship to every DR store what is not there; with `follow`, go on until `stopped`. (how far each is, the exit code).
 
-    Raises `Unavailable` where nobody says which index this is.
+    `anew`: begin anew where all that was shipped is gone. Raises `Unavailable` where nobody says which index this is.
     """
     lineage = wiring.lineage(settings, home, wiring.stores(settings, home))
     if lineage is None:
@@ -120,7 +123,7 @@ def catch_up(
             f"{home.path}: neither the catalog nor a replica says which index this is; run penstock status"
         )
     site = Site(settings, home, lineage, note, os.environ, note if follow else lambda _: None)
-    with Shipping(settings.snapshots.places, site, every=FOLLOWING, eager=True) as shipping:
+    with Shipping(settings.snapshots.places, site, every=FOLLOWING, eager=True, anew=anew) as shipping:
         while follow and shipping.going() and not stopped():
             wiring.sleep(0.1)
         shipping.finish(float("inf"), stopped)
