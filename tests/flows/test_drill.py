@@ -318,3 +318,15 @@ def test_the_flow_has_a_deployment() -> None:
     recover.drill.validate_parameters(one["parameters"])
     assert recover.drill.retries == 0 and one["concurrency_limit"]["limit"] == 1
     assert one["schedules"][0]["cron"] == "15 4 * * *"
+
+
+def test_the_automations_of_the_docs_are_ones() -> None:
+    """docs/recovery.md shows a file that Prefect takes; it listens to the event that the flow raises."""
+    from prefect.events.schemas.automations import AutomationCore
+
+    from penstock.flows import recover
+
+    page = (ROOT / "docs" / "recovery.md").read_text()
+    shown = next(block for block in page.split("```yaml\n")[1:] if block.startswith("automations:"))
+    made = [AutomationCore.model_validate(each) for each in yaml.safe_load(shown.split("```")[0])["automations"]]
+    assert [each.trigger.expect for each in made] == [{recover.DRILL_FAILED}, {"prefect.flow-run.Completed"}]
