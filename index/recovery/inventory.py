@@ -43,13 +43,16 @@ class Inventory:
         return past[-1] if past else None
 
 
-def read(archive: Archive, known: MutableMapping[Key, LogRecord] | None = None) -> Inventory:
-    """Look at everything but blobs. `known` keeps records, which never change, for the next time.
+def read(
+    archive: Archive, known: MutableMapping[Key, LogRecord] | None = None, lineage: str | None = None
+) -> Inventory:
+    """Look at everything but blobs. `known` keeps records, which never change, for the next time. `lineage`: whose the
+    versions are, where the place itself is not to be asked.
 
     What is on its way is listed before what has arrived, so that nothing is missed that arrives in between.
     Raises `WrongIndex` where nothing was ever shipped to.
     """
-    lineage = archive.require()
+    lineage = lineage or archive.require()
     known = {} if known is None else known
     announced = archive.coming()
     records: dict[Key, LogRecord] = {}
