@@ -111,6 +111,7 @@ def writer(
 
     Raises `Fenced` where a DR store says that a restored index goes on in its stead.
     """
+    from penstock.flows.recovery.donors import donors
     from penstock.index.commits.commit import Writer
     from penstock.index.commits.crew import Threads
 
@@ -127,6 +128,7 @@ def writer(
         report=report,
         crew=Threads(time.monotonic, deadline=settings.index.replica_deadline),
         leaving=leaving,
+        donors=donors(settings, os.environ, report),
     )
 
 

@@ -293,8 +293,14 @@ def repaired(done: Repaired, where: str = "") -> str:
         if healed:
             what = f"{count(healed.blobs, 'blob')} ({size(healed.bytes)}), {count(healed.records, 'log record')}"
             lines.append(f"replica {plain(name)}: put back {what}, {count(healed.markers, 'marker')}")
+            if healed.donated:
+                lines.append(f"  {count(healed.donated, 'blob')} of these no replica had whole: from a DR store")
     lines += [f"replica {plain(name)} was left as it is: {plain(why)}" for name, why in sorted(done.refused.items())]
     lines += [f"replica {plain(name)} was not reached: {plain(why)}" for name, why in sorted(done.away.items())]
+    lines += [f"DR store {plain(name)} did not answer: {plain(why)}" for name, why in sorted(done.silent.items())]
+    if done.silent:
+        lines.append(f"  {count(len(done.unsaved), 'blob')} good on no replica may lie there, so nothing is given up;")
+        lines.append("  `penstock repair --lost NAME` says that a DR store is gone for good")
     lines += [f"lost: {plain(what)}" for what in done.lost]
     if done.given_up:
         lines.append(f"versions up to {done.given_up} could not be made whole and are not kept any more")
@@ -314,6 +320,8 @@ def _healed(done: Repaired) -> str:
 
 
 def _after_repair(done: Repaired) -> str:
+    if done.silent and not (done.refused or done.away):
+        return "bring the DR store back, then penstock repair"
     if not done.whole:
         return "penstock replica list"
     return "penstock ingest" if done.documents else "penstock verify"
@@ -372,6 +380,7 @@ def status(found: Status, now: float) -> str:
         state += f", lacks {size(one.lacks_bytes)}" if one.lacks_bytes else ""
         rows.append([f"replica {plain(one.id)}", f"{state}  {plain(one.path)}"])
     rows += _recovery(found)
+    rows += [["drill", plain(drilled)]] if found.chunks and (drilled := found.recovery.drilled(now)) else []
     rows += [[f"source {name}", where] for name, where in _bindings(found.sources)]
     lines.append(table(rows))
     lines += [f"warning: {plain(warning)}" for warning in found.warnings]

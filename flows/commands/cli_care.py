@@ -49,7 +49,7 @@ def _add_health(commands: Commands, everywhere: Parser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="a replica whose content is gone for good: do not wait for it to give up what is good nowhere",
+        help="a replica, or a DR store, that is gone for good: do not wait for it to give up what is good nowhere",
     )
     for one in (verify, repair):
         one.add_argument("--rate", type=_rate, metavar="MB", help="read at most so many megabytes a second")

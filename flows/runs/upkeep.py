@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from penstock.flows import wiring
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.recovery import unfinished
+from penstock.flows.recovery.donors import donors
 from penstock.index.types import Finding
 
 if TYPE_CHECKING:
@@ -46,9 +48,11 @@ def repair(
     lost: frozenset[str] = frozenset(),
     detail: Report = lambda _: None,
 ) -> Repaired:
-    """Make the replicas whole again, from one another; mark what could not be saved, to be embedded again.
+    """Make the replicas whole again, from one another, else from the DR stores; mark what could not be saved, to be
+    embedded again.
 
-    `lost`: ids of replicas whose content is known to be gone; the others' is not waited for because of them.
+    `lost`: ids of replicas, and names of DR stores, whose content is known to be gone: what they alone may have had is
+    not waited for.
     `detail` gets a line for each blob that is put.
     """
     from penstock.index.care.repair import repair as heal
@@ -66,6 +70,7 @@ def repair(
         detail=detail,
         rate_bytes=_rate(settings, rate_mb),
         lost=lost,
+        donors=donors(settings, os.environ, report, lost),
         monotonic=time.monotonic,
         sleep=wiring.sleep,
         write_quorum=found.write_quorum,
