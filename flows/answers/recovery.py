@@ -13,6 +13,8 @@ from penstock.flows.answers.render import count, duration, size
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
+from penstock.flows.recovery import drill_log
+from penstock.flows.recovery.drill_log import Drilled
 
 if TYPE_CHECKING:
     from penstock.index.stores.store import Store
@@ -68,9 +70,26 @@ class StoreStatus(msgspec.Struct, frozen=True):
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What stands ready for the day on which all replicas are lost."""
+    """What stands ready for the day on which all replicas are lost. `drills`: the last one of each DR store."""
 
     stores: list[StoreStatus] = []
+    drills: list[Drilled] = []
+
+    def drilled(self, now: float) -> str:
+        """What the drills have shown, in a line; "" where there is no DR store."""
+        from penstock.flows.answers.drill import row
+
+        return row(self.drills, len(self.stores), now) if self.stores else ""
+
+    @property
+    def unproven(self) -> list[str]:
+        """DR stores whose last drill did not pass, and why not."""
+        return [
+            f"the last drill with {one.store} {'failed' if one.result == 'failed' else 'could not be held'}"
+            + (f": {one.reasons[0]}" if one.reasons else "")
+            for one in self.drills
+            if one.result != "passed"
+        ]
 
 
 def look(
@@ -97,7 +116,8 @@ def look(
         said = str(one).removeprefix(f"{place.url}: ")
         one = StoreStatus(place.url, False, problem=said) if isinstance(one, Exception) else one
         stores.append(one if one.reachable else msgspec.structs.replace(one, version=_last(home, place, lineage)))
-    return Recovery(stores)
+    known = drill_log.read(home.path, _unsaid)
+    return Recovery(stores, drill_log.latest(known, [place.url for place in places]))
 
 
 def _last(home: Home, place: StorePlace, lineage: str | None) -> int:

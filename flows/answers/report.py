@@ -192,6 +192,7 @@ def status(
         if s.orphaned
     ]
     warnings += [said for store in recovery.stores for said in (store.warning, store.misplaced) if said]
+    warnings += recovery.unproven
     stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound, recovery)
     said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found, recovery)
     return Status(

@@ -99,6 +99,8 @@ def going(
         return f"Interrupted: version {found.decided} is decided; the next run publishes it.", again, False
     if unsafe := [store for store in recovery.stores if store.warning]:
         return f"Not shipped: {unsafe[0].warning}.", "penstock ship", False
+    if recovery.unproven:
+        return f"Unproven: {recovery.unproven[0]}.", "penstock drill", False
     if held := [s.name for s in bound if s.held]:
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
         said = f"Held: source {held[0]}{more}, {next(s.held for s in bound if s.held)}; no run changes it."

@@ -261,6 +261,34 @@ def test_the_command_says_what_came_of_it(site: Site, capsys: pytest.CaptureFixt
     assert (answer["ok"], answer["result"], answer["drills"][0]["restored"]) == (False, "failed", 2)
 
 
+def test_status_remembers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hint before the first drill; when the last one was; after one that failed, nothing is healthy."""
+
+    def status() -> str:
+        assert cli.main(["status", "--config", str(site.config)]) == 0
+        return capsys.readouterr().out
+
+    assert "drill        never; `penstock drill` shows" in (said := status()) and said.startswith("Healthy")
+    assert site.one().result == "passed"
+    assert "drill        passed" in (said := status()) and said.startswith("Healthy")
+    flip(own_blobs(archive(site.dr), 3)[0])
+    assert site.one().result == "failed"
+    said = status()
+    assert said.startswith(f"Unproven: the last drill with {site.dr} failed: version 3 is not whole")
+    assert "Next: penstock drill" in said and "drill        failed" in said
+
+
+def test_a_damaged_history_is_none(site: Site) -> None:
+    """It says how long ago a drill was; nothing else depends on it."""
+    path = site.home / "drill" / "history.json"
+    assert site.one().result == "passed"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert drill_log.read(site.home, site.lines.append) == ()
+    assert "earlier drills is not known" in site.lines[-1]
+    assert site.one().result == "passed"
+    assert len(drill_log.read(site.home, pytest.fail)) == 1
+
+
 def test_without_a_dr_store_there_is_nothing_to_drill(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """The command says what to configure."""
     assert cli.main(["drill", "--home", str(site.home)]) == 2
