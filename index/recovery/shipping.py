@@ -14,6 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from penstock.index.blobs import blob
+from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.replicas import read_manifest
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex, of_local_disk
@@ -147,7 +148,8 @@ class _There:
         self._reach("ship.announced")
         needed = {record.manifest.name: record.manifest, **manifests.closure(version.manifest)}
         self._archive.check_stays(self._clock(), blobs=needed)
-        missing = [ref for name, ref in needed.items() if name not in self._whole]
+        self._doubt()
+        missing = sorted((ref for name, ref in needed.items() if name not in self._whole), key=lambda ref: -ref.size)
         in_parallel(lambda ref: self._bring(ref, stores, look=self._asks(ref, record.txn)), missing, self._threads)
         self._reach("ship.blobs")
         self._archive.publish(record)
@@ -165,6 +167,12 @@ class _There:
             )
         self._archive.check_not_fenced(self._lineage)
         self._claimed = True
+
+    def _doubt(self) -> None:
+        """Believe what is known of the newest version's blobs only as long as its record is there: where another ships
+        here too, it may be old by now, and expired. What expires later heeds what was announced."""
+        if self._at is not None and self._archive.store.size(log.key(*self._at)) is None:
+            self._whole, self._sure = set(), False
 
     def _asks(self, ref: BlobRef, txn: str) -> bool:
         """Whether to ask for a blob before it is read and sent: an older version may have brought it, or a call that

@@ -14,10 +14,11 @@ import pytest
 from penstock.index.blobs import blob, copying
 from penstock.index.care.collect import Retention, collect
 from penstock.index.care.compact import Policy, compact
+from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.errors import Corrupt, Fenced, NoSpace, Unavailable, WrongIndex
 from penstock.index.recovery import carrying
-from penstock.index.recovery.archive import Archive
+from penstock.index.recovery.archive import Archive, coming_key
 from penstock.index.recovery.shipping import Shipped, Shipper
 from penstock.index.stores.store import LocalStore, Store
 from tests.fakes.stores import Away
@@ -136,6 +137,10 @@ class Counting(Away):
         self.asked.append("get")
         return super().get_range(key, start, end)
 
+    def size(self, key: str) -> int | None:
+        self.asked.append("size")
+        return super().size(key)
+
     def list(self, prefix: str) -> Iterator[str]:
         self.asked.append(f"list {prefix}")
         return super().list(prefix)
@@ -169,6 +174,19 @@ def test_only_the_difference_is_put(site: Site) -> None:
         f"put {key}" for key in sorted(came)
     ]
     assert (done.blobs, done.bytes) == (len(came), sum(site.store.size(key) or 0 for key in came))
+
+
+def test_one_more_version_costs_six_requests_and_its_blobs(site: Site) -> None:
+    """A bucket is paid by the request: none is made for a blob that the newest version there has."""
+    site.store = there = Counting(site.store)
+    shipper = site.shipper(threads=1)
+    shipper.catch_up()
+    there.asked.clear()
+    site.commit({"s/d": "five"})
+    blobs = shipper.catch_up().blobs
+    asked = [what for what in there.asked if not what.startswith("put blobs/")]
+    assert len(there.asked) - len(asked) == blobs
+    assert asked == ["get", "list fences/", "put " + coming_key(3, 1), "list expiring/", "size", "put " + log.key(3, 1)]
 
 
 def test_lag_is_from_the_commit_to_the_record_there(site: Site) -> None:
@@ -475,6 +493,24 @@ def test_two_may_ship_to_one_place_at_the_same_time(site: Site) -> None:
 
     site.shipper(reach, threads=1).catch_up()
     assert sorted(site.shipped()) == [1, 2]
+
+
+def test_a_session_that_was_overtaken_brings_again_what_has_expired(site: Site) -> None:
+    """Another ships to the same place, and an expiry takes what the newest version does not need any more."""
+    slow = site.shipper()
+    slow.catch_up()
+    site.commit({"s/d": "five"})
+    with site.world.open() as writer:
+        compact(writer, Policy(), full=True)
+    site.ship()
+    newest = site.archive.versions()[-1]
+    manifest = site.archive.record(*newest).manifest
+    kept = {blob.key(manifest), *map(blob.key, manifests.closure(site.archive.manifest(manifest)).values())}
+    for key in site.files():
+        if key.startswith(("blobs/", "log/")) and key not in kept | {log.key(*newest)}:
+            site.store.delete(key)
+    slow.catch_up()
+    assert sorted(site.shipped()) == [*range(3, newest[0] + 1)]
 
 
 def test_a_disk_that_cannot_read_a_blob_is_passed_over(site: Site) -> None:
