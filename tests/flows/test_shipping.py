@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from penstock.flows import cli, wiring
+from penstock.flows import cli, recover, wiring
 from penstock.flows.answers import render, summary
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.answers.recovery import LATE
@@ -27,7 +29,7 @@ from penstock.index.commits.commit import Writer
 from penstock.index.reading.reader import Reader
 from penstock.index.recovery.archive import Archive
 from penstock.index.stores.store import LocalStore
-from tests.flows.children import killed_at, until
+from tests.flows.children import ROOT, killed_at, until
 from tests.flows.conftest import World
 from tests.flows.ingest_child import Child
 from tests.flows.test_kill import documents
@@ -427,6 +429,43 @@ def test_a_following_lane_sees_the_commits_of_others(world: World, dr: Path, mon
     follower.join(20)
     assert [code for _, code in ends] == [3]
     assert any("restored" in line for line in lines)
+
+
+# ── the deployment ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_flow_ships_and_fails_where_somebody_must_look(
+    world: World, dr: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends well where there is nothing to ship, or nowhere to."""
+    monkeypatch.setattr(recover, "get_run_logger", lambda: logging.getLogger("test"))
+    configure('store = "dr"', "during_runs = false")
+
+    def ended() -> Any:
+        return recover.ship.fn(home=str(world.home), config=CONFIG)
+
+    ingest(world, "a")
+    well = ended()
+    assert (well.is_completed(), well.name, shipped_to(dr)) == (True, "Completed", [1])
+    assert well.message == f"shipped to {dr}: up to version 1, at most {render.duration(lag_of(well, dr))} behind"
+    dr.rename(dr.with_name("gone"))
+    assert ended().is_failed() and "is the disk mounted?" in ended().message
+    configure()
+    assert ended().name == "Skipped"
+
+
+def lag_of(state: Any, place: Path) -> float:
+    lag: float = state.data[str(place)]["lag_max"]
+    return lag
+
+
+def test_the_flow_has_a_deployment_that_never_queues_up() -> None:
+    """Every five minutes, with parameters that it takes; one that is late is left out."""
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    (one,) = (one for one in deployments if one["entrypoint"] == "penstock.flows.recover:ship")
+    recover.ship.validate_parameters(one["parameters"])
+    assert one["schedules"][0]["cron"] == "*/5 * * * *"
+    assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
 
 
 # ── status ───────────────────────────────────────────────────────────────────────────────────────────────
