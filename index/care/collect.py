@@ -7,7 +7,8 @@ Safe against whoever was paused past everything, writer or collector:
 - A blob goes only if no version above the floor names it and the transaction in its name is not open. The replica is
   listed first and the catalog asked afterwards, in one transaction: whatever was listed had its transaction noted
   before. What is dead then is dead for ever, because a new version names blobs of its own transaction, or blobs that
-  the head names when it is ratified. So a collector may be stopped anywhere, and go on years later.
+  the head, or another version above the floor, names when it is ratified. So a collector may be stopped anywhere, and
+  go on years later.
 - A writer whose transaction was aborted meanwhile is never ratified, whatever it still puts.
 """
 
