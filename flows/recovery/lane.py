@@ -65,7 +65,7 @@ class Lane:
         self._opened: _Opened | None = None
         self._pause = _PAUSE
         self.problem, self.code = "", COMPLETE
-        self._version = self._versions = self._bytes = 0
+        self._version = self._versions = self._blobs = self._bytes = 0
         self._lags: list[float] = []
         self._kicked, self._ending, self._cut = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"ship-{self._digest}", daemon=True)
@@ -110,6 +110,7 @@ class Lane:
             bytes_behind=known.bytes if known else None,
             seconds_behind=round(known.seconds, 3) if known else None,
             shipped_versions=self._versions,
+            shipped_blobs=self._blobs,
             shipped_bytes=self._bytes,
             lag_p50=round(statistics.median(self._lags), 3) if self._lags else 0.0,
             lag_max=round(max(self._lags, default=0.0), 3),
@@ -202,6 +203,7 @@ class Lane:
             self._version = shipped.head
             seen.remember(self._site.home, Seen(self.name, self._site.lineage, shipped.head, wiring.clock()))
         self._versions += shipped.versions
+        self._blobs += shipped.blobs
         self._bytes += shipped.bytes
         self._lags += shipped.lags
         if shipped.lags:

@@ -58,6 +58,7 @@ class Shipment(msgspec.Struct, frozen=True):
     bytes_behind: int | None = None
     seconds_behind: float | None = None
     shipped_versions: int = 0
+    shipped_blobs: int = 0
     shipped_bytes: int = 0
     lag_p50: float = 0.0
     lag_max: float = 0.0
