@@ -163,7 +163,7 @@ class _There:
             self._archive.claim(self._lineage)
         elif self._archive.lineage() is None:
             raise WrongIndex(
-                f"{self._archive.name}: was emptied while it was shipped to; if that was meant, run `penstock ship`"
+                f"{self._archive.name}: was emptied while it was shipped to; if that was meant, `penstock ship --anew`"
             )
         self._archive.check_not_fenced(self._lineage)
         self._claimed = True
