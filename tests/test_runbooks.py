@@ -14,9 +14,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.fakes.embeddings_server import Embeddings
+from penstock.index.reading.reader import Reader
+from tests.fakes.embeddings_server import Embeddings, vector
 from tests.fakes.rough.serving import Serving
 
 PAGES = Path(__file__).parent.parent / "docs" / "runbooks"
@@ -33,9 +35,9 @@ class Page:
         text = (PAGES / f"{name}.md").read_text("utf-8")
         self._sections = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
 
-    def seen(self, which: int = 0) -> str:
-        """One of the texts by which the disaster is known."""
-        return blocks(self._sections["What you see"], "text")[which]
+    def seen(self, which: int = 0, section: str = "What you see") -> str:
+        """One of the texts of a section: by default those by which the disaster is known."""
+        return blocks(self._sections[section], "text")[which]
 
     def commands(self, section: str = "What to do") -> tuple[list[str], str]:
         """(the places that a section needs, what it says to run)."""
@@ -44,11 +46,6 @@ class Page:
         if places:
             assert len(places) == len(found.pop(0).splitlines())
         return places, "\n".join(found)
-
-    def over(self) -> tuple[str, str]:
-        """(what is run to see that it is over, what is seen then)."""
-        section = self._sections["How to know that it is over"]
-        return "\n".join(blocks(section, "sh")), "\n".join(blocks(section, "text"))
 
 
 def blocks(text: str, kind: str) -> list[str]:
@@ -87,11 +84,13 @@ class Site:
             "PENSTOCK_SLOTS": str(folder / "slots"),
         }
 
-    def write(self, number: int, more: str = "") -> None:
-        subject = SUBJECTS[number % len(SUBJECTS)]
-        (self.docs / f"{number:02d}.txt").write_text(f"Document {number}. {subject} is looked at {number} times.{more}")
+    def write(self, number: int, more: str = "") -> str:
+        """What the document says now."""
+        text = f"Document {number}. {SUBJECTS[number % len(SUBJECTS)]} is looked at {number} times.{more}"
+        (self.docs / f"{number:02d}.txt").write_text(text)
+        return text
 
-    def shell(self, script: str, **places: Path) -> str:
+    def shell(self, script: str, **places: object) -> str:
         """What a script says, under `bash -e`, in the folder of the configuration. It has to succeed."""
         environ = {**self.environ, **{name: str(path) for name, path in places.items()}}
         done = subprocess.run(
@@ -101,20 +100,22 @@ class Site:
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
-    def follow(self, page: Page, section: str = "What to do", **places: Path) -> None:
-        """Run what a section says, in one shell, then what shows that it is over; and see that it is."""
+    def follow(self, page: Page, section: str = "What to do", **places: object) -> str:
+        """What is said when everything of a section is run in one shell."""
         needed, script = page.commands(section)
         assert needed == list(places)
-        check, expected = page.over()
-        self.shell(script, **places)
-        shows(self.shell(check, **places), expected)
+        return self.shell(script, **places)
 
-    def found(self) -> list[Any]:
-        """What questions find: uris, scores, texts."""
-        queries = "".join(json.dumps({"id": text, "text": text}) + "\n" for text in QUESTIONS)
-        (self.folder / "questions.jsonl").write_text(queries)
-        said = self.shell("penstock search --queries questions.jsonl --json -k 5 2> /dev/null")
-        return [json.loads(line)["hits"] for line in said.splitlines()]
+    def over(self, page: Page) -> None:
+        """See that it is over as the page says."""
+        section = "How to know that it is over"
+        shows(self.follow(page, section), page.seen(section=section))
+
+    def found(self) -> list[list[tuple[str, float, str]]]:
+        """What questions find: uri, score, text."""
+        with Reader.open(self.home) as reader:
+            answers = reader.search(np.array([vector(question) for question in QUESTIONS]), k=5)
+        return [[(hit.uri, hit.score, hit.text) for hit in hits] for hits in answers]
 
     def embedded(self) -> list[str]:
         """Texts of documents that were sent to the endpoint since this was asked last."""
@@ -166,8 +167,10 @@ def test_a_replica_that_is_lost_is_put_back(site: Site) -> None:
         happens(site.home / "replicas/1")
         shows(site.shell("penstock status"), page.seen(which))
         site.follow(page, "What to do: in the same place")
+        site.over(page)
     gone(site.home / "replicas/1")
     site.follow(page, "What to do: in another place", NEW=site.elsewhere / "replica")
+    site.over(page)
     gone(site.home / "replicas/0")
     assert site.found() == found
     assert site.embedded() == []
@@ -184,5 +187,78 @@ def test_a_catalog_that_is_lost_is_made_again(site: Site) -> None:
         site.write(3, f" And again: {which}.")
         shows(site.shell("penstock status"), page.seen(which))
         site.follow(page)
+        site.over(page)
         assert site.embedded() == [(site.docs / "03.txt").read_text()]
     assert [len(hits) for hits in site.found()] == [5] * len(QUESTIONS)
+
+
+def test_a_site_that_is_lost_is_restored(site: Site, tmp_path: Path) -> None:
+    """The same answers; exactly what differs from the sources is embedded; the old site may not write any more."""
+    page, found, dr = Page("site-lost"), site.found(), site.elsewhere / "penstock"
+    old, new = tmp_path / "old", tmp_path / "new"
+    site.folder.rename(old)
+    shutil.copytree(old / "documents", site.docs)
+    (site.folder / "penstock.toml").write_text(site.configuration)
+    shows(site.shell("penstock status || true"), page.seen())
+    site.embedded()
+    site.follow(page, DR=dr, NEXT=site.elsewhere / "next")
+    site.over(page)
+    (best,) = (hit["uri"] for hit in site.ask("search", QUESTIONS[0], "-k", "1")["hits"])
+    assert site.found() == found and best == found[0][0][0]
+    assert site.embedded() == []
+    changed = [site.write(number, " And more.") for number in (1, 2, 3, 20)]
+    for number in (4, 5):
+        (site.docs / f"{number:02d}.txt").unlink()
+    account = site.ask("ingest")
+    assert (account["indexed"], account["deleted"]) == (4, 2)
+    assert site.embedded() == sorted(changed)
+    site.folder.rename(new)
+    old.rename(site.folder)
+    site.write(6, " And more.")
+    assert '"fenced"' in site.shell("penstock ingest --json || test $? = 3")
+
+
+def test_a_bad_ingest_is_undone_and_stays_undone(site: Site) -> None:
+    """Through the next run on a schedule too; once the source is right again, only what differs is embedded."""
+    page, found = Page("bad-ingest"), site.found()
+    right = {file: file.read_text() for file in site.docs.iterdir()}
+    for number in (1, 2, 3):
+        (site.docs / f"{number:02d}.txt").write_text(f"%&/%&/ {number}")
+    (site.docs / "04.txt").unlink()
+    site.ask("ingest")
+    shows(site.shell("penstock status"), page.seen())
+    assert site.found() != found
+    site.follow(page, GOOD=1)
+    site.shell("penstock ingest")
+    shows(site.shell("penstock status"), page.seen(section="What to do"))
+    assert site.found() == found
+    site.embedded()
+    for file, text in right.items():
+        file.write_text(text)
+    new = site.write(30)
+    site.follow(page, "What to do: when the source is right again")
+    site.over(page)
+    assert site.embedded() == [new]
+
+
+def test_a_source_that_was_removed_by_mistake_is_there_again(site: Site) -> None:
+    """With all its vectors."""
+    page, found = Page("source-removed"), site.found()
+    shows(site.shell("penstock sources remove handbook --yes"), page.seen())
+    assert not any(site.found())
+    shutil.rmtree(site.home / "cache")
+    site.embedded()
+    site.follow(page, BEFORE=1)
+    site.over(page)
+    assert site.found() == found
+    assert site.embedded() == []
+
+
+def test_every_page_is_in_the_index_and_has_its_sections() -> None:
+    """And every command of a page is in a block that a test runs."""
+    index = (PAGES / "README.md").read_text("utf-8")
+    for file in sorted(PAGES.glob("*.md")):
+        if file.name != "README.md":
+            page = Page(file.stem)
+            assert f"({file.name})" in index
+            assert page.seen() and page.commands("How to know that it is over")
