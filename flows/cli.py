@@ -55,6 +55,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("cmd_export", "export"),
     "rollback": ("cmd_rollback", "rollback"),
     "ship": ("cmd_ship", "ship"),
+    "snapshot create": ("cmd_snapshot", "create"),
+    "snapshot list": ("cmd_snapshot", "list_"),
+    "snapshot show": ("cmd_snapshot", "show"),
+    "snapshot verify": ("cmd_snapshot", "verify"),
+    "snapshot hold": ("cmd_snapshot", "hold"),
+    "snapshot release": ("cmd_snapshot", "release"),
+    "snapshot expire": ("cmd_snapshot", "expire"),
     "drill": ("cmd_drill", "drill"),
     "restore": ("cmd_restore", "restore"),
 }

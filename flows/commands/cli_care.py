@@ -52,7 +52,7 @@ def _add_health(commands: Commands, everywhere: Parser) -> None:
         help="a replica, or a DR store, that is gone for good: do not wait for it to give up what is good nowhere",
     )
     for one in (verify, repair):
-        one.add_argument("--rate", type=_rate, metavar="MB", help="read at most so many megabytes a second")
+        one.add_argument("--rate", type=rate, metavar="MB", help="read at most so many megabytes a second")
     compact = command(
         commands, everywhere, "compact", "merge small segments, drop dead rows",
         "Merge segments of about the same size, and leave out the rows of deleted documents. No document\n"
@@ -127,11 +127,12 @@ def _add_stores(commands: Commands, everywhere: Parser) -> None:
     export.add_argument("directory", type=Path, metavar="DIR", help="a folder that is empty or not there")
 
 
-def _rate(word: str) -> float:
+def rate(word: str) -> float:
+    """An option's value: megabytes a second."""
     try:
-        rate = float(word)
+        megabytes = float(word)
     except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
+        megabytes = 0.0
+    if not 0 < megabytes < float("inf"):
         raise argparse.ArgumentTypeError(f"{word!r} is not a number of megabytes a second above 0")
-    return rate
+    return megabytes

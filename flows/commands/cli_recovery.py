@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.flows.commands.arguments import Parser, command, positive
+from penstock.flows.commands.cli_snapshot import add_snapshots
 
 if TYPE_CHECKING:
     from penstock.flows.commands.arguments import Commands
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def add_recovery(commands: Commands, everywhere: Parser) -> None:
     """Add them."""
     _add_ship(commands, everywhere)
+    add_snapshots(commands, everywhere)
     _add_drill(commands, everywhere)
     _add_restore(commands, everywhere)
     _add_rollback(commands, everywhere)

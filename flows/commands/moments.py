@@ -31,6 +31,16 @@ def moment(option: str, word: str | None, now: float) -> float | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
+def period(option: str, word: str | None) -> float | None:
+    """Seconds of `90d`, `12h`, `2w`. Raises `UsageError`."""
+    if word is None:
+        return None
+    found = _AGO.fullmatch(word)
+    if found is None or not float(found[1]):
+        raise UsageError(f"{option} {word}: is no time; write 90d, 12h or 2w")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
 def budget(words: list[str]) -> tuple[int | None, float | None]:
     """(tokens, minutes) of `tokens=2M`, `minutes=30`; None where it is not said. Raises `UsageError`."""
     said: dict[str, float] = {}
