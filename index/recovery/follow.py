@@ -73,7 +73,7 @@ class Follower:
         self._log = PublishedLog(stores, report, lineage)
         self._target, self._report = target, report
         self._had: tuple[Key, frozenset[str]] | None = None
-        self._waits_for: Key | None = None
+        self._waited: dict[Key, int] = {}
         self._passed: dict[Key, str] = {}
 
     def catch_up(self, stopped: Callable[[], bool] = lambda: False) -> list[Version]:
@@ -133,12 +133,12 @@ class Follower:
 
     def _stands(self, newest: Version) -> bool:
         """Whether the newest version is acknowledged; those before it are, because it is there."""
-        key = newest.record.version, newest.record.epoch
         if self._log.acknowledged(newest.record, newest.manifest):
             return True
-        if self._waits_for != key:
-            self._waits_for = key
-            needed = newest.manifest.membership.write_quorum
+        key, needed = (newest.record.version, newest.record.epoch), newest.manifest.membership.write_quorum
+        looks = self._waited.get(key, 0)
+        self._waited = {key: looks + 1}
+        if looks == 1:  # at the first look it may be on its way
             self._report(
                 f"version {key[0]} waits: fewer than {needed} replicas that can be seen publish it, or a later epoch "
                 "has begun; it is copied when it is acknowledged"

@@ -17,7 +17,7 @@ from penstock.index.blobs import blob
 from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.replicas import read_manifest
-from penstock.index.errors import Corrupt, Unavailable, WrongIndex, of_local_disk
+from penstock.index.errors import Corrupt, Unavailable, of_local_disk
 from penstock.index.recovery.archive import Archive
 from penstock.index.recovery.carrying import Unreadable, carry, in_parallel
 from penstock.index.recovery.follow import Follower, Version
@@ -108,11 +108,12 @@ class _There:
         self._stopped: Callable[[], bool] = lambda: False
         self._lags: list[float] = []
         self._put: list[int] = []
+        self._claimed = False
         self.forget()
 
     def forget(self) -> None:
-        """Something went wrong: what is known of the DR store may not be so any more."""
-        self._begun, self._claimed, self._empty, self._sure = False, False, False, False
+        """Something went wrong: what is known of the DR store may not be so any more, but for whose it is."""
+        self._begun, self._empty, self._sure = False, False, False
         self._at: tuple[int, int] | None = None
         self._whole: set[str] = set()
 
@@ -128,10 +129,8 @@ class _There:
         self._stopped = stopped
         if self._begun:
             return
-        if self._archive.lineage() is not None:
-            self._archive.require(self._lineage)
-            self._archive.check_not_fenced(self._lineage)
-            self._claimed = True
+        if self._claimed or self._archive.lineage() is not None:
+            self._check_ours()
             self._at = next(reversed(self._archive.versions()), None)
             if self._at is not None:
                 self._mend(*self._at)
@@ -159,12 +158,16 @@ class _There:
         self._reach("ship.published")
 
     def _check_ours(self) -> None:
-        if not self._claimed:
-            self._archive.claim(self._lineage)
-        elif self._archive.lineage() is None:
-            raise WrongIndex(
-                f"{self._archive.name}: was emptied while it was shipped to; if that was meant, `penstock ship --anew`"
+        """Claim the place, the first time, if it is nobody's. Whose it was a moment ago it still must be: an empty
+        folder in its stead is a disk that is not mounted."""
+        found = self._archive.lineage()
+        if found is None and self._claimed:
+            raise Unavailable(
+                f"{self._archive.name}: is empty, and was shipped to a moment ago (is the disk mounted?); if that is "
+                "meant: penstock ship --anew"
             )
+        if found != self._lineage:
+            self._archive.claim(self._lineage)
         self._archive.check_not_fenced(self._lineage)
         self._claimed = True
 
