@@ -13,7 +13,7 @@ settings.load_profile("penstock")
 
 @pytest.fixture(scope="session", autouse=True)
 def slots_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Slots of devices are the host's: tests that run at the same time would take turns, and wait for a person's run."""
+    """Slots of devices are the host's: tests at the same time would wait for each other, and for a person's run."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PENSTOCK_SLOTS", str(tmp_path_factory.mktemp("slots")))
         yield
