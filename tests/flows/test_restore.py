@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import random
 import shutil
@@ -10,20 +13,26 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from penstock.flows.answers.exits import UsageError
+from penstock.flows.cli import main
 from penstock.flows.config import home as homes
 from penstock.flows.config.settings import load
 from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery.restoring import Request, Restored, restore
 from penstock.flows.runs import upkeep
+from penstock.index.errors import Fenced
+from penstock.index.reading.reader import Reader
+from penstock.index.recovery import progress as steps
 from penstock.index.stores.store import LocalStore
 from tests.flows.children import ROOT
 from tests.flows.conftest import World
 from tests.flows.restore_child import Child, Ended
-from tests.index.recovery.shipped import archive, ship, token
+from tests.index.recovery.shipped import archive, flip, own_blobs, ship, token
 
 
 def shipped(world: World, to: Path) -> StorePlace:
@@ -43,7 +52,11 @@ def findings(home: Path) -> list[object]:
 
 @pytest.fixture
 def full(world: World) -> World:
-    """Twelve documents, in three versions."""
+    """Thirteen documents, in three versions."""
+    return filled(world)
+
+
+def filled(world: World) -> World:
     for number in range(12):
         world.write(f"{number:02d}.txt", f"text number {number}")
     world.ingest()
@@ -52,6 +65,22 @@ def full(world: World) -> World:
     world.write("late.txt", "came late")
     world.ingest()
     return world
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DR store that such an index was shipped to."""
+    root = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        shipped(filled(World(root, patch)), root / "dr")
+    return root / "dr"
+
+
+@pytest.fixture
+def place(once: Path, tmp_path: Path) -> StorePlace:
+    """A copy of it, for this test alone."""
+    shutil.copytree(once, tmp_path / "dr")
+    return StorePlace(str(tmp_path / "dr"))
 
 
 def embedded(world: World) -> int:
@@ -82,9 +111,9 @@ MOMENTS += [("replica", 1), ("replica", 2), ("decided", 1)]
 
 
 @pytest.mark.parametrize("by_chance", [False, True], ids=["at each step", "by chance"])
-def test_a_restore_that_is_killed_ten_times_is_finished(full: World, tmp_path: Path, by_chance: bool) -> None:
+def test_a_restore_that_is_killed_ten_times_is_finished(place: StorePlace, tmp_path: Path, by_chance: bool) -> None:
     """SIGKILL, at each step of it or at any moment: the same command completes, with one lineage, and verifies."""
-    place, home, chance = shipped(full, tmp_path / "dr"), tmp_path / "new", random.Random(7)
+    home, chance = tmp_path / "new", random.Random(7)
     ended = killed(
         Child(str(home), place.url, die_after=chance.uniform(0, 0.2))
         if by_chance
@@ -109,3 +138,164 @@ def killed(children: Iterable[Child]) -> list[Ended]:
     assert process.returncode == 0, process.stderr
     found: list[Ended] = msgspec.json.decode(process.stdout, type=list[Ended])
     return found
+
+
+def test_home_and_documents_may_be_elsewhere(full: World, tmp_path: Path) -> None:
+    """Restored at another path, with the documents moved and re-bound: nothing is embedded, nothing removed."""
+    place, moved = shipped(full, tmp_path / "dr"), tmp_path / "elsewhere" / "papers"
+    shutil.rmtree(full.home)
+    moved.parent.mkdir()
+    full.docs.rename(moved)
+    full.home, full.docs = tmp_path / "another" / "home", moved
+    restored(full.home, place)
+    assert cli("sources", "rebind", "docs", str(moved), home=full.home)[0] == 0
+    paid = embedded(full)
+    account = full.ingest("docs")
+    assert (account.indexed, account.deleted, embedded(full)) == (0, 0, paid)
+    assert findings(full.home) == []
+
+
+def cli(*words: str, home: Path) -> tuple[int, dict[str, Any]]:
+    """(exit code, what is on stdout) of a command."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main([*words, "--home", str(home), "--json"])
+    return code, json.loads(out.getvalue())
+
+
+def half(place: StorePlace, home: Path, **wish: object) -> None:
+    """A home in which a restore died with one blob arrived."""
+
+    def die(point: str) -> None:
+        if point == "restore.blob":
+            raise Killed
+
+    with pytest.raises(Killed):
+        restore(load(None), home, Request((place,), **wish), lambda _: None, lambda *_: None, reach=die)  # type: ignore[arg-type]
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+def test_the_command_restores_and_says_what_it_did(place: StorePlace, tmp_path: Path) -> None:
+    """Everything that a program wants to know, and the old index is shut out of its DR store."""
+    home = tmp_path / "new"
+    code, said = cli("restore", "--from", place.url, home=home)
+    assert (code, said["version"], said["now"], said["passed_over"]) == (0, 3, 4, [])
+    assert said["blobs"] > 5 and 0 < said["seconds_to_search"] <= said["seconds_to_whole"]
+    with pytest.raises(Fenced):
+        archive(Path(place.url)).check_not_fenced(said["was"])
+    assert cli("restore", "--from", place.url, home=home)[1]["blobs"] == 0
+    finished = steps.finished(home)
+    assert finished is not None and (finished.origins[0].url, finished.was) == (place.url, said["was"])
+
+
+def test_a_fork_leaves_the_old_index_alone(place: StorePlace, tmp_path: Path) -> None:
+    """Both go on."""
+    done = restored(tmp_path / "new", place, fork=True)
+    archive(Path(place.url)).check_not_fenced(done.was)
+
+
+def test_an_index_that_can_be_read_is_refused(full: World, tmp_path: Path) -> None:
+    """Unless --over is given, which moves it aside, whole; the vectors that were paid for stay in the cache."""
+    place, before = shipped(full, tmp_path / "dr"), full.rows()
+    full.write("after.txt", "after shipping")
+    full.ingest()
+    with pytest.raises(UsageError, match=r"holds an index that can be read .version 4.*--over"):
+        restored(full.home, place)
+    assert len(full.rows()) == len(before) + 1
+    restored(full.home, place, over=True)
+    assert full.rows() == before
+    (aside,) = full.home.glob("before-restore-*")
+    assert {path.name for path in aside.iterdir()} >= {"catalog.db", "replicas"}
+    with Reader.open(aside / "replicas" / "0") as reader:
+        assert reader.version == 4
+    paid = embedded(full)
+    assert (full.ingest().indexed, embedded(full)) == (1, paid)  # of the cache
+
+
+def test_a_damaged_home_is_moved_aside_by_itself(full: World, tmp_path: Path) -> None:
+    """Nothing of it can be read, and nothing of it is deleted."""
+    place, before = shipped(full, tmp_path / "dr"), full.rows()
+    shutil.rmtree(full.home / "replicas" / "0")
+    for record in (full.home / "replicas" / "1").glob("log/*"):
+        flip(record)
+    restored(full.home, place)
+    assert full.rows() == before and findings(full.home) == []
+    (aside,) = full.home.glob("before-restore-*")
+    assert len(list((aside / "replicas" / "1" / "log").iterdir())) == 3
+
+
+def test_replicas_elsewhere_are_moved_aside_beside_their_place(place: StorePlace, tmp_path: Path) -> None:
+    """Each on its own disk."""
+    disk = tmp_path / "disk" / "copy"
+    disk.mkdir(parents=True)
+    (disk / "replica.json").write_text("damaged")
+    config = tmp_path / "p.toml"
+    config.write_text(f'[index]\nreplicas = {{ a = "{disk}" }}\n')
+    restore(load(config), tmp_path / "new", Request((place,)), lambda _: None, lambda *_: None)
+    assert [path.name for path in disk.parent.glob("copy.before-restore-*/*")] == ["replica.json"]
+    with Reader.open(disk) as reader:
+        assert reader.version == 4
+
+
+def test_a_half_restored_home_answers_everybody(world: World, place: StorePlace, tmp_path: Path) -> None:
+    """It is searched; who wants to write, verify or repair it is told what finishes it; and then it is whole."""
+    home = tmp_path / "new"
+    half(place, home)
+    code, found = cli("search", "anything", home=home)
+    assert (code, len(found["hits"])) == (0, 5)
+    code, said = cli("status", home=home)
+    assert code == 0 and "is being restored" in said["verdict"]
+    assert said["next"] == f"penstock restore --from {place.url} --home {home}"
+    for words in (["ingest", str(world.docs)], ["verify"], ["repair"], ["compact"], ["collect"]):
+        code, said = cli(*words, home=home)
+        assert code == 3 and f"penstock restore --from {place.url} --home {home}" in said["error"]["message"]
+    assert cli("restore", "--from", place.url, home=home)[0] == 0
+    assert cli("status", home=home)[1]["healthy"]
+
+
+def test_another_restore_over_half_a_one_is_refused(place: StorePlace, tmp_path: Path) -> None:
+    """Unless --over is given; what has arrived is not fetched again then."""
+    home = tmp_path / "new"
+    half(place, home, version=3)
+    with pytest.raises(UsageError, match=r"being restored from version 3 already.*--version 3.*--over"):
+        restored(home, place, version=2)
+    with pytest.raises(UsageError, match="being restored"):
+        restored(home, place)
+    arrived = len(list(home.glob("replicas/0/blobs/*/*")))
+    done = restored(home, place, version=2, over=True)
+    assert arrived >= 1 and (done.version, done.now) == (2, 3)
+    assert findings(home) == []
+
+
+def test_damage_that_is_asked_for_is_said_with_exit_code_3(place: StorePlace, tmp_path: Path) -> None:
+    """And what is whole; nothing was made in the home's place before that was known."""
+    home = tmp_path / "new"
+    dr = archive(Path(place.url))
+    own_blobs(dr, 3)[0].unlink()
+    code, said = cli("restore", "--from", place.url, "--version", "3", home=home)
+    assert code == 3 and "newest version that is whole is 2" in said["error"]["message"]
+    assert not home.exists()
+    code, said = cli("restore", "--from", place.url, home=home)
+    assert (code, said["version"]) == (0, 2) and "version 3 is passed over" in said["passed_over"][0]
+
+
+def test_damage_before_the_first_search_only_delays_it(place: StorePlace, tmp_path: Path) -> None:
+    """What a search needs is damaged in the newest version: the next whole one is searched, and shown once."""
+    shown: list[int] = []
+    dr = archive(Path(place.url))
+    for path in own_blobs(dr, 3):
+        flip(path)
+    request = Request((place,))
+    done = restore(
+        load(None),
+        tmp_path / "new",
+        request,
+        lambda _: None,
+        lambda *_: None,
+        lambda reader: shown.append(reader.version),
+    )
+    assert (done.version, done.now, shown) == (2, 4, [4])
+    assert findings(tmp_path / "new") == []
