@@ -1,7 +1,7 @@
-"""The Prefect flows for the day on which everything here is lost: `penstock-ship` and `penstock-drill`.
+"""The Prefect flows for the day on which everything here is lost: `penstock-ship`, `-snapshot`, `-expire` and `-drill`.
 
 Thin over `flows/recovery/`, as the commands are. Each may be cut short anywhere and run again; none is retried.
-Deploy them by module path: `penstock.flows.recover:ship`, `penstock.flows.recover:drill`.
+Deploy them by module path: `penstock.flows.recover:ship` and so on.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from prefect.states import Completed, Failed
 from penstock.flows import wiring
 from penstock.flows.answers import drill as drill_answers
 from penstock.flows.answers import render
+from penstock.flows.answers import snapshots as snapshot_answers
 from penstock.flows.answers.exits import COMPLETE, INCOMPLETE, outcome
 from penstock.flows.commands.context import Context
+from penstock.flows.commands.moments import period
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings, load
 from penstock.flows.recovery import drill as drills
-from penstock.flows.recovery import shipping
+from penstock.flows.recovery import shipping, snapshots
 from penstock.flows.runs.stop import Stop, on_signals
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
 
@@ -67,6 +69,63 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
 
 
 @flow(
+    name="penstock-snapshot",
+    description="Give the newest version a name in every DR store, and keep it there.",
+    retries=0,
+    persist_result=False,
+)
+def snapshot(
+    home: str | None = None, config: str | None = None, name: str | None = None, keep_for: str | None = None
+) -> State[Any]:
+    """Ship what is not there yet, then name it; the time is its name, unless one is given. `keep_for`: 35d, 12h, 2w.
+
+    Ends `Failed` where not every DR store has it.
+    """
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    path = wiring.configured(config)
+    settings = load(path)
+    if not settings.snapshots.places:
+        return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to name")
+    context = Context(settings, wiring.home_of(home, config), path)
+    where = context.required()
+    if not context.begun():
+        return Completed(name="Skipped", message="nothing was committed yet")
+    keep, stop, warn = period("keep_for", keep_for), Stop(), get_run_logger().warning
+    with on_signals(stop, lambda _: warn("stopping: no snapshot is taken")):
+        done = snapshots.create(settings, where, name or "", warn, stopped=stop, keep_seconds=keep)
+    said = _page_of("penstock-snapshot", "The snapshot that was taken", snapshot_answers.created(done))
+    data = msgspec.to_builtins(done)
+    return Failed(message=said, data=data) if done.code else Completed(message=said, data=data)
+
+
+@flow(
+    name="penstock-expire",
+    description="Delete from the DR stores the snapshots and versions that their policy lets go of.",
+    retries=0,
+    persist_result=False,
+)
+def expire(
+    config: str | None = None, keep_last: int | None = None, keep_days: float | None = None, dry_run: bool = False
+) -> State[Any]:
+    """Let go of what `[snapshots]`, or these parameters, do not keep. Needs the right to delete there, and no home."""
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    settings = load(wiring.configured(config))
+    if not settings.snapshots.places:
+        return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to expire")
+    kept = settings.snapshots
+    done = snapshots.expire(
+        snapshots.opened(settings, (), get_run_logger().warning),
+        _quietly,
+        keep_last=kept.keep_last if keep_last is None else keep_last,
+        keep_days=kept.keep_days if keep_days is None else keep_days,
+        dry_run=dry_run,
+    )
+    said = _page_of("penstock-expire", "What went from the DR stores", snapshot_answers.expired(done, dry_run))
+    data = msgspec.to_builtins(done)
+    return Failed(message=said, data=data) if done.code else Completed(message=said, data=data)
+
+
+@flow(
     name="penstock-drill",
     description="Restore what was shipped into a scratch place, verify it, and compare its answers with production's.",
     retries=0,
@@ -81,6 +140,8 @@ def drill(home: str | None = None, config: str | None = None, scratch: str | Non
     settings, where = _opened(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to drill")
+    if not Context(settings, where.path, None).begun():
+        return Completed(name="Skipped", message="nothing was committed yet")
     wanted = drills.Wanted(scratch=Path(scratch) if scratch else None)
     try:
         done = drills.drill(settings, where, wanted, get_run_logger().warning, _quietly)
@@ -94,6 +155,14 @@ def drill(home: str | None = None, config: str | None = None, scratch: str | Non
         return Completed(message=said, data=data)
     _page(where, done.result, done.reasons)
     return Failed(message=said, data=data)
+
+
+def _page_of(key: str, description: str, said: str) -> str:
+    """Leave it as an artifact; return it in one line."""
+    said = REDACTOR.clean(said)
+    page = "\n".join(f"    {line}" for line in said.splitlines())
+    create_markdown_artifact(markdown=page, key=key, description=description)
+    return "; ".join(line.strip() for line in said.splitlines() if line)
 
 
 def _page(home: Home, result: str, reasons: Sequence[str]) -> None:

@@ -203,7 +203,7 @@ def expire(
 
 
 def each(stores: Sequence[Archive], work: Callable[[Archive], _T]) -> Answers[_T]:
-    """`work` for each DR store; one that fails does not keep the others from answering. A single one's fault is raised."""
+    """`work` for each DR store; one that fails does not keep others from answering. A single one's fault is raised."""
     done: list[_T] = []
     problems: dict[str, str] = {}
     code = COMPLETE
