@@ -128,7 +128,7 @@ def _table(changes: Mapping[str, Changes]) -> str:
 
 def _sum(changes: Mapping[str, Changes]) -> str:
     back, away, changed = (sum(numbers) for numbers in zip(*changes.values(), strict=True))
-    return f"{render.count(back, 'document')} come back, {away:,} go away, {changed:,} change"
+    return f"documents that come back {back:,}, go away {away:,}, change {changed:,}"
 
 
 def _time(version: Ratified) -> str:

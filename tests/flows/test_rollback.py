@@ -273,7 +273,7 @@ def test_it_asks_and_does_nothing_without_an_answer(
     two, good, rows = lived
     before = two.version()
     code, said = run("rollback", "--to", str(good))
-    assert code == 2 and "1 document come back, 1 go away, 1 change; say --yes" in said["error"]["message"]
+    assert code == 2 and "documents that come back 1, go away 1, change 1; say --yes" in said["error"]["message"]
     words = ["rollback", "--to", str(good), "--home", str(two.world.home), "--config", str(two.config)]
     assert cli.main(words) == 2
     for typed, code in (("no\n", 2), (f"{good}\n", 0)):
