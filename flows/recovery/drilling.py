@@ -104,6 +104,7 @@ class Drilling:
         self._measure_lag(archive, newest, at)
         expected = self._asked_production(newest)
         with scratch.made(where, _needed(archive, shipped), keep, at, room) as (_, kept):
+            self._figures["kept"] = str(kept or "")
             home = Home(Path(self._apart.home))
             restored = self._restore(home)
             if restored.version != newest:
@@ -115,7 +116,6 @@ class Drilling:
             self._verify(home)
             with wiring.open_reader(self._apart, home, self._note) as reader:
                 self._compare(reader, expected)
-            self._figures["kept"] = str(kept or "")
 
     def _restore(self, home: Home) -> Restored:
         from penstock.flows.recovery import restoring

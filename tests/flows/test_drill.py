@@ -17,14 +17,16 @@ import pytest
 import yaml
 
 from penstock.flows import cli, wiring
+from penstock.flows.answers.exits import UsageError
 from penstock.flows.config import home as homes
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings, load
 from penstock.flows.config.snapshots import StorePlace
-from penstock.flows.recovery import drill_log, drilling, restoring
+from penstock.flows.recovery import drill_log, drilling, restoring, scratch
 from penstock.flows.recovery.drill import Drill, Wanted, drill
 from penstock.flows.recovery.drill_log import Drilled
 from penstock.index.errors import Conflict
+from penstock.index.reading.reader import Reader
 from penstock.index.recovery.archive import FENCES
 from penstock.index.stores.store import LocalStore
 from penstock.index.types import SourceState
@@ -189,6 +191,26 @@ def test_too_small_a_scratch_place_is_refused(site: Site, tmp_path: Path) -> Non
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_what_is_no_drills_is_never_removed(site: Site, tmp_path: Path) -> None:
+    """A folder of ours has our mark, or nothing in it; a link is somebody's, wherever it leads."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    where = scratch.place(site.home, folder)
+    where.mkdir()  # killed between this and the mark
+    assert site.one(scratch=folder).result == "passed"
+    where.mkdir()
+    (where / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(UsageError, match="not what a drill left"):
+        site.drill(scratch=folder)
+    assert (where / "thesis.txt").exists()
+    where.rename(folder / "mine")
+    where.symlink_to(folder / "mine")
+    (folder / "mine" / scratch.MARK).touch()
+    with pytest.raises(UsageError, match="not what a drill left"):
+        site.drill(scratch=folder)
+    assert (folder / "mine" / "thesis.txt").exists()
+
+
 def test_a_store_that_does_not_answer_leaves_it_open(site: Site) -> None:
     """Exit code 3: nobody knows more than before."""
     site.dr.rename(site.dr.with_name("away"))
@@ -197,10 +219,14 @@ def test_a_store_that_does_not_answer_leaves_it_open(site: Site) -> None:
 
 
 def test_what_is_kept_is_a_home_that_can_be_searched(site: Site) -> None:
-    """With --keep it gets a name that the next drill leaves alone."""
+    """With --keep it gets a name that the next drill leaves alone; one that failed is worth a look, too."""
     kept = Path(site.one(keep=True).kept)
-    assert site.one().result == "passed"
-    assert kept.is_dir() and (kept / "home" / "home.json").is_file()
+    flip(own_blobs(archive(site.dr), 3)[0])
+    other = Path(site.one(keep=True).kept)
+    assert site.one().result == "failed" and kept != other
+    for each, documents in ((kept, 3), (other, 2)):
+        with Reader.open(each / "home") as reader:
+            assert reader.manifest.counts["documents"] == documents
 
 
 def test_one_drill_of_a_home_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +361,10 @@ def test_a_drill_that_cannot_be_held_pages_as_well(site: Site, seen: dict[str, l
     site.config.write_text(f'home = "{site.home}"\n')
     skipped: Any = recover.drill.fn(config=str(site.config))
     assert (skipped.is_completed(), skipped.name, len(seen["event"])) == (True, "Skipped", 1)
+    homes.create(tmp_path / "fresh")
+    site.config.write_text(f'home = "{tmp_path / "fresh"}"\n[snapshots]\nstore = "{site.dr}"\n')
+    skipped = recover.drill.fn(config=str(site.config))
+    assert (skipped.name, len(seen["event"])) == ("Skipped", 1)
 
 
 def test_the_flow_has_a_deployment() -> None:
