@@ -216,6 +216,32 @@ def test_the_command_line_is_recorded_where_prefect_answers(
     assert "1 deleted" in new["state"]["message"]
 
 
+def test_a_drill_that_fails_raises_its_event(prefect: Prefect, deployed: dict[str, Any], project: Path) -> None:
+    """Automations page on it; those of docs/recovery.md can be made. The DR store is empty: nothing was shipped."""
+    page = (ROOT / "docs" / "recovery.md").read_text()
+    shown = page.split("```yaml\nautomations:")[1].split("```")[0]
+    (project / "automations.yaml").write_text(f"automations:{shown}")
+    done = prefect.command(BIN / "prefect", "automation", "create", "--from-file", "automations.yaml", cwd=project)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (project / "elsewhere").mkdir()
+    config = project / "shipped.toml"
+    config.write_text('home = ".penstock"\n[snapshots]\nstore = "elsewhere"\n')
+    words = ("deployment", "run", "penstock-drill/drill", "--param", f"config={config}")
+    before = set(prefect.runs())
+    done = prefect.command(BIN / "prefect", *words, cwd=project)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (new,) = (run for name, run in prefect.runs().items() if name not in before and not run["auto_scheduled"])
+    run = prefect.until_final(new["id"])
+    assert run["state_type"] == "FAILED" and "nothing was ever shipped" in run["state"]["message"]
+    for _ in patience():
+        found = prefect.ask("events/filter", filter={"event": {"name": ["penstock.drill.failed"]}})["events"]
+        if found:
+            break
+    (event,) = found
+    assert event["payload"]["result"] == "failed" and event["payload"]["home"] == str(project / ".penstock")
+    assert any(each["prefect.resource.id"] == f"prefect.flow-run.{new['id']}" for each in event["related"])
+
+
 def test_a_prefect_that_does_not_answer_is_said_and_gone_without(prefect: Prefect, project: Path) -> None:
     """A lost server costs its record, not the ingest."""
     (project / "notes").mkdir()
