@@ -49,7 +49,7 @@ def restore(arguments: argparse.Namespace, console: Console) -> int:
     done = restoring.restore(ctx.settings, ctx.home, request, console.say, paced(console), searchable)
     console.answer(
         {**msgspec.to_builtins(done), "home": str(ctx.home), "fork": arguments.fork},
-        _lines(done, ctx.home, arguments, shipped=[each.url for each in stores or ctx.settings.snapshots.places]),
+        _lines(done, ctx.home, arguments, shipped=[each.url for each in stores]),
     )
     return COMPLETE
 

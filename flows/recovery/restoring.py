@@ -206,11 +206,12 @@ class _Restore:
         return begun, whole, stores
 
     def _resumed(self, holdings: Holdings, half: Progress) -> tuple[Progress, Whole, dict[str, Store]]:
-        if {member.id for member in half.membership.replicas} != set(self._layout.replicas):
-            ids = ", ".join(member.id for member in half.membership.replicas)
+        ids, quorum = sorted(member.id for member in half.membership.replicas), half.membership.write_quorum
+        if (ids, quorum) != (sorted(self._layout.replicas), self._layout.write_quorum):
             raise UsageError(
-                f"this restore began with replicas {ids}, and the configuration names "
-                f"{', '.join(self._layout.replicas)}: put [index] replicas back, or begin anew with --over"
+                f"this restore began with replicas {', '.join(ids)} and write_quorum {quorum}, the configuration has "
+                f"{', '.join(sorted(self._layout.replicas))} and {self._layout.write_quorum}: put [index] back as it "
+                "was (or give its --config), or begin anew with --over"
             )
         clearing.refuse_what_cannot_move(self._layout, half.lineage)
         half = msgspec.structs.replace(half, origins=self._origins, fork=self._request.fork)
@@ -336,7 +337,7 @@ class _Showing:
 
 
 def places(settings: Settings, urls: tuple[str, ...], variables: str | None) -> tuple[StorePlace, ...]:
-    """The DR stores at these absolute paths and URLs; one that is configured has its variables, unless others are
-    given."""
+    """The DR stores at these absolute paths and URLs, else those of the configuration. One that is configured has its
+    variables, unless others are given."""
     known = {each.url: each.variables for each in settings.snapshots.places}
-    return tuple(StorePlace(url, variables or known.get(url)) for url in urls)
+    return tuple(StorePlace(url, variables or known.get(url)) for url in urls or known)

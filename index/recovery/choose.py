@@ -62,8 +62,9 @@ class Holdings:
             try:
                 lineages.setdefault(_lineage(archive, report), []).append(archive)
             except Unavailable as fault:
-                report(f"{fault}; going on with the others") if len(archives) > 1 else None
                 silent = fault
+                if len(archives) > 1:
+                    report(f"{fault}; going on with the others")
         if len(lineages) > 1:
             said = ", ".join(f"{of[0].name} of {lineage}" for lineage, of in lineages.items())
             raise WrongIndex(f"these DR stores hold versions of different indexes ({said}); name those of one")

@@ -60,7 +60,8 @@ class Filling:
         there = [frozenset(store.list("blobs/")) for store in self._replicas]
         self._done, self._total = 0, sum(ref.size for ref in needed)
         self._stop.clear()
-        with ThreadPoolExecutor(AT_ONCE, "restore") as blobs, ThreadPoolExecutor(len(there) * AT_ONCE, "put") as lanes:
+        # The lanes are closed last: what is on its way when one blob is lost still needs them.
+        with ThreadPoolExecutor(len(there) * AT_ONCE, "put") as lanes, ThreadPoolExecutor(AT_ONCE, "restore") as blobs:
             going: list[Future[None]] = []
             for ref in needed:
                 key = blob.key(ref)

@@ -145,3 +145,24 @@ def test_what_is_no_file_is_damage_and_can_be_put_out_of_the_way(tmp_path) -> No
             store.get_range(key, 0, 9)
         store.delete(key)
         assert store.put_if_absent(key, b"value") and store.get(key) == b"value"
+
+
+def test_what_comes_in_pieces_appears_when_all_of_it_is_there(store):
+    """Under its name, or nowhere: also while it comes, and where whoever sends it gives up."""
+    with store.incoming("a/b") as write:
+        write(b"one ")
+        assert store.size("a/b") is None
+        write(b"two")
+    assert store.get("a/b") == b"one two"
+    with pytest.raises(KeyError), store.incoming("a/c") as write:
+        write(b"half")
+        raise KeyError
+    assert [*store.list("")] == ["a/b"] and not list((store.root / "tmp").iterdir())
+
+
+def test_what_comes_in_pieces_never_replaces_what_is_there(store):
+    """A value never changes once it is there."""
+    store.put_if_absent("a", b"first")
+    with store.incoming("a") as write:
+        write(b"second")
+    assert store.get("a") == b"first"
