@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,9 +29,9 @@ LATE = 3600.0
 class StoreStatus(msgspec.Struct, frozen=True):
     """One DR store. `version`: up to which it has everything, or, where it cannot be reached, had when last shipped to.
 
-    What is behind is None where nobody can tell.
-    `fenced`: why this index must not be written any more. `problem`: why it cannot be shipped there, "" if it can.
-    `shares`: the replicas on the same disk or in the same bucket, which fail together with it.
+    What is behind is None where nobody can tell. `fenced`: why this index must not be written any more. `problem`: why
+    it cannot be shipped there, "" if it can. `shares`: the replicas on the same disk or in the same bucket, which fail
+    together with it.
     """
 
     place: str
@@ -108,16 +109,17 @@ def look(
     from penstock.index.blobs.deadline import gather
 
     places = settings.snapshots.places
-    work = {place.url: partial(_one, place, replicas, lineage, now, environ) for place in places}
+    had = {place.url: _last(home, place, lineage) for place in places}
+    work = {place.url: partial(_one, place, had[place.url], replicas, lineage, now, environ) for place in places}
     found = gather(work, lambda _: False, grace=0.0, limit=seconds, clock=time.monotonic)
     stores = []
     for place in places:
         one = found.get(place.url, TimeoutError(f"no answer within {seconds:g} s"))
         said = str(one).removeprefix(f"{place.url}: ")
         one = StoreStatus(place.url, False, problem=said) if isinstance(one, Exception) else one
-        stores.append(one if one.reachable else msgspec.structs.replace(one, version=_last(home, place, lineage)))
-    known = drill_log.read(home.path, _unsaid)
-    return Recovery(stores, drill_log.latest(known, [place.url for place in places]))
+        stores.append(one if one.reachable else msgspec.structs.replace(one, version=had[place.url]))
+    drills = drill_log.read(home.path, _unsaid)
+    return Recovery(stores, drill_log.latest(drills, [place.url for place in places]))
 
 
 def _last(home: Home, place: StorePlace, lineage: str | None) -> int:
@@ -128,13 +130,21 @@ def _last(home: Home, place: StorePlace, lineage: str | None) -> int:
 
 
 def _one(
-    place: StorePlace, replicas: Mapping[str, Store], lineage: str | None, now: float, environ: Mapping[str, str]
+    place: StorePlace,
+    had: int,
+    replicas: Mapping[str, Store],
+    lineage: str | None,
+    now: float,
+    environ: Mapping[str, str],
 ) -> StoreStatus:
     from penstock.flows.recovery import archives
     from penstock.index.recovery.lag import measure
     from penstock.index.stores.stores import same_failure_domain
 
     archive = archives.archive(place, environ, _unsaid)
+    folder: Path | None = getattr(archive.store, "root", None)
+    if not had and folder is not None and not folder.exists() and folder.parent.is_dir():
+        return StoreStatus(place.url, False, problem="nothing was shipped there yet")
     if lineage is None:
         versions = archive.versions()
         return StoreStatus(place.url, True, versions[-1][0] if versions else 0)

@@ -6,6 +6,7 @@ and tried again after growing pauses; where only a person can help, the thread e
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import threading
 from collections.abc import Callable, Mapping
@@ -155,6 +156,8 @@ class Lane:
         if held is None:
             return self._up_to_date()
         try:
+            if self._eager or not self._versions:  # what one that was killed left on its way from bucket to bucket
+                shutil.rmtree(opened.scratch, ignore_errors=True)
             self._check_not_emptied(opened.archive)
             self._count(opened.shipper.catch_up(self._cut.is_set))
         finally:
@@ -179,7 +182,7 @@ class Lane:
     def _open(self) -> _Opened:
         from penstock.index.recovery.shipping import Shipper
 
-        site = self._site
+        site, scratch = self._site, self._site.home.spool / f"ship-{self._digest}"
         known = seen.last(site.home, self.name, site.lineage)
         making = archives.archive if known and not self._anew else archives.made
         archive = making(self._place, site.environ, site.note)
@@ -188,11 +191,11 @@ class Lane:
             replicas,
             archive,
             lineage=site.lineage,
-            scratch=site.home.spool / f"ship-{self._digest}",
+            scratch=scratch,
             clock=wiring.clock,
             report=site.note,
         )
-        return _Opened(archive, replicas, shipper, wiring.locks(site.settings, site.home))
+        return _Opened(archive, replicas, shipper, scratch, wiring.locks(site.settings, site.home))
 
     def _up_to_date(self) -> bool:
         lag = self.measured()
@@ -232,6 +235,7 @@ class _Opened:
     archive: Archive
     replicas: list[Store]
     shipper: Shipper
+    scratch: Path
     locks: Locks
 
 

@@ -506,6 +506,21 @@ def test_status_says_that_a_dr_store_cannot_be_reached_and_what_it_had(
     assert "cannot be reached, had version 1" in capsys.readouterr().out
 
 
+def test_status_of_a_dr_store_that_was_just_configured_names_the_command(
+    world: World, dr: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is made by looking."""
+    world.write("a.txt", "alpha")
+    world.ingest()
+    assert verdict(capsys, world)[:2] == (
+        f"Not shipped: DR store {dr}: nothing was shipped there yet.",
+        "penstock ship",
+    )
+    assert not dr.exists()
+    assert asked(capsys, world, "ship")["ok"]
+    assert verdict(capsys, world)[2]
+
+
 def test_a_dr_store_that_hangs_costs_status_a_moment(world: World, dr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them together cost that once."""
     from penstock.flows.answers import recovery
