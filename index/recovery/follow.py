@@ -21,7 +21,7 @@ from penstock.index.errors import Corrupt, Unavailable
 from penstock.index.recovery.carrying import Unreadable
 from penstock.index.recovery.publishedlog import Key, PublishedLog, after
 from penstock.index.stores.store import Store
-from penstock.index.types import BlobRef, Manifest
+from penstock.index.types import BlobRef, Manifest, Membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class Follower:
         self._log = PublishedLog(stores, report, lineage)
         self._target, self._report = target, report
         self._had: tuple[Key, frozenset[str]] | None = None
+        self._members: dict[Key, Membership] = {}
         self._waited: dict[Key, int] = {}
         self._passed: dict[Key, str] = {}
 
@@ -119,6 +120,7 @@ class Follower:
             raise Unreadable(
                 Corrupt(f"manifest {ref.name} is not that of version {record.version}; run penstock verify")
             )
+        self._members = {**dict(list(self._members.items())[-1:]), key: found.membership}
         return record, found
 
     def _closure(self, at: Key | None) -> frozenset[str]:
@@ -133,17 +135,27 @@ class Follower:
 
     def _stands(self, newest: Version) -> bool:
         """Whether the newest version is acknowledged; those before it are, because it is there."""
-        if self._log.acknowledged(newest.record, newest.manifest):
+        key, members = (newest.record.version, newest.record.epoch), newest.manifest.membership
+        if self._log.acknowledged(newest.record, members, self._before(key, members)):
             return True
-        key, needed = (newest.record.version, newest.record.epoch), newest.manifest.membership.write_quorum
         looks = self._waited.get(key, 0)
         self._waited = {key: looks + 1}
         if looks == 1:  # at the first look it may be on its way
             self._report(
-                f"version {key[0]} waits: fewer than {needed} replicas that can be seen publish it, or a later epoch "
-                "has begun; it is copied when it is acknowledged"
+                f"version {key[0]} waits: fewer than {members.write_quorum} replicas that can be seen publish it, or a "
+                "later epoch has begun; it is copied when it is acknowledged"
             )
         return False
+
+    def _before(self, key: Key, members: Membership) -> Membership | None:
+        """The members at the version before this one; where that cannot be read, as if all members had to have it."""
+        before = self._log.before(key)
+        if before is None:
+            return None
+        try:
+            return self._members.get(before) or self._manifest(before)[1].membership
+        except Unreadable:
+            return Membership(members.replicas, len(members.replicas))
 
     def _beyond(self, key: Key, fault: Unreadable) -> list[Key]:
         """What comes after a version that cannot be read. Raises what is wrong with it where nothing does."""

@@ -13,7 +13,7 @@ from penstock.index.commits import log, markers
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.recovery.archive import history
 from penstock.index.stores.store import Store
-from penstock.index.types import Manifest, Member
+from penstock.index.types import Member, Membership
 
 Key = tuple[int, int]
 """(version, epoch)."""
@@ -28,6 +28,7 @@ class PublishedLog:
     def __init__(self, stores: Sequence[Store], report: Callable[[str], None], lineage: str | None = None) -> None:
         self._stores, self._report, self._lineage = tuple(stores), report, lineage
         self._shown: dict[Store, frozenset[Key]] = {}
+        self._history: list[Key] = []
         self._records: dict[tuple[Store, Key], log.LogRecord] = {}
         self._of: dict[Store, str] = {}
         self._said: dict[Store, str] = {}
@@ -55,7 +56,8 @@ class PublishedLog:
                 self._report(f"{line}; going on with the other replicas")
         self._said = faults
         self._records = {at: kept for at, kept in self._records.items() if at[1] in self._shown.get(at[0], ())}
-        return history(frozenset().union(*self._shown.values()))
+        self._history = history(frozenset().union(*self._shown.values()))
+        return self._history
 
     def record(self, key: Key) -> log.LogRecord | None:
         """The record that most replicas have, None where none has it whole; `look` says which there are."""
@@ -72,27 +74,38 @@ class PublishedLog:
         """Whether any replica still shows this record."""
         return any(key in keys for keys in self._shown.values())
 
-    def acknowledged(self, record: log.LogRecord, manifest: Manifest) -> bool:
-        """Whether as many members publish this record, and have seen no later epoch, as its writer counts.
+    def before(self, key: Key) -> Key | None:
+        """The version just before in the history that was seen, None where it is not there: `key` is the first, or it
+        expired, which it does only when `key` is acknowledged."""
+        return next((other for other in self._history if other[0] == key[0] - 1), None)
 
-        Then the version stands: a later epoch adopts it. Its successors' records prove the same of all before them.
+    def acknowledged(self, record: log.LogRecord, members: Membership, before: Membership | None) -> bool:
+        """Whether as many members publish this record, and have seen no later epoch, as its writer counts; where the
+        membership changed, also of those who stayed. Then the version stands: a later epoch adopts it.
+
+        `members` is that of the version itself, `before` that of the one before. A successor's record proves the same.
         """
-        members = frozenset(manifest.membership.replicas)
-        counted = sum(self._counts(store, record, members) for store in self._shown)
-        return counted >= manifest.membership.write_quorum
+        now = frozenset(members.replicas)
+        counted = {at for store in self._shown if (at := self._counts(store, record)) is not None}
+        enough = len(counted & now) >= members.write_quorum
+        if before is None or before == members:
+            return enough
+        stayed = now.intersection(before.replicas)
+        return enough and len(counted & stayed) >= min(before.write_quorum, len(stayed))
 
-    def _counts(self, store: Store, record: log.LogRecord, members: frozenset[Member]) -> bool:
-        """The record was seen before the epoch is looked for: whoever begins one later finds the record."""
+    def _counts(self, store: Store, record: log.LogRecord) -> Member | None:
+        """Which member publishes it here, if it has seen no later epoch. The record was seen before the epoch is looked
+        for: whoever begins one later finds the record."""
         if self._read(store, _key(record)) != record:
-            return False
+            return None
         try:
             marker, seen = markers.replica(store), markers.highest(store)
         except (Corrupt, Unavailable, OSError) as fault:
             self._tell(f"{fault}; going on with the other replicas")
-            return False
-        if marker is None or Member(marker.id, marker.incarnation) not in members:
-            return False
-        return seen is None or not markers.supersedes(seen, record.epoch, record.epoch_id)
+            return None
+        if marker is None or (seen is not None and markers.supersedes(seen, record.epoch, record.epoch_id)):
+            return None
+        return Member(marker.id, marker.incarnation)
 
     def _mine(self, store: Store, keys: frozenset[Key]) -> bool:
         if store not in self._of:

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.index.blobs import framed
 from penstock.index.care.collect import Retention, collect
-from penstock.index.commits import log, markers
+from penstock.index.commits import log, markers, membership
 from penstock.index.commits import manifest as manifests
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.recovery.archive import history
@@ -225,6 +225,20 @@ def test_a_new_epoch_is_followed_and_what_it_outranked_is_not(root: Path) -> Non
     follower.catch_up()
     assert shelf.numbers[:2] == [(1, 1), (2, 2)] and all(epoch == 2 for _, epoch in shelf.numbers[1:])
     assert all(version.record.txn == version.manifest.txn for version in shelf.versions)
+
+
+def test_a_change_of_members_counts_on_those_who_stay(root: Path) -> None:
+    """As its writer does: on the newcomer and one more is not enough where two of those who stayed must have it."""
+    home = Home(root / "home", 3, 2)
+    home.commit({"s/a": "one"})
+    with home.open() as writer:
+        membership.replace(writer, "2", LocalStore.create(home.folder("new"), token=home.token))
+    shelf, stores = Shelf(), [LocalStore(home.folder(name), token=home.token) for name in ("0", "new")]
+    Follower(stores, shelf, home.said.append).catch_up()
+    assert shelf.numbers == [(1, 1)]
+    stores.append(LocalStore(home.folder("1"), token=home.token))
+    Follower(stores, shelf, home.said.append).catch_up()
+    assert shelf.numbers == [(1, 1), (2, 1)]
 
 
 def test_a_target_with_an_outranked_version_is_given_the_true_one() -> None:
