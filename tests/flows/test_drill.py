@@ -31,6 +31,7 @@ from penstock.index.recovery.archive import FENCES
 from penstock.index.stores.store import LocalStore
 from penstock.index.types import SourceState
 from tests.flows.children import ROOT
+from tests.flows.conftest import World as Ingests
 from tests.index.recovery.shipped import archive, flip, own_blobs, ship, token
 from tests.index.world import World, delta
 
@@ -388,3 +389,29 @@ def test_the_automations_of_the_docs_are_ones() -> None:
     shown = next(block for block in page.split("```yaml\n")[1:] if block.startswith("automations:"))
     made = [AutomationCore.model_validate(each) for each in yaml.safe_load(shown.split("```")[0])["automations"]]
     assert [each.trigger.expect for each in made] == [{recover.DRILL_FAILED}, {"prefect.flow-run.Completed"}]
+
+
+def test_the_questions_of_the_configuration_are_asked(
+    world: Ingests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a real ingest and a real `ship`, on three replicas: embedded for the first drill, and never again."""
+    folder = world.home.parent
+    (folder / "questions.txt").write_text("who decides\nwhat is kept\n")
+    (folder / "penstock.toml").write_text(
+        'home = "home"\n[index]\nreplicas = 3\nwrite_quorum = 2\n'
+        '[snapshots]\nstore = "dr"\nduring_runs = false\nprobes = "questions.txt"\n'
+    )
+    for number in range(3):
+        world.write(f"{number}.txt", f"text number {number}")
+    world.ingest(config="penstock.toml")
+    assert cli.main(["ship"]) == 0
+    capsys.readouterr()
+    for _ in range(2):
+        assert cli.main(["drill", "--json"]) == 0
+        (one,) = json.loads(capsys.readouterr().out)["drills"]
+        assert (one["asked"], one["probes"], one["equal"]) == ("questions", 2, 2)
+        monkeypatch.setattr(wiring, "encoder", pytest.fail)
+    world.write("late.txt", "came late")
+    world.ingest(config="penstock.toml")
+    assert cli.main(["drill", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["drills"][0]["lag_versions"] == 1
