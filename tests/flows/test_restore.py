@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from penstock.flows import wiring
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.cli import main
 from penstock.flows.config import home as homes
@@ -33,6 +34,7 @@ from tests.flows.children import ROOT
 from tests.flows.conftest import World
 from tests.flows.restore_child import Child, Ended
 from tests.index.recovery.shipped import archive, flip, own_blobs, ship, token
+from tests.index.s3 import S3Server, server  # noqa: F401 - a fixture is used by its name
 
 
 def shipped(world: World, to: Path) -> StorePlace:
@@ -299,3 +301,61 @@ def test_damage_before_the_first_search_only_delays_it(place: StorePlace, tmp_pa
     )
     assert (done.version, done.now, shown) == (2, 4, [4])
     assert findings(tmp_path / "new") == []
+
+
+def test_what_runs_shipped_is_restored_and_the_old_home_stops(world: World, tmp_path: Path) -> None:
+    """Shipping and restore agree; the old home is fenced, and the new one says that the DR store is not its own."""
+    config = tmp_path / "p.toml"
+    config.write_text(f'[snapshots]\nstore = "{tmp_path / "dr"}"\n')
+    world.write("a.txt", "alpha")
+    world.ingest(config=str(config))
+    world.write("b.txt", "beta")
+    world.ingest(config=str(config))
+    before, new = world.rows(), tmp_path / "new"
+    code, said = cli("restore", "--config", str(config), home=new)
+    assert (code, said["version"]) == (0, 2)
+    with pytest.raises(Fenced, match="goes on in its stead"):
+        world.ingest(config=str(config))
+    world.home, paid = new, embedded(world)
+    assert world.rows() == before
+    world.write("c.txt", "gamma")
+    account = world.ingest(config=str(config))
+    assert (account.indexed, embedded(world), account.exit_code()) == (1, paid + 1, 0)
+    assert any("another index" in message for message in account.messages)
+
+
+def test_a_time_between_two_ingests_gives_exactly_the_first(world: World, tmp_path: Path) -> None:
+    """Five ingests; what is restored is what was served then."""
+    served, times = [], []
+    for number in range(5):
+        world.write("a.txt", f"text {number}")
+        world.write(f"{number}.txt", f"own text {number}")
+        world.ingest()
+        served.append(world.rows())
+        with Reader.open(world.home) as reader:
+            times.append(reader.manifest.committed_at)
+    place = shipped(world, tmp_path / "dr")
+    world.home = tmp_path / "then"
+    assert restored(world.home, place, at=(times[1] + times[2]) / 2).version == 2
+    assert world.rows() == served[1]
+
+
+def test_a_bucket_that_is_not_empty_is_refused(
+    place: StorePlace,
+    tmp_path: Path,
+    server: S3Server,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing can be moved aside there; an empty prefix is filled like a folder."""
+    for name, value in server.environ.items():
+        monkeypatch.setenv(name, value)
+    bucket, config = f"s3://{server.bucket()}", tmp_path / "p.toml"
+    config.write_text(f'[index]\nreplicas = {{ a = "{tmp_path / "a"}", b = "{bucket}/copy" }}\n')
+    stray = wiring.store(f"{bucket}/copy")
+    stray.put_if_absent("log/x", b"somebody's")
+    code, said = cli("restore", "--from", place.url, "--config", str(config), "--over", home=tmp_path / "new")
+    assert code == 2 and "is not empty (log/x)" in said["error"]["message"]
+    assert list(stray.list("")) == ["log/x"]
+    stray.delete("log/x")
+    assert cli("restore", "--from", place.url, "--config", str(config), home=tmp_path / "new")[0] == 0
+    assert list(upkeep.verify(load(config), homes.require(tmp_path / "new"), lambda *_: None)) == []
