@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.index.blobs import framed
+from penstock.index.care.rollback import rollback
 from penstock.index.commits import log
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.recovery import contents
@@ -213,3 +215,62 @@ def test_versions_of_a_real_index_are_kept_whole_and_can_be_read(tmp_path: Path)
         assert not found.store.size(coming_key(*kept[0]))
         writer.commit(delta(writer.head().version, {"d9": "after expiry"}))
         assert shipper.catch_up().versions == 1 and not audit(found, every=True).flaws
+
+
+def test_a_rollback_is_shipped_whole_at_any_point_of_an_expiry_and_the_other_way_round(tmp_path: Path) -> None:
+    """The real shipper beside the real expiry: each is run whole at each point of the other, on a version that needs
+    again what only expired ones needed."""
+    world, values = World(tmp_path, replicas=1, write_quorum=1), dict[str, bytes]()
+    replicas = list(world.stores().values())
+    ticks = itertools.count()
+
+    def shipping(values: dict[str, bytes], reach: Callable[[str], None] = lambda _: None) -> None:
+        shipper = Shipper(
+            replicas,
+            archive(values),
+            lineage=lineage,
+            scratch=tmp_path / "scratch",
+            clock=lambda: 2000.0,
+            report=world.reports.append,
+            reach=reach,
+            threads=1,
+        )
+        shipper.catch_up()
+
+    def expiring(values: dict[str, bytes], reach: Callable[[str], None] = lambda _: None) -> None:
+        expire(archive(values), Policy(0, 0.0), clock=lambda: 2000.0, token=lambda: f"t{next(ticks)}", reach=reach)
+
+    with world.create() as writer:
+        lineage = writer.meta.lineage
+        for text in ("one", "two words", "three words here"):
+            writer.commit(delta(writer.head().version, {"a": text}))
+        shipping(values)
+        before = values
+        back = rollback(writer, 1).version
+    for outer, inner in ((expiring, shipping), (shipping, expiring)):
+        outcomes = set[str]()
+        for last in itertools.count():
+            now, steps = dict(before), itertools.count()
+
+            def reach(
+                _: str,
+                last: int = last,
+                steps: itertools.count[int] = steps,
+                now: dict[str, bytes] = now,
+                inner: Callable[..., None] = inner,
+                outcomes: set[str] = outcomes,
+            ) -> None:
+                if next(steps) == last:
+                    try:
+                        inner(now)
+                        outcomes.add("done")
+                    except Unavailable:
+                        outcomes.add("later")
+
+            outer(now, reach)
+            assert not audit(archive(now), every=True).flaws
+            shipping(now)
+            assert audit(archive(now), every=True).whole == back
+            if next(steps) <= last:
+                break
+        assert last > 3 and outcomes == ({"done", "later"} if inner is shipping else {"done"})
