@@ -61,7 +61,7 @@ def row(drills: Sequence[Drilled], stores: int, now: float) -> str:
     worst = next((one for result in ("failed", "undone") for one in drills if one.result == result), oldest)
     ago = f"{duration(max(now - worst.at, 0))} ago"
     if worst.result != "passed":
-        return f"{worst.result} {ago}: {plain(worst.reasons[0]) if worst.reasons else 'see penstock drill'}"
+        return f"{_SHORT[worst.result]} {ago}, see the warnings"
     return f"passed {ago}, first answer after {duration(worst.seconds_to_answer)}, whole after " + duration(
         worst.seconds_to_whole
     )
@@ -88,6 +88,7 @@ def _figures(one: Drilled) -> list[list[str]]:
     return [*rows, ["kept", one.kept]] if one.kept else rows
 
 
+_SHORT = {"failed": "failed", "undone": "could not be held"}
 _NOUNS = {"questions": "question", "passages": "passage"}
 
 

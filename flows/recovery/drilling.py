@@ -108,10 +108,11 @@ class Drilling:
             home = Home(Path(self._apart.home))
             restored = self._restore(home)
             if restored.version != newest:
-                why = "; ".join(restored.passed_over) or "why is not known"
                 self._reasons.append(
-                    f"version {newest} is not whole there ({why}); version {restored.version} was restored in its stead"
+                    f"version {newest} is not whole there: {restored.version} was restored in its stead"
                 )
+                self._reasons += restored.passed_over
+                self._first = None  # that was another version's
                 expected = self._asked_production(restored.version)
             self._verify(home)
             with wiring.open_reader(self._apart, home, self._note) as reader:
@@ -123,13 +124,10 @@ class Drilling:
         began, vectors = time.monotonic(), self._production.asked.vectors
 
         def searchable(reader: Reader) -> None:
-            if self._first is not None:
-                return
             try:
                 self._first = reader.search(vectors[:1], K)[0] if len(vectors) else []
             except (IndexFault, ValueError) as fault:
                 self._reasons.append(f"the first question could not be answered while restoring: {fault}")
-                self._first = []
             self._figures["seconds_to_answer"] = time.monotonic() - began
 
         request = restoring.Request(stores=(self._place,), fork=True)
@@ -169,9 +167,7 @@ class Drilling:
         wrong = [_difference(str(text), list(was), list(now)) for text, was, now in pairs if was != now]
         self._figures["equal"] = len(pairs) - len(wrong)
         self._tell(wrong, "other answers")
-        if self._first is None:
-            self._reasons.append("no question could be asked before all was there")
-        elif self._first != expected.hits[0] and hits[0] == expected.hits[0]:
+        if self._first is not None and self._first != expected.hits[0] and hits[0] == expected.hits[0]:
             self._reasons.append(_difference(asked.texts[0], expected.hits[0], self._first) + ", while restoring")
 
     def _asked_production(self, version: int) -> Answers | None:
