@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from penstock.flows.cli import build_parser
 from penstock.index.reading.reader import Reader
 from tests.fakes.embeddings_server import Embeddings, vector
 from tests.fakes.rough.serving import Serving
@@ -255,10 +257,14 @@ def test_a_source_that_was_removed_by_mistake_is_there_again(site: Site) -> None
 
 
 def test_every_page_is_in_the_index_and_has_its_sections() -> None:
-    """And every command of a page is in a block that a test runs."""
+    """And a command in the middle of a sentence is understood, too."""
     index = (PAGES / "README.md").read_text("utf-8")
     for file in sorted(PAGES.glob("*.md")):
         if file.name != "README.md":
             page = Page(file.stem)
             assert f"({file.name})" in index
             assert page.seen() and page.commands("How to know that it is over")
+        for command in re.findall(
+            r"`penstock (.+?)`", re.sub(r"```.*?```", "", file.read_text("utf-8"), flags=re.DOTALL)
+        ):
+            assert build_parser().parse_args(shlex.split(command)).command
