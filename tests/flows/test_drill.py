@@ -135,6 +135,18 @@ def test_damage_in_the_newest_version_fails_with_the_reason(site: Site, damage: 
     assert any(blob.name[:12] in reason for reason in found.reasons[1:]) and not any("hit" in r for r in found.reasons)
 
 
+def test_what_the_docs_say_of_damage_helps(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """`snapshot verify` names the blob; deleted there, `ship` puts it again, and the drill passes."""
+    blob = own_blobs(archive(site.dr), 3)[0]
+    flip(blob)
+    assert site.one().result == "failed"
+    assert cli.main(["snapshot", "verify", "--config", str(site.config)]) == 1
+    assert blob.name[:12] in capsys.readouterr().out
+    blob.unlink()
+    assert cli.main(["ship", "--config", str(site.config)]) == 0
+    assert site.one().result == "passed"
+
+
 def test_nothing_whole_is_a_failure_too(site: Site) -> None:
     """Whatever is wrong, somebody must look at it."""
     for blob in list((site.dr / "blobs").rglob("*.*")):
