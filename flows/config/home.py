@@ -3,6 +3,7 @@
     replicas/0 replicas/1   full copies of the index        catalog.db   decides which version is next
     spool/                  work in hand, safe to keep      cache/       safe to delete
     home.json               says that this is a home; where the replicas are, if a command moved them
+    drill/                  what drills ask and what came of them, safe to delete
 
 Only `create` makes one; everything else calls `require`.
 """
