@@ -16,6 +16,8 @@ from penstock.flows.config.layout import Layout
 from penstock.flows.config.settings import Settings
 from penstock.index.errors import IndexFault, Unavailable
 from penstock.index.recovery import progress as steps
+from penstock.index.recovery.restore import only_blobs, sweep
+from penstock.index.stores.store import LocalStore
 
 Report = Callable[[str], None]
 ASIDE = "before-restore-"
@@ -38,8 +40,7 @@ def clear(settings: Settings, home: Home, layout: Layout, over: bool, report: Re
         refuse_alive(home)
     elif not _left(home):
         return
-    stamp = ASIDE + datetime.fromtimestamp(wiring.clock(), UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    _move(home, layout, _unused(home.path, layout, stamp), report)
+    _move(home, layout, _unused(home.path, layout, _stamp()), report)
 
 
 def refuse_what_cannot_move(layout: Layout, lineage: str | None) -> None:
@@ -75,12 +76,30 @@ def refuse_alive(home: Home) -> None:
         held.release()
 
 
-def set_aside(path: Path, home: Home, report: Report) -> None:
-    """Move one replica's folder aside, beside its place."""
-    stamp = ASIDE + datetime.fromtimestamp(wiring.clock(), UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+def clear_markers(layout: Layout, report: Report) -> None:
+    """Make room for another restore than the one that was begun here. What has arrived stays, because it was verified;
+    a replica, or a catalog, that says already whose it is goes aside. Raises `UsageError` for a bucket that does."""
+    for name, where in layout.replicas.items():
+        store = wiring.made_store(where)
+        if only_blobs(store):
+            sweep(store)
+        elif isinstance(store, LocalStore):
+            _beside(store.root, report)
+        else:
+            raise UsageError(f"replica {name}: {where} holds what was restored before; configure an empty prefix")
+    for path in _catalog_files(layout):
+        _beside(path, report)
+
+
+def _beside(path: Path, report: Report) -> None:
+    stamp = _stamp()
     target = path.with_name(f"{path.name}.{stamp}")
     _aside(path, target, stamp)
     report(f"{path} was moved aside to {target}")
+
+
+def _stamp() -> str:
+    return ASIDE + datetime.fromtimestamp(wiring.clock(), UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
 def _readable(settings: Settings, home: Home) -> int:

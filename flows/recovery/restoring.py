@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery import clearing, unfinished
 from penstock.flows.recovery.archives import archive
+from penstock.flows.recovery.showing import Showing
 from penstock.index.catalog.catalog import Catalog
 from penstock.index.catalog.locks import FileLocks
 from penstock.index.errors import Conflict, Corrupt, IndexFault
@@ -30,7 +31,6 @@ from penstock.index.recovery import progress as steps
 from penstock.index.recovery import restore as restores
 from penstock.index.recovery.choose import Holdings, Whole, Wish
 from penstock.index.recovery.progress import Origin, Progress
-from penstock.index.stores.store import LocalStore
 
 if TYPE_CHECKING:
     from penstock.index.reading.reader import Reader
@@ -144,9 +144,15 @@ class _Restore:
 
     def _done(self, holdings: Holdings) -> Restored | None:
         """What an equal command finished a moment ago, if nothing was written since: it may have died saying so."""
-        done = steps.finished(self._home.path)
-        if done is None or self._request.over or not self._same(done, holdings):
+        if self._request.over:
             return None
+        with contextlib.suppress(Corrupt):
+            done = steps.finished(self._home.path)
+            if done is not None and self._same(done, holdings):
+                return self._as_it_is(done, holdings)
+        return None
+
+    def _as_it_is(self, done: Progress, holdings: Holdings) -> Restored | None:
         if not done.exact and holdings.pick(Wish(), done.bad)[0].record.version != done.version:
             return None
         with contextlib.suppress(IndexFault), wiring.open_reader(self._settings, self._home, self._report) as reader:
@@ -184,7 +190,7 @@ class _Restore:
             return self._resumed(holdings, half)
         else:
             self._refuse_another(half)
-            self._set_markers_aside()
+            clearing.clear_markers(self._layout, self._report)
         self._sweep()
         stores = self._stores()
         whole, passed = chosen or holdings.pick(self._request.wish)
@@ -230,19 +236,6 @@ class _Restore:
             )
         clearing.refuse_what_cannot_move(self._layout, half.lineage)
 
-    def _set_markers_aside(self) -> None:
-        """What has arrived of another choice stays: it was verified. What says whose it is goes."""
-        for name, where in self._layout.replicas.items():
-            store = wiring.made_store(where)
-            if restores.only_blobs(store):
-                restores.sweep(store)
-            elif isinstance(store, LocalStore):
-                clearing.set_aside(store.root, self._home, self._report)
-            else:
-                raise UsageError(f"replica {name}: {where} holds what was restored before; configure an empty prefix")
-        if (file := self._layout.catalog_file) is not None and file.exists():
-            clearing.set_aside(file, self._home, self._report)
-
     def _stores(self) -> dict[str, Store]:
         return {name: wiring.made_store(where) for name, where in self._layout.replicas.items()}
 
@@ -269,7 +262,7 @@ class _Restore:
             report_progress=self._progress,
             reach=self._reach,
         )
-        with _Showing(self._settings, self._home, begun.lineage, self._report, searchable, self._began) as showing:
+        with Showing(self._settings, self._home, begun.lineage, self._report, searchable, self._began) as showing:
             showing.show(doing.lay())
             doing.fill(lambda: showing.show(doing.laid))
             if not begun.fork:
@@ -296,44 +289,6 @@ class _Restore:
             seconds_to_whole=time.monotonic() - self._began,
             passed_over=done.passed_over,
         )
-
-
-class _Showing:
-    """The reader of what is being restored: opened as soon as it can be, shown once, and kept up with the restore."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        home: Home,
-        lineage: str,
-        report: Report,
-        searchable: Callable[[Reader], None],
-        began: float,
-    ) -> None:
-        self._settings, self._home, self._lineage, self._report = settings, home, lineage, report
-        self._searchable, self._began = searchable, began
-        self._reader: Reader | None = None
-        self.searched = 0.0
-
-    def show(self, stores: Sequence[Store]) -> None:
-        """Go on to what these stores show now. What a search needs may be damaged there: then it is not shown yet."""
-        if self._reader is not None:
-            self._reader.refresh()
-            return
-        try:
-            self._reader = unfinished.opened(stores, self._lineage, self._settings, self._home, self._report)
-        except Corrupt as damage:
-            self._report(f"it cannot be searched yet: {damage}")
-            return
-        self.searched = time.monotonic() - self._began
-        self._searchable(self._reader)
-
-    def __enter__(self) -> _Showing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._reader is not None:
-            self._reader.close()
 
 
 def places(settings: Settings, urls: tuple[str, ...], variables: str | None) -> tuple[StorePlace, ...]:

@@ -26,7 +26,8 @@ from penstock.flows.config.settings import load
 from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery.restoring import Request, Restored, restore
 from penstock.flows.runs import upkeep
-from penstock.index.errors import Fenced
+from penstock.index.catalog.locks import FileLocks
+from penstock.index.errors import Conflict, Corrupt, Fenced, Unavailable
 from penstock.index.reading.reader import Reader
 from penstock.index.recovery import progress as steps
 from penstock.index.stores.store import LocalStore
@@ -359,3 +360,27 @@ def test_a_bucket_that_is_not_empty_is_refused(
     stray.delete("log/x")
     assert cli("restore", "--from", place.url, "--config", str(config), home=tmp_path / "new")[0] == 0
     assert list(upkeep.verify(load(config), homes.require(tmp_path / "new"), lambda *_: None)) == []
+
+
+def test_nobody_restores_where_somebody_restores_or_writes(full: World, tmp_path: Path) -> None:
+    """Two at once would mix what they fetch; a run that goes on would lose what it commits."""
+    place = shipped(full, tmp_path / "dr")
+    held = FileLocks(full.home).take("restore")
+    with pytest.raises(Conflict, match="somebody restores into"):
+        restored(full.home, place, over=True)
+    assert held is not None
+    held.release()
+    writer = wiring.open_writer(load(None), homes.require(full.home), print)
+    with writer, pytest.raises(Unavailable, match="a run works on"):
+        restored(full.home, place, over=True)
+    assert not list(full.home.glob("before-restore-*"))
+
+
+def test_a_note_that_is_damaged_is_no_dead_end(place: StorePlace, tmp_path: Path) -> None:
+    """What was decided cannot be read: with --over it begins anew."""
+    half(place, tmp_path / "new")
+    flip(tmp_path / "new" / steps.UNFINISHED)
+    with pytest.raises(Corrupt, match="--over"):
+        restored(tmp_path / "new", place)
+    restored(tmp_path / "new", place, over=True)
+    assert findings(tmp_path / "new") == []
