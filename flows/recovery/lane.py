@@ -64,7 +64,7 @@ class Lane:
         self._place, self._site, self._every, self._eager, self._anew = place, site, every, eager, anew
         self._digest = seen.digest(place.url)
         self._opened: _Opened | None = None
-        self._pause = _PAUSE
+        self._pause, self._busy = _PAUSE, False
         self.problem, self.code = "", COMPLETE
         self._version = self._versions = self._blobs = self._bytes = 0
         self._lags: list[float] = []
@@ -88,6 +88,10 @@ class Lane:
         """Stop as soon as can be; nothing is lost by that."""
         self._cut.set()
         self.end()
+
+    def going(self) -> bool:
+        """Whether it ships, and nobody has given it up."""
+        return self._thread.is_alive() and not self._cut.is_set()
 
     def ended(self, seconds: float = 0.0) -> bool:
         """Whether the thread has stopped, after waiting for it so long."""
@@ -115,7 +119,7 @@ class Lane:
             shipped_bytes=self._bytes,
             lag_p50=round(statistics.median(self._lags), 3) if self._lags else 0.0,
             lag_max=round(max(self._lags, default=0.0), 3),
-            problem=self.problem or self._bare(lag.reason if lag else ""),
+            problem=self.problem or self._bare(lag.reason if lag else "gave no answer in time"),
         )
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────────────────
@@ -137,6 +141,9 @@ class Lane:
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
                 continue
             if not through:
+                if self._eager and not self._busy:
+                    self._site.note(f"another process ships to {self.name}; waiting for it")
+                self._busy = True
                 self._cut.wait(_BUSY)
             elif last:
                 return

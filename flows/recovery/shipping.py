@@ -56,19 +56,30 @@ class Shipping:
 
     def going(self) -> bool:
         """Whether there is a place that is still shipped to."""
-        return not all(lane.ended() for lane in self._lanes)
+        return any(lane.going() for lane in self._lanes)
 
     def finish(self, seconds: float, stopped: Callable[[], bool]) -> None:
-        """Ship what is left, for so many seconds at most and until `stopped`. What has a fault is tried once more."""
-        until, say = time.monotonic() + seconds, time.monotonic() + _QUIET
+        """Ship what is left, for so many seconds at most and until `stopped`. What has a fault is tried once more.
+
+        A DR store that had one already, and still does not answer after a moment, is not waited for.
+        """
+        started = time.monotonic()
+        say, doubtful = started + _QUIET, [lane for lane in self._lanes if lane.problem]
         for lane in self._lanes:
             lane.end()
-        while (going := [lane for lane in self._lanes if not lane.ended()]) and not stopped():
-            if time.monotonic() >= until:
+        while (going := [lane for lane in self._lanes if lane.going()]) and not stopped():
+            now = time.monotonic()
+            if now >= started + seconds:
                 break
-            if time.monotonic() >= say:
-                say = time.monotonic() + _AGAIN
+            if now >= say:
+                say = now + _AGAIN
                 self._say_what_is_left(going)
+            if doubtful and now >= started + PATIENCE:
+                answered = {name for name, lag in _lags(doubtful, _QUIET).items() if lag.reachable}
+                for lane in doubtful:
+                    if lane.name not in answered:
+                        lane.cut()
+                doubtful = []
             going[0].ended(0.1)
         self.close()
 
@@ -82,7 +93,7 @@ class Shipping:
 
     def figures(self) -> dict[str, Shipment]:
         """How far each place is now, and what was shipped there."""
-        lags = _lags(self._lanes)
+        lags = _lags(self._lanes, PATIENCE)
         return {lane.name: lane.figures(lags.get(lane.name)) for lane in self._lanes}
 
     def code(self, figures: Mapping[str, Shipment]) -> int:
@@ -91,7 +102,7 @@ class Shipping:
         return max([INCOMPLETE if behind else COMPLETE, *(lane.code for lane in self._lanes)])
 
     def _say_what_is_left(self, lanes: Sequence[Lane]) -> None:
-        for name, lag in _lags(lanes).items():
+        for name, lag in _lags(lanes, _QUIET).items():
             if lag.versions:
                 self._note(f"shipping to {name}: {count(lag.versions, 'version')}, {size(lag.bytes)} to go")
 
@@ -137,18 +148,16 @@ def told(figures: Mapping[str, Shipment]) -> list[str]:
     for name, one in figures.items():
         if one.problem:
             lines.append(f"NOT shipped to {name}: {one.problem}; once that is mended, `penstock ship` catches up")
-        elif one.versions_behind is None:
-            lines.append(f"{name} does not say how far it is; `penstock ship` catches up")
         elif one.versions_behind:
             left = f"{count(one.versions_behind, 'version')} ({size(one.bytes_behind or 0)})"
             lines.append(f"shipped to {name} up to version {one.version}; {left} to go: `penstock ship` catches up")
     return lines
 
 
-def _lags(lanes: Sequence[Lane]) -> dict[str, Lag]:
+def _lags(lanes: Sequence[Lane], seconds: float) -> dict[str, Lag]:
     """How far each place is; what does not say it in time is left out."""
     from penstock.index.blobs.deadline import gather
 
     work = {lane.name: lane.measured for lane in lanes}
-    found = gather(work, lambda _: False, grace=0.0, limit=PATIENCE, clock=time.monotonic)
+    found = gather(work, lambda _: False, grace=0.0, limit=seconds, clock=time.monotonic)
     return {name: lag for name, lag in found.items() if lag is not None and not isinstance(lag, Exception)}
