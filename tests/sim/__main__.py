@@ -85,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=STEPS, help="switch points of a schedule, before all is mended")
     parser.add_argument(
         "--profile",
-        choices=("budget", "calm", "beyond"),
+        choices=("budget", "calm", "beyond", "shipped"),
         help="by default each seed has its own",
     )
     parser.add_argument("--schedules", type=int, default=1, help="how many seeds, at most")

@@ -34,6 +34,15 @@ def test_nothing_is_lost_in_any_schedule_of_a_slice() -> None:
     assert counts["acked"] > 0 and counts["crashes"] > 0 and counts["faults"]
 
 
+def test_what_is_shipped_in_any_schedule_is_whole_and_part_of_the_history() -> None:
+    """The same, with processes that ship, with stale configurations too: never half a version, never one that was
+    decided otherwise."""
+    told = simulate("--seed", "203", "--schedules", "3", "--steps", "1000", "--profile", "shipped", "--json")
+    counts = json.loads(told.stdout.splitlines()[-1])
+    assert (counts["lost"], counts["failed_seeds"], told.returncode) == (0, [], 0), told.stderr
+    assert counts["faults"]["shipped"] > 0
+
+
 def test_a_seed_replays_the_same_schedule(tmp_path: Path) -> None:
     """Every step of two runs is the same: what failed once can be looked at."""
     first, second = (run(tmp_path / name, 7, 800, "budget") for name in "ab")

@@ -47,6 +47,8 @@ class Weather:
             return self._catalog(task, kind)
         if where.startswith("disk-"):
             return self._disk(task, self.disks[where.removeprefix("disk-")], kind)
+        if where == "dr":
+            return self._reply(REPLIES if kind == "put" else ("unavailable", "lost", "slow"))
         return "ok"
 
     def clear(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from penstock.index.commits.crew import Crew, Sequential
 from penstock.index.errors import IndexFault
 from penstock.index.stores.store import Store
-from tests.sim import actors
+from tests.sim import actors, shipping
 from tests.sim.catalog import CatalogFile, SimCatalog
 from tests.sim.crew import SimCrew
 from tests.sim.damage import Damage
@@ -28,8 +28,9 @@ from tests.sim.weather import Weather
 
 SHAPES = ((2, 2), (2, 2), (3, 2), (3, 2), (3, 2), (1, 1), (3, 3), (5, 3))
 """Replicas and write quorum."""
-PROFILES = ("budget", "calm", "beyond")
-"""Damage within what is promised; none; and more than any promise, where only silence and wrong answers are bugs."""
+PROFILES = ("budget", "calm", "beyond", "shipped")
+"""Damage within what is promised; none; more than any promise, where only silence and wrong answers are bugs; and as
+the first, with processes that ship to a DR store."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class SimWorld:
         self.file = CatalogFile(root / "catalog.db")
         self.locks = LockTable(lies=self.rng.random() < 0.5)
         self.ever: dict[str, bytes] = {}
+        self.archive, self.archived = Disk("dr"), set[str]()
         self.oracle = Oracle(self.disks, self.ever, lambda: self.damage.replicas(), strict=profile != "beyond")
         self.damage = Damage(seed, self.sim, self.disks, self.file, self.oracle, self._most_damaged)
         self.weather = Weather(seed, self.sim, self.disks, self.file, self.calm, self._events)
@@ -85,6 +87,7 @@ class SimWorld:
             with without_threads(lambda: self.sim.now):
                 self._run()
                 mend_and_look(self)
+                shipping.check(self)
         except (Violation, AssertionError, IndexFault) as broken:
             self.sim.failures.append(f"at the end: {type(broken).__name__}: {broken}")
         finally:
@@ -172,7 +175,7 @@ class SimWorld:
             "clock": lambda: self.sim.now + process.skew,
             "token": lambda: self.token(process),
             "report": lambda line: self.heard(process, line),
-            "reach": lambda point: self._reached(process, point),
+            "reach": lambda point: self.reached(process, point),
             "crew": crew,
         }
 
@@ -201,13 +204,13 @@ class SimWorld:
         process.skew = process.rng.choice((0.0, 0.0, -50.0, 50.0))
         return self.sim.spawn(process, lambda: line(self, process))
 
-    def _reached(self, process: Process, point: str) -> None:
+    def reached(self, process: Process, point: str) -> None:
         from tests.sim.scheduler import Op
 
         self.sim.point(Op("reach", point))
 
     def _run(self) -> None:
-        roles = sorted(actors.ACTORS)
+        roles = sorted(role for role in actors.ACTORS if role != "shipper" or self.profile == shipping.PROFILE)
         weights = [actors.ACTORS[role][0] for role in roles]
         while self.sim.steps < self.sim.steps_left and not self.sim.failures:
             for zombie in [p for p in self.sim.alive() if p.paused][:-3]:
