@@ -155,8 +155,10 @@ def _read(source: Store, key: str, ref: BlobRef) -> Iterator[bytes]:
         yield from copying.pieces(source, key, ref.size)
     except FileNotFoundError as gone:
         raise _Unread(Corrupt(f"{source.name}: blob {ref.name} is missing")) from gone
-    except (Corrupt, Unavailable) as fault:
-        raise _Unread(fault) from fault
+    except Corrupt as damage:
+        raise _Unread(damage) from damage
+    except Unavailable as silent:  # a store that is away, or a disk that fails at this place: nobody can tell which
+        raise _Unread(Unavailable(f"blob {ref.name}: {silent}")) from silent
 
 
 def _passed(pieces: Iterable[bytes], writes: Sequence[Write], lanes: ThreadPoolExecutor | None) -> Iterator[bytes]:

@@ -155,7 +155,7 @@ class LocalStore:
 
             yield write
             with self._faults("write to"):
-                os.fsync(out.fileno())
+                os.fsync(out)
                 _publish(temp, final)
                 _fsync_folder(final.parent)
 
