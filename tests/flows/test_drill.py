@@ -33,6 +33,7 @@ from penstock.index.types import SourceState
 from tests.flows.children import ROOT
 from tests.flows.conftest import World as Ingests
 from tests.index.recovery.shipped import archive, flip, own_blobs, ship, token
+from tests.index.s3 import KEYS, S3Server, server  # noqa: F401 - a fixture is used by its name
 from tests.index.world import World, delta
 
 
@@ -428,3 +429,24 @@ def test_the_questions_of_the_configuration_are_asked(
     world.ingest(config="penstock.toml")
     assert cli.main(["drill", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["drills"][0]["lag_versions"] == 1
+
+
+def test_a_bucket_is_drilled_with_its_own_credentials(
+    site: Site,
+    server: S3Server,  # noqa: F811 - the fixture, by its name
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its variables hold for `--from` as well; those of the index would lead nowhere. No secret is written anywhere."""
+    url = f"s3://{server.bucket()}/dr"
+    site.config.write_text(f'home = "{site.home}"\n[snapshots]\nstore = [{{ url = "{url}", variables = "DR_" }}]\n')
+    secret = "a-secret-that-nobody-sees"
+    keys = {**KEYS, "AWS_ENDPOINT_URL": server.url, "AWS_SECRET_ACCESS_KEY": secret}
+    for name, value in keys.items():
+        monkeypatch.setenv(f"DR_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert cli.main(["ship", "--config", str(site.config)]) == 0
+    for more in ((), ("--from", url)):
+        assert cli.main(["drill", "--config", str(site.config), *more]) == 0
+    assert "7 of 7 passages" in (said := capsys.readouterr().out) and secret not in said
+    assert not any(secret.encode() in data for data in files(site.home).values())
