@@ -10,7 +10,7 @@ WORKERS ?= auto
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
-.PHONY: help install demo test check unit proof types-links format clean
+.PHONY: help install demo demo-disaster test check unit proof types-links format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ demo: $(STAMP)  ## ingest the bundled documents, show the accounting, answer a q
 	@$(BIN)/penstock ingest examples/documents --home $(DEMO_HOME)
 	@echo "── asking a question"
 	@$(BIN)/penstock search --home $(DEMO_HOME) -k 3 "What happens when a replica is lost?"
+
+demo-disaster: $(STAMP)  ## kills, losses, a restore, and what they cost, counted; FOLDER=… for your own documents
+	@$(BIN)/python -m examples.disaster $(FOLDER)
 
 test: check unit  ## all checks: style, types, tests
 
@@ -58,4 +61,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what make made, the demo's index included
-	rm -rf $(VENV) .types $(DEMO_HOME) build *.egg-info
+	rm -rf $(VENV) .types $(DEMO_HOME) .demo-disaster build *.egg-info

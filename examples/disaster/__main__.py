@@ -77,6 +77,7 @@ class Stage:
             'tokenizer = "all-MiniLM-L6-v2"',
             "max_text_tokens = 256",
             "max_items = 8",
+            "concurrency = 2",
             'allow = ["127.0.0.1/32"]',
             *(["[snapshots]", f"store = {json.dumps(str(dr))}"] if dr else []),
             Setting(style="page", retry_seconds=60.0, patience=60.0).text(wiki),
@@ -184,6 +185,7 @@ def clean_build(stage: Stage, wiki: str, model: str) -> tuple[judge.Index, list[
     found = judge.read(folder / "home"), stage.hits(folder)
     stage.source.calm()
     stage.model.asked.clear()
+    stage.model.answered.clear()
     return found
 
 
@@ -195,8 +197,8 @@ def three_kills(stage: Stage) -> dict[str, Any]:
     killed(stage, lambda: len(fetched()) > many // 5, "it fetches")
     had = len(asked)
     killed(stage, lambda: len(asked) > had + 12, "it embeds")
-    had, versions = len(asked), len(stage.log())
-    killed(stage, lambda: len(stage.log()) > versions and len(asked) > had + 4, "it has just committed")
+    versions = len(stage.log())
+    killed(stage, lambda: len(stage.log()) > versions, "it has just committed")
     stage.say("the same command goes on where it was, until it is done")
     account = completed(stage)
     stage.say(
@@ -266,6 +268,7 @@ def show(stage: Stage) -> None:
     """All acts, and the figures."""
     with Serving(stage.source) as wiki, Serving(stage.model) as model:  # type: ignore[arg-type]
         stage.say(f"{len(stage.wiki.entries)} documents ({len(stage.wiki.files)} files, the others of their sentences)")
+        stage.say("loading the model …")
         stage.model.vector("warm")
         stage.elsewhere.mkdir()
         clean, expected = clean_build(stage, wiki.url, model.url)

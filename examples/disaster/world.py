@@ -7,8 +7,10 @@ vectors of all-MiniLM-L6-v2.
 from __future__ import annotations
 
 import functools
+import os
 import random
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.fakes.embeddings_server import Asked, Embeddings, tokens_of
+from tests.fakes.rough.wire import Answer
 from tests.fakes.rough.world import Attachment, Entry, World
 
 TEXTS = {".md": "markdown", ".txt": "plain", ".html": "html"}
-FEWEST = 600
+FEWEST = 480
 """Documents: so many that three kills find work under way. What a folder lacks is made of its own sentences."""
 _TAG = re.compile(r"<[^>]+>")
 
@@ -52,7 +55,7 @@ class Wiki(World):
 
     def sentences(self, entry: Entry) -> list[str]:
         dice = random.Random(f"{self.seed}/{entry.number}/{entry.revision}")
-        return [f"Note {entry.number}.", *dice.choices(self.said, k=5)]
+        return [f"Note {entry.number}.", *dice.choices(self.said, k=4)]
 
     def body(self, entry: Entry) -> str:
         path = self.path(entry)
@@ -72,18 +75,18 @@ class Model(Embeddings):
     """An endpoint with a real model behind it. Each text is computed alone, so its vector depends on nothing else."""
 
     def __init__(self) -> None:
-        super().__init__(latency=0.02)
+        super().__init__(latency=0.15)
+        self.answered: list[tuple[float, tuple[str, ...]]] = []
         self.limits.text_tokens = 4096
         self._known: dict[str, NDArray[np.float32]] = {}
 
     @functools.cached_property
     def _encoder(self) -> Any:
-        import torch
+        os.environ["TQDM_DISABLE"] = "1"
         from sentence_transformers import SentenceTransformer
 
         from penstock.embed import models
 
-        torch.set_num_threads(1)  # the rest of the machine is penstock's
         return SentenceTransformer(str(models.resolve().path), device="cpu")
 
     def vector(self, text: str) -> NDArray[np.float32]:
@@ -95,6 +98,11 @@ class Model(Embeddings):
     def tokens(self, text: str) -> int:
         """As the endpoint bills them."""
         return tokens_of(text)
+
+    def _answer(self, asked: dict[str, Any], seen: Asked) -> Answer:
+        answer = super()._answer(asked, seen)
+        self.answered.append((time.monotonic(), seen.texts))
+        return answer
 
     def _item(self, index: int, text: str, asked: dict[str, Any], seen: Asked) -> dict[str, Any]:
         seen.given += 1

@@ -99,6 +99,9 @@ def figures(results: Results) -> list[str]:
         ("**violations of an invariant** (simulated; everywhere else)", f"{_said(of('sim', 'violations'))}; {wrong}"),
         ("damage detected by `verify`", f"{_said(of('damage', 'detected'))} of {_said(of('damage', 'damaged'))}"),
         ("hits equal to a clean build after kills of the whole command", _said(of("kills", "hits_equal"))),
+        ("`make demo-disaster`: figures as they must be; seconds to the first answer after the home was lost",
+         f"{_as_should_be(of('disaster', 'figures'))}; "
+         f"{_said(of('disaster', 'figures', 'seconds to the first answer', 'said'))}"),
         ("reader, one replica ill in any way: p50 / p99 (target: p99 at most 2,000 ms)",
          f"{_said(of('failover', 'p50'))} / {_said(of('failover', 'p99'))} ms, "
          f"most {_said(of('failover', 'max'))} ms"),
@@ -143,6 +146,12 @@ def mutants(results: Results) -> list[str]:
         "|---|---|---|---|",
         *rows,
     ]
+
+
+def _as_should_be(figures: Any) -> str:
+    if not isinstance(figures, dict):
+        return NONE
+    return f"{sum(figure['good'] for figure in figures.values())} of {len(figures)}"
 
 
 def _counts(value: Any) -> dict[str, int]:
