@@ -50,7 +50,7 @@ def filling_of(sources: list[Store], replicas: list[Store], root: Path) -> Filli
     return Filling(sources, replicas, root / "scratch", **nothing)  # type: ignore[arg-type]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(HARMS, HARMS), min_size=4, max_size=4), st.booleans())
 def test_only_whole_blobs_have_a_name_on_a_replica(harms: list[tuple[str, str]], wide: bool) -> None:
     """Each blob comes from a DR store that has it whole; `Lost` is one that none has."""
