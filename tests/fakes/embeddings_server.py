@@ -94,6 +94,8 @@ class Embeddings:
     def __post_init__(self) -> None:
         self.asked: list[Asked] = []
         self.billed = 0
+        self.inside = self.most_inside = 0
+        """Requests that are being answered, now and at most."""
         self._dice = random.Random(self.seed)
         self._struck: Counter[tuple[str, ...]] = Counter()
         self._spoilt_for: Counter[str] = Counter()
@@ -115,7 +117,12 @@ class Embeddings:
                 seen.fault = self._dice.choice(self.faults)
                 self._struck[texts] += 1
             self.asked.append(seen)
-        await self._serve(exchange, asked, seen)
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            await self._serve(exchange, asked, seen)
+        finally:
+            self.inside -= 1
 
     async def _serve(self, exchange: Exchange, asked: dict[str, Any], seen: Asked) -> None:
         if self.latency:

@@ -415,6 +415,9 @@ ARGUMENTS = {
     "explain": ["u"],
     "eval": ["q", "r"],
     "rollback": ["--to", "1"],
+    "snapshot show": ["n"],
+    "snapshot hold": ["n"],
+    "snapshot release": ["n"],
 }
 
 
