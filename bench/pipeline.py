@@ -99,7 +99,7 @@ def main() -> None:
     import msgspec
 
     from penstock.embed import models
-    from penstock.flows import prefect_api, wiring
+    from penstock.flows import model_wiring, prefect_api, wiring
     from penstock.flows.answers.progress import Quiet
     from penstock.flows.config.settings import load
     from penstock.flows.runs.accounting import IngestRequest
@@ -111,8 +111,8 @@ def main() -> None:
     hashing: Hashing | None = None
     if ask["encoder"] == "hashing":
         settings = load(Path(ask["config"]))
-        hashing = Hashing(models.resolve(settings.embed.model).dim, wiring.model_identity(settings))
-        wiring.encoders = lambda settings, home, note: {"cpu": hashing}
+        hashing = Hashing(models.resolve(settings.embed.model).dim, model_wiring.model_identity(settings))
+        model_wiring.encoders = lambda settings, home, note: {"cpu": hashing}
         # A minute of device work is a shard: of this device it would be eight million tokens, of a model here far less.
         wiring.ShardLimits = partial(ShardLimits, tokens=60 * MODEL_TOKENS_PER_SECOND)
     request = IngestRequest(home=ask["home"], config=ask["config"], targets=tuple(ask["targets"]))

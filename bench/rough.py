@@ -41,7 +41,7 @@ import msgspec
 import numpy as np
 
 from penstock.connectors.types import Item
-from penstock.flows import prefect_api, wiring
+from penstock.flows import model_wiring, prefect_api, wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.config import home as homes
 from penstock.flows.config.settings import load
@@ -69,7 +69,7 @@ class Bench:
         self.folder, self.url = folder, url
         self.encoder = HashEncoder(rows=64)
         self.config = setting.write(folder / "penstock.toml", url)
-        wiring.encoders = lambda *_: {"fake": Here(lambda: self.encoder)}
+        model_wiring.encoders = lambda *_: {"fake": Here(lambda: self.encoder)}
         prefect_api.answers = lambda note: False
         os.environ["PENSTOCK_SLOTS"] = str(folder / "slots")
 

@@ -118,14 +118,14 @@ class _Visit:
         )
 
     def _model(self) -> None:
-        from penstock.flows import wiring
+        from penstock.flows import model_wiring
         from penstock.flows.plans import throughput
 
         if self._remote:
             return
-        model = wiring.resolved(self._settings)
-        identity = wiring.model_identity(self._settings)
-        size = int(wiring.identity(self._settings)["chunk_tokens"])
+        model = model_wiring.resolved(self._settings)
+        identity = model_wiring.model_identity(self._settings)
+        size = int(model_wiring.identity(self._settings)["chunk_tokens"])
         self._report.model = ModelFacts(
             model.name, str(model.path), int(identity["dim"]), model.max_tokens, size, model.pooling, identity
         )
@@ -134,10 +134,10 @@ class _Visit:
 
     def _feeds(self, chunks: list[Chunk]) -> None:
         from penstock.connectors.types import Document
-        from penstock.flows import wiring
+        from penstock.flows import model_wiring, wiring
 
         self._sign("parsing samples …")
-        cut = wiring.cutter(self._settings)
+        cut = model_wiring.cutter(self._settings)
 
         def kept(document: Document) -> list[Chunk]:
             found = cut(document)
@@ -154,7 +154,7 @@ class _Visit:
                     self._report.findings.append(found)
 
     def _engines(self, chunks: list[Chunk]) -> None:
-        from penstock.flows import wiring
+        from penstock.flows import model_wiring, wiring
 
         self._sign("loading the model …")
         report, where = self._report, slots.directory()
@@ -162,7 +162,7 @@ class _Visit:
             home = homes.Home(self._ctx.home)
             if not (home.path / homes.MARK).exists():  # nothing may be left where there is no home
                 home = homes.Home(Path(stack.enter_context(TemporaryDirectory(prefix="penstock-doctor-"))))
-            models = wiring.encoders(self._settings, home, self._sign)
+            models = model_wiring.encoders(self._settings, home, self._sign)
             for model in models.values():
                 stack.callback(model.close)
             for slot, model in models.items():

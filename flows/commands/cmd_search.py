@@ -95,14 +95,14 @@ def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
 
     Raises `UsageError` if the configuration asks for another model than the index was made with.
     """
-    from penstock.flows import wiring
+    from penstock.flows import model_wiring
 
     if not ctx.begun():
         return None
     asked = msgspec.structs.replace(ctx.settings, home=str(ctx.home))
     with ThreadPoolExecutor(1, thread_name_prefix="model") as pool:
         # The likely model is loaded beside the index; most of that is importing torch, which is never wasted.
-        likely = pool.submit(wiring.encoder, asked)
+        likely = pool.submit(model_wiring.encoder, asked)
         reader = opened(ctx, console)
         space = reader.manifest.spaces.get(reader.manifest.live) if reader else None
         if reader is None or space is None:
@@ -111,7 +111,7 @@ def _open(ctx: Context, console: Console) -> tuple[Reader, Encoder] | None:
         _check(space, settings)
     if settings.embed == asked.embed:
         return reader, _compared(space, likely.result(), console)
-    return reader, _compared(space, wiring.encoder(settings), console)
+    return reader, _compared(space, model_wiring.encoder(settings), console)
 
 
 def _compared(space: SpaceRef, encoder: Encoder, console: Console) -> Encoder:
@@ -125,7 +125,7 @@ def _compared(space: SpaceRef, encoder: Encoder, console: Console) -> Encoder:
 
 def as_made(space: SpaceRef, settings: Settings) -> Settings:
     """The model, prompts and dimensions that the index was made with, where nobody said others."""
-    from penstock.flows import wiring
+    from penstock.flows import model_wiring
 
     if "endpoint" in space.identity and settings.embed.endpoint is None:
         raise UsageError(
@@ -134,7 +134,7 @@ def as_made(space: SpaceRef, settings: Settings) -> Settings:
         )
     replace = msgspec.structs.replace
     embed = replace(settings.embed, model=_model(space, settings))
-    mine = wiring.model_identity(replace(settings, embed=embed))
+    mine = model_wiring.model_identity(replace(settings, embed=embed))
     for key in ("query_prompt", "document_prompt"):
         if f"embed.{key}" not in settings.said and mine.get(key) != space.identity.get(key):
             embed = replace(embed, **{key: space.identity.get(key)})
@@ -154,9 +154,9 @@ def _model(space: SpaceRef, settings: Settings) -> str:
 
 def _check(space: SpaceRef, settings: Settings) -> None:
     """Compare identities by the model's files, before it is loaded."""
-    from penstock.flows import wiring
+    from penstock.flows import model_wiring
 
-    if differs := mismatch(wiring.model_identity(settings), space.identity):
+    if differs := mismatch(model_wiring.model_identity(settings), space.identity):
         named = {segment.provenance.get("model", "") for segment in space.segments} - {""}
         was = ", ".join(sorted(named)) or f"weights {space.identity.get('weights', 'unknown')[:12]}"
         raise UsageError(

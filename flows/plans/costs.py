@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.plans import throughput
@@ -51,7 +51,7 @@ def remember(
 
 
 def _device(settings: Settings) -> str:
-    return throughput.device_key(wiring.model_identity(settings), settings.embed.device, throughput.hardware())
+    return throughput.device_key(model_wiring.model_identity(settings), settings.embed.device, throughput.hardware())
 
 
 def _paces(settings: Settings) -> dict[str, Pace]:

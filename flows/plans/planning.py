@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.connectors.types import Source, SourceError, StopSource
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.answers.progress import Observer
 from penstock.flows.config.home import Home
@@ -136,7 +136,7 @@ class Planner:
             if reader is None:
                 return Planned(0, identity, None, self._resolved(_nothing_yet())), Known.nothing()
             self._stack.callback(reader.close)
-            wiring.check_identity(reader.manifest, identity)
+            model_wiring.check_identity(reader.manifest, identity)
             manifest = reader.manifest
             planned = Planned(reader.version, identity, None, self._resolved(manifest), known=manifest.sources)
             planned.tokens_per_document = tokens_per_document(manifest)
@@ -144,7 +144,7 @@ class Planner:
         writer = wiring.open_writer(self._settings, self._home, self._observer.note)
         self._stack.callback(writer.close)
         head, targets = self._locked_targets(writer)
-        wiring.check_identity(head, identity)
+        model_wiring.check_identity(head, identity)
         mirror = wiring.mirror(self._settings, self._home, head.lineage, self._observer.note)
         if mirror is not None:
             self._stack.callback(mirror.close)

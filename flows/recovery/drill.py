@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.answers.exits import COMPLETE, INCOMPLETE, UNAVAILABLE, UsageError
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
@@ -115,9 +115,9 @@ def _probes(settings: Settings, home: Home, reader: Reader, report: Report) -> P
 
         space = reader.manifest.spaces[reader.manifest.live]
         mine = as_made(space, msgspec.structs.replace(settings, home=str(home.path)))
-        if any(space.identity.get(key) != value for key, value in wiring.model_identity(mine).items()):
+        if any(space.identity.get(key) != value for key, value in model_wiring.model_identity(mine).items()):
             raise ValueError("the configured model is not the one that this index was made with")
-        return wiring.encoder(mine).encode_queries(texts)
+        return model_wiring.encoder(mine).encode_queries(texts)
 
     return probes.of(home.path, reader, Path(said) if said else None, encode, report)
 

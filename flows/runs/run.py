@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from penstock.embed.cache import key_of
 from penstock.embed.types import EncoderUnavailable
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.answers.progress import Observer
 from penstock.flows.answers.render import duration
 from penstock.flows.config import home as homes
@@ -67,7 +67,7 @@ class Run:
         """List and compare. The finished account if there is nothing to do (or it was a dry run), else None."""
         self.observer.stage("opening the index")
         arenas.shared()
-        identity = wiring.identity(self._settings)  # a wrong model is refused before a home is made
+        identity = model_wiring.identity(self._settings)  # a wrong model is refused before a home is made
         path = Path(self.request.home)
         home = Home(path) if self.request.dry_run else homes.create(path)
         try:
@@ -106,14 +106,14 @@ class Run:
         assert planned.writer is not None
         self.observer.planned(planned.documents, sum(plan.bytes for plan in planned.plans))
         self.observer.stage("loading the model")
-        gate = wiring.gate(self._settings, planned.writer.head(), self.observer.note)
-        models = wiring.encoders(self._settings, home, self.observer.note) if planned.documents else {}
+        gate = model_wiring.gate(self._settings, planned.writer.head(), self.observer.note)
+        models = model_wiring.encoders(self._settings, home, self.observer.note) if planned.documents else {}
         endpoint.stops_with(self.stop, models.values())
         devices = Devices(gate.guarding(models), self.stop, self.observer.note)
         self._stack.callback(devices.close)
-        cache = wiring.vector_cache(self._settings, home, self.observer.note)
+        cache = model_wiring.vector_cache(self._settings, home, self.observer.note)
         self._stack.callback(cache.close)
-        donors = moved.Moved(planned, key_of(wiring.model_identity(self._settings)), self._reader(home))
+        donors = moved.Moved(planned, key_of(model_wiring.model_identity(self._settings)), self._reader(home))
         preparer, committer = self._preparer(planned, home), self._committer(planned, gate)
         pipeline = Pipeline(
             plans=planned.plans,
@@ -186,6 +186,7 @@ class Run:
         return wiring.preparer(
             [self._feed(planned, plan) for plan in planned.plans if plan.todo],
             parse=pool.parse,
+            cut=model_wiring.cutter(self._settings),
             settings=self._settings,
             spool=home.spool,
             stopped=self.stop,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import prefect_api, wiring
+from penstock.flows import model_wiring, prefect_api
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.config.settings import load
 from penstock.flows.runs import launch
@@ -24,9 +24,9 @@ class World:
         self.home, self.docs = path / "home", path / "docs"
         self.docs.mkdir(parents=True)
         self.encoder = HashEncoder()
-        self.encoder.identity = wiring.model_identity(load(None))
-        monkeypatch.setattr(wiring, "encoder", lambda settings: self.encoder)
-        monkeypatch.setattr(wiring, "encoders", lambda *_: {"fake": Here(lambda: self.encoder)})
+        self.encoder.identity = model_wiring.model_identity(load(None))
+        monkeypatch.setattr(model_wiring, "encoder", lambda settings: self.encoder)
+        monkeypatch.setattr(model_wiring, "encoders", lambda *_: {"fake": Here(lambda: self.encoder)})
         monkeypatch.setattr(prefect_api, "answers", lambda note: False)
         monkeypatch.chdir(path)
         monkeypatch.setenv("PENSTOCK_SLOTS", str(path / "slots"))

@@ -20,7 +20,7 @@ import xxhash
 
 from penstock.embed.types import Encoded, EncoderSpec
 from penstock.embed.worker.process import WorkerEncoder
-from penstock.flows import cli, wiring
+from penstock.flows import cli, model_wiring, wiring
 from penstock.flows.config.settings import load
 from penstock.flows.plans import listing
 from penstock.flows.runs import embedding
@@ -69,9 +69,9 @@ class Logged(HashEncoder):
 
 def main(argument: str) -> int:
     child = msgspec.json.decode(argument, type=Child)
-    wiring.encoders = lambda *_: {"fake": Here(lambda: slow(child.load_seconds, lambda: Logged(child)))}
+    model_wiring.encoders = lambda *_: {"fake": Here(lambda: slow(child.load_seconds, lambda: Logged(child)))}
     if child.worker:
-        wiring.encoders = lambda settings, home, note, *_: {"fake": in_a_process(child, note)}
+        model_wiring.encoders = lambda settings, home, note, *_: {"fake": in_a_process(child, note)}
     listing.plan = after(child.list_seconds, listing.plan)
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=child.shard_tokens, growth=1)  # type: ignore[misc]
     embedding.Embedder = partial(embedding.Embedder, flush_seconds=child.flush_seconds)  # type: ignore[misc]
@@ -93,7 +93,7 @@ def engine(spec: EncoderSpec) -> HashEncoder:
     child = msgspec.json.decode(spec.model, type=Child)
     (Path(spec.remember) / str(os.getpid())).touch()
     encoder = slow(child.load_seconds, lambda: Logged(child))
-    encoder.identity = wiring.model_identity(load(None))
+    encoder.identity = model_wiring.model_identity(load(None))
     return encoder  # type: ignore[no-any-return]
 
 

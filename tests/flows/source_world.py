@@ -16,7 +16,7 @@ from penstock.connectors import registry
 from penstock.connectors.types import Document, Failed, Fetched, Rejected, SourceError
 from penstock.embed import models, tokenize
 from penstock.embed.chunking import chunk
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.config.settings import load
 from penstock.flows.plans import adoption
 from penstock.flows.runs import embedding
@@ -268,7 +268,7 @@ class Model:
         if text not in _CUT:
             settings = load(None)
             tokenizer = tokenize.document_tokenizer(models.resolve(settings.embed.model))
-            size, overlap = wiring._chunking(settings)
+            size, overlap = model_wiring.chunking(settings)
             cut = chunk.chunk(text, tokenizer=tokenizer, size=size, overlap=overlap)
             _CUT[text] = [(each.start, each.end, each.text) for each in cut]
         return _CUT[text]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.flows import wiring
+from penstock.flows import model_wiring
 from penstock.flows.commands.cmd_search import as_made, mismatch
 from penstock.flows.config.settings import Settings, load
 from penstock.index.types import SpaceRef
@@ -10,7 +10,7 @@ from penstock.index.types import SpaceRef
 
 def made(**said: object) -> SpaceRef:
     """The space of an index that was made with these settings of `[embed]`."""
-    identity = wiring.model_identity(load(None, {f"embed.{key}": value for key, value in said.items()}))
+    identity = model_wiring.model_identity(load(None, {f"embed.{key}": value for key, value in said.items()}))
     return SpaceRef(int(identity["dim"]), identity)
 
 
@@ -21,7 +21,7 @@ def made(**said: object) -> SpaceRef:
 def test_prompts_and_dimensions_of_the_index_are_found_in_it(said: dict[str, object]) -> None:
     """Without a configuration file a search gives the vectors that the index has."""
     space = made(**said)
-    assert mismatch(wiring.model_identity(as_made(space, load(None))), space.identity) == []
+    assert mismatch(model_wiring.model_identity(as_made(space, load(None))), space.identity) == []
 
 
 def test_nothing_changes_where_the_index_is_as_configured() -> None:
@@ -37,4 +37,4 @@ def test_what_somebody_said_stays(key: str, value: object) -> None:
     space = made(truncate_dim=64, query_prompt="ask: ", document_prompt="text: ")
     kept = as_made(space, settings)
     assert getattr(kept.embed, key) == value
-    assert mismatch(wiring.model_identity(kept), space.identity) == [{"truncate_dim": "dim"}.get(key, key)]
+    assert mismatch(model_wiring.model_identity(kept), space.identity) == [{"truncate_dim": "dim"}.get(key, key)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from penstock.embed.types import EncoderUnavailable
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.config import devices
 from penstock.flows.runs import embedding, launch
@@ -39,7 +39,7 @@ def on(world: World, monkeypatch: pytest.MonkeyPatch, *encoders: HashEncoder) ->
         encoder.identity = world.encoder.identity
     found = {f"fake-{number}": encoder for number, encoder in enumerate(encoders)}
     monkeypatch.setattr(
-        wiring,
+        model_wiring,
         "encoders",
         lambda *_: {name: Here(lambda encoder=encoder: encoder) for name, encoder in found.items()},
     )
@@ -125,7 +125,7 @@ def test_a_model_that_cannot_be_started_for_now_ends_the_run_in_order(
     def away() -> HashEncoder:
         raise EncoderUnavailable("the model's process died while loading, three times")
 
-    monkeypatch.setattr(wiring, "encoders", lambda *_: {"fake": Here(away)})
+    monkeypatch.setattr(model_wiring, "encoders", lambda *_: {"fake": Here(away)})
     account = ingest(world)
     assert (account.deferred, account.exit_code()) == (10, 1)
     assert "three times" in account.messages[-1] and account.messages[-1].endswith("10 documents wait: run again")

@@ -19,7 +19,7 @@ from penstock.embed import models
 from penstock.embed.engine.gpus import Gpu
 from penstock.embed.engine.memory import Memory
 from penstock.embed.types import Encoder, EncoderUnavailable
-from penstock.flows import cli, prefect_api, wiring
+from penstock.flows import cli, model_wiring, prefect_api, wiring
 from penstock.flows.answers import doctor as answers
 from penstock.flows.answers.doctor import Feed, Finding, Report, SourcePace
 from penstock.flows.config import home as homes
@@ -30,7 +30,7 @@ from penstock.flows.runs import slots
 from penstock.flows.runs.loading import Here
 from tests.fakes.encoder import HashEncoder
 
-MEASURED, ENCODERS = feeding.measured, wiring.encoders
+MEASURED, ENCODERS = feeding.measured, model_wiring.encoders
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def _canned(files: object, pool: object, cut: Callable[[Document], object], *res
 
 
 def _engines(monkeypatch: pytest.MonkeyPatch, loads: Mapping[str, Callable[[], Encoder]]) -> None:
-    monkeypatch.setattr(wiring, "encoders", lambda *_: {name: Here(it) for name, it in loads.items()})
+    monkeypatch.setattr(model_wiring, "encoders", lambda *_: {name: Here(it) for name, it in loads.items()})
 
 
 def _asked(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, object], str]:
@@ -109,7 +109,7 @@ def test_the_real_model_is_loaded_measured_and_let_go(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a run loads it: the encoder says of itself on what, in which way and why."""
-    monkeypatch.setattr(wiring, "encoders", ENCODERS)
+    monkeypatch.setattr(model_wiring, "encoders", ENCODERS)
     code, answer, shown = _asked(capsys)
     assert code == 0, answer["findings"]
     (found,) = answer["engines"]  # type: ignore[misc]
@@ -256,7 +256,7 @@ def test_what_past_runs_measured_is_shown(capsys: pytest.CaptureFixture[str], tm
         '[sources.wiki]\ntype = "mediawiki"\nurl = "https://wiki.example/w/api.php"\n'
         "[sources.wiki.budget]\nrequests_per_second = 2.0\nper_day = 24000\n"
     )
-    key = throughput.device_key(wiring.model_identity(load(None)), None, throughput.hardware())
+    key = throughput.device_key(model_wiring.model_identity(load(None)), None, throughput.hardware())
     rate = throughput.Rate(4321.0, 1_000_000, 1.0)
     homes.create(tmp_path / ".penstock")
     throughput.remember(tmp_path / ".penstock" / "cache", {key: rate}, {"wiki": rate}, "x")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.flows import cli, wiring
+from penstock.flows import cli, model_wiring, wiring
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.config import home as homes
 from penstock.flows.config.home import Home
@@ -424,7 +424,7 @@ def test_the_questions_of_the_configuration_are_asked(
         assert cli.main(["drill", "--json"]) == 0
         (one,) = json.loads(capsys.readouterr().out)["drills"]
         assert (one["asked"], one["probes"], one["equal"]) == ("questions", 2, 2)
-        monkeypatch.setattr(wiring, "encoder", pytest.fail)
+        monkeypatch.setattr(model_wiring, "encoder", pytest.fail)
     world.write("late.txt", "came late")
     world.ingest(config="penstock.toml")
     assert cli.main(["drill", "--json"]) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import wiring
+from penstock.flows import model_wiring
 from penstock.flows.config.settings import SettingsError, load
 from penstock.flows.runs import endpoint_terms
 
@@ -63,7 +63,7 @@ def test_a_space_is_the_model_and_not_its_address(tmp_path: Path) -> None:
     """Another host, key or limit: the same space. Another model, dimension, prompt or revision: another one."""
 
     def identity(table: str, embed: str = "") -> dict[str, str]:
-        return wiring.identity(load(configured(tmp_path, table, embed)))
+        return model_wiring.identity(load(configured(tmp_path, table, embed)))
 
     base = identity(f'url = "{URL}"')
     assert base["model"] == "text-embedding-3-small" and base["tokenizer"] == "estimate-1"
@@ -71,17 +71,19 @@ def test_a_space_is_the_model_and_not_its_address(tmp_path: Path) -> None:
     for table, embed in (("dimensions = 256", ""), ('revision = "2"', ""), ("", 'query_prompt = "q: "')):
         assert identity(f'url = "{URL}"\n{table}', embed) != base
     assert identity(f'url = "{URL}"\ntokenizer = "all-MiniLM-L6-v2"') != base
-    own = wiring.model_identity(load(configured(tmp_path, f'url = "{URL}"\ntokenizer = "all-MiniLM-L6-v2"')))
-    assert own == wiring.model_identity(load(configured(tmp_path, f'url = "{URL}"'))), "a vector is that of its text"
+    own = model_wiring.model_identity(load(configured(tmp_path, f'url = "{URL}"\ntokenizer = "all-MiniLM-L6-v2"')))
+    assert own == model_wiring.model_identity(load(configured(tmp_path, f'url = "{URL}"'))), (
+        "a vector is that of its text"
+    )
 
 
 def test_chunks_are_no_longer_than_models_are_trained_on(tmp_path: Path) -> None:
     """Although the endpoint takes texts of 8191 tokens; whoever wants them says so."""
     settings = load(configured(tmp_path, f'url = "{URL}"'))
     assert endpoint_terms.terms(settings).max_text_tokens == 8191
-    assert wiring.identity(settings)["chunk_tokens"] == "512"
+    assert model_wiring.identity(settings)["chunk_tokens"] == "512"
     longer = load(configured(tmp_path, f'url = "{URL}"', "chunk_tokens = 2000"))
-    assert wiring.identity(longer)["chunk_tokens"] == "2000"
+    assert model_wiring.identity(longer)["chunk_tokens"] == "2000"
 
 
 @pytest.mark.parametrize(

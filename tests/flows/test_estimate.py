@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.connectors.sources.files import FilesOptions
 from penstock.connectors.types import Item
-from penstock.flows import wiring
+from penstock.flows import model_wiring
 from penstock.flows.answers import render
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.source_settings import BudgetSettings, SourceSettings
@@ -233,7 +233,7 @@ def test_a_slow_source_and_an_average_of_the_whole_index_are_taken_into_account(
     budget = BudgetSettings(requests_per_second=0.5)
     said = SourceSettings(FilesOptions(path="unused"), "sql", budget=budget)
     settings = Settings(sources={"tickets": said, "docs": SourceSettings(FilesOptions(path="/d"), budget=budget)})
-    key = throughput.device_key(wiring.model_identity(settings), None, throughput.hardware())
+    key = throughput.device_key(model_wiring.model_identity(settings), None, throughput.hardware())
     throughput.remember(tmp_path / "cache", {key: Rate(1000.0, 50_000, 1.0, 5.0)}, {}, "t")
     space = SpaceRef(4, segments=tuple(SegmentRef(n, "flat", 50, BLOB, BLOB, BLOB, tokens=1000) for n in "ab"))
     counts = {"documents": 20, "chunks": 80}

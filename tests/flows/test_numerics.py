@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from penstock.flows import cli, wiring
+from penstock.flows import cli, model_wiring
 from penstock.flows.runs.loading import Here
 from tests.embed.variants import variants
 
@@ -19,7 +19,9 @@ WORDS = ("gate", "water", "turbine", "river", "pressure", "wing", "lens", "plasm
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a tiny model, documents, and a configuration for either format. Models are loaded in this process:
     in which one they compute changes no bit (`test_engine.py`)."""
-    monkeypatch.setattr(wiring, "encoders", lambda settings, *_: {"cpu": Here(lambda: wiring.encoder(settings))})
+    monkeypatch.setattr(
+        model_wiring, "encoders", lambda settings, *_: {"cpu": Here(lambda: model_wiring.encoder(settings))}
+    )
     variants()["bert mean"](tmp_path / "model")
     (tmp_path / "docs").mkdir()
     for number in range(40):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.flows import cli, wiring
+from penstock.flows import cli, model_wiring, wiring
 from penstock.flows.answers import render
 from penstock.flows.answers.health import look
 from penstock.flows.answers.report import ReplicaStatus, status
@@ -121,7 +121,7 @@ def test_verify_finds_a_flipped_byte_and_search_of_another_model_is_refused(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit codes 1 and 2."""
-    monkeypatch.setattr(wiring, "encoder", lambda settings: None)
+    monkeypatch.setattr(model_wiring, "encoder", lambda settings: None)
     monkeypatch.setattr("penstock.embed.models.identity", lambda model: {"weights": "other"})
     refused = asked(home, capsys, "search", "hello", code=2)["error"]
     assert "another model" in refused["message"] and "weights" in refused["message"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from penstock.connectors import registry
-from penstock.flows import cli, wiring
+from penstock.flows import cli, model_wiring, wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import load
@@ -326,11 +326,11 @@ def test_what_a_killed_run_prepared_waits_while_the_source_is_held(lived: tuple[
     two, good, rows = lived
     two.far.put("f.md", "prepared")
     two.world.encoder = HashEncoder(dies_after=0)
-    two.world.encoder.identity = wiring.model_identity(load(None))
+    two.world.encoder.identity = model_wiring.model_identity(load(None))
     with pytest.raises(RuntimeError):
         two.ingest("far")
     two.world.encoder = HashEncoder()
-    two.world.encoder.identity = wiring.model_identity(load(None))
+    two.world.encoder.identity = model_wiring.model_identity(load(None))
     run("rollback", "--to", str(good), "--yes")
     assert two.ingest().resumed == 0 and two.world.rows() == rows
     assert list((two.world.home / "spool").glob("*/shard.json"))

@@ -13,7 +13,7 @@ import pytest
 from penstock.connectors.sources.files import FilesSource
 from penstock.connectors.types import Fetched, Item, RetryLater
 from penstock.embed.models import UnknownModel
-from penstock.flows import wiring
+from penstock.flows import model_wiring, wiring
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.config import home as homes
 from penstock.flows.config.settings import load
@@ -37,7 +37,7 @@ def test_unchanged_files_cost_nothing(world: World, monkeypatch: pytest.MonkeyPa
     world.write("a.txt", "alpha")
     world.write("empty.txt", "")
     first = world.ingest()
-    monkeypatch.setattr(wiring, "encoders", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(model_wiring, "encoders", lambda *_: pytest.fail("the model was loaded"))
     monkeypatch.setattr(wiring, "parser_pool", lambda settings: pytest.fail("a parser was started"))
     second = world.ingest()
     assert (second.unchanged, second.rejected, second.indexed, second.version) == (1, 1, 0, first.version)

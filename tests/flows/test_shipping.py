@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.flows import cli, recover, wiring
+from penstock.flows import cli, model_wiring, recover, wiring
 from penstock.flows.answers import render, summary
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.answers.recovery import LATE
@@ -137,7 +137,7 @@ def test_a_run_with_nothing_to_do_catches_up_and_loads_no_model(
     ingest(world, "a")
     ingest(world, "b")
     configure('store = "dr"')
-    monkeypatch.setattr(wiring, "encoders", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(model_wiring, "encoders", lambda *_: pytest.fail("the model was loaded"))
     assert ingest(world).ship[str(dr)].shipped_versions == 2
     assert shipped_to(dr) == [1, 2]
     again = ingest(world).ship[str(dr)]

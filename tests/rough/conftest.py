@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.flows import prefect_api, wiring
+from penstock.flows import model_wiring, prefect_api, wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.runs import launch
 from penstock.flows.runs.accounting import Accounting, IngestRequest
@@ -85,8 +85,8 @@ def make_rough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
         server = Serving(RoughSource(World(seed, documents), guard=kind)).up()
         servers.append(server)
         rough = Rough(tmp_path, server, Setting(auth=kind.kind, **setting))  # type: ignore[arg-type]
-        monkeypatch.setattr(wiring, "encoder", lambda settings: rough.encoder)
-        monkeypatch.setattr(wiring, "encoders", lambda *_: {"fake": Here(lambda: rough.encoder)})
+        monkeypatch.setattr(model_wiring, "encoder", lambda settings: rough.encoder)
+        monkeypatch.setattr(model_wiring, "encoders", lambda *_: {"fake": Here(lambda: rough.encoder)})
         monkeypatch.setattr(wiring, "clock", lambda: time.time() + rough.later)
         return rough
 

@@ -9,14 +9,14 @@ import sys
 import time
 from functools import partial
 
-from penstock.flows import cli, prefect_api, wiring
+from penstock.flows import cli, model_wiring, prefect_api, wiring
 from penstock.flows.runs.loading import Here
 from tests.fakes.encoder import HashEncoder
 
 
 def main(later: float, words: list[str]) -> int:
-    wiring.encoder = lambda settings: HashEncoder(rows=64)
-    wiring.encoders = lambda *_: {"fake": Here(lambda: HashEncoder(rows=64))}
+    model_wiring.encoder = lambda settings: HashEncoder(rows=64)
+    model_wiring.encoders = lambda *_: {"fake": Here(lambda: HashEncoder(rows=64))}
     wiring.clock = lambda: time.time() + later
     wiring.ShardLimits = partial(wiring.ShardLimits, first_tokens=3000, growth=1)  # type: ignore[misc]
     prefect_api.answers = lambda note: False
