@@ -213,8 +213,17 @@ class _Repair:
         return not self.done.away and members is not None and {member.id for member in members.replicas} <= well
 
     def rewind(self, clock: Callable[[], float]) -> None:
-        """Where the head's manifest is good nowhere, commit the newest version before it again, as the next one."""
+        """Where the head's manifest is good nowhere, commit the newest version before it again, as the next one.
+
+        Raises `Unavailable` while a donor that may have it does not answer.
+        """
         lost = self._truth.head in self._walked.broken
+        if lost and self.done.silent:
+            name = min(self.done.silent)
+            raise Unavailable(
+                f"the manifest of version {self._truth.head} is good on no replica, and {name} did not answer and may "
+                f"have it: bring it back and repair again; if it is gone for good: penstock repair --lost {name}"
+            )
         if (
             not lost
             or not self._certain

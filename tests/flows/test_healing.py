@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -77,12 +75,40 @@ def test_the_next_ingest_alone_goes_on_and_embeds_nothing(shipped: World) -> Non
 def test_a_dr_store_that_is_away_is_named_and_nothing_is_given_up(
     shipped: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Until it is back, or somebody says that it is lost."""
-    strike(shipped)
+    """Until it is back: then all of it is healed."""
+    before = shipped.rows()
+    for replica in ("0", "1"):
+        for path in head_blobs(shipped.home / "replicas" / replica):
+            flip(path)
     store = shipped.docs.parent / "dr"
     aside = store.rename(store.with_name("aside"))
-    answer: dict[str, Any] = said(shipped, capsys, "repair", "--config", "penstock.toml", code=None)
-    assert not answer.get("documents"), json.dumps(answer)
+    code, out = command(shipped, "repair")
+    assert code == 3 and f"penstock repair --lost {store}" in out, out
     aside.rename(store)
     assert said(shipped, capsys, "repair", "--config", "penstock.toml")["ok"]
     assert said(shipped, capsys, "verify", "--config", "penstock.toml")["ok"]
+    assert shipped.rows() == before
+
+
+def test_a_dr_store_that_is_said_to_be_lost_is_not_waited_for(
+    shipped: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it alone may have had is given up then, and embedded again."""
+    damaged = largest(shipped.home / "replicas/0")
+    for replica in ("0", "1"):
+        flip(shipped.home / "replicas" / replica / damaged)
+    store = shipped.docs.parent / "dr"
+    shutil.rmtree(store)
+    answer = said(shipped, capsys, "repair", "--config", "penstock.toml", code=1)
+    assert list(answer["silent"]) == [str(store)] and not (answer["lost"] or answer["documents"])
+    assert "--lost" in command(shipped, "repair")[1]
+    answer = said(shipped, capsys, "repair", "--config", "penstock.toml", "--lost", str(store), code=None)
+    assert answer["whole"] and not answer["silent"]
+    assert said(shipped, capsys, "verify", "--config", "penstock.toml")["ok"]
+
+
+def largest(replica: Path) -> Path:
+    """Its largest blob that is no manifest, as a path within the replica."""
+    record = max((replica / "log").iterdir()).read_bytes()
+    blobs = [path for path in head_blobs(replica) if path.name.encode() not in record]
+    return max(blobs, key=lambda path: path.stat().st_size).relative_to(replica)
