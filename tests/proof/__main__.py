@@ -50,6 +50,7 @@ PARTS = (
     Part("kills", ("tests/proof/kills.py", "--kills", "50"), takes=360),
     Part("cost", ("bench/reliability.py", "--json"), takes=120),
     Part("failover", ("bench/failover.py", "--json"), takes=60),
+    Part("recovery", ("-m", "tests.proof.recovery"), takes=240, beside=True),
     Part("disaster", ("-m", "examples.disaster", "--at", ".demo-disaster", "--json"), takes=180, beside=True),
     Part("rough", ("-m", "tests.proof.rough", "--seconds", "120"), takes=600, beside=True),
     Part("sources", ("-m", "tests.proof.real", "--json"), takes=600, beside=True),

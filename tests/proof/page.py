@@ -99,6 +99,8 @@ def figures(results: Results) -> list[str]:
         ("**violations of an invariant** (simulated; everywhere else)", f"{_said(of('sim', 'violations'))}; {wrong}"),
         ("damage detected by `verify`", f"{_said(of('damage', 'detected'))} of {_said(of('damage', 'damaged'))}"),
         ("hits equal to a clean build after kills of the whole command", _said(of("kills", "hits_equal"))),
+        ("home lost and restored by the whole command, 20 kills, a time, a rollback: promises kept",
+         _kept(results.get("recovery", {}))),
         ("`make demo-disaster`: figures as they must be; seconds to the first answer after the home was lost",
          f"{_as_should_be(of('disaster', 'figures'))}; "
          f"{_said(of('disaster', 'figures', 'seconds to the first answer', 'said'))}"),
@@ -146,6 +148,11 @@ def mutants(results: Results) -> list[str]:
         "|---|---|---|---|",
         *rows,
     ]
+
+
+def _kept(said: dict[str, Any]) -> str:
+    promises = [value for value in said.values() if isinstance(value, bool)]
+    return f"{sum(promises)} of {len(promises)}" if promises else NONE
 
 
 def _as_should_be(figures: Any) -> str:
