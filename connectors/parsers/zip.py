@@ -59,7 +59,8 @@ def parse_within(data: bytes, name: str, allowance: Allowance) -> Parsed:
 
 
 def _is_litter(member: zipfile.ZipInfo) -> bool:
-    return member.is_dir() or member.filename.startswith(_LITTER[0]) or member.filename.endswith(_LITTER[1:])
+    """A folder, or what macOS adds. A torn archive may have a member without a name: `is_dir` does not stand that."""
+    return member.filename.endswith(("/", *_LITTER[1:])) or member.filename.startswith(_LITTER[0])
 
 
 def _path(member: zipfile.ZipInfo) -> str:

@@ -9,7 +9,7 @@ import zipfile
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.connectors.parsers import eml, zip
@@ -138,6 +138,7 @@ def test_the_list_of_what_was_rejected_is_short_and_ends_in_a_count() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(at=st.integers(0, 400), junk=st.binary(max_size=30))
+@example(at=224, junk=bytes(9))  # a member without a name
 def test_a_torn_archive_is_read_or_refused(at: int, junk: bytes) -> None:
     """With a word of the vocabulary, never by a crash."""
     data = samples.zipped({"a.txt": b"words", "b.json": b'{"a": 1}', "c.zip": samples.zipped({"d": b"words"})})
