@@ -242,6 +242,24 @@ def test_a_drill_that_fails_raises_its_event(prefect: Prefect, deployed: dict[st
     assert any(each["prefect.resource.id"] == f"prefect.flow-run.{new['id']}" for each in event["related"])
 
 
+def test_the_deployment_goes_on_with_a_home_that_was_restored(
+    prefect: Prefect, deployed: dict[str, Any], project: Path
+) -> None:
+    """The home is lost and comes back from the DR store; the next run embeds what is new since, and nothing else."""
+    config = project / "elsewhere.toml"
+    config.write_text('home = ".penstock"\n[snapshots]\nstore = "dr"\n')
+    penstock(prefect, "ship", "--config", config, cwd=project)
+    shutil.rmtree(project / ".penstock")
+    penstock(prefect, "restore", "--from", project / "dr", cwd=project)
+    (project / "examples" / "documents" / "news.txt").write_text("The home was lost, and is there again.\n")
+    before = set(prefect.runs())
+    done = prefect.command(BIN / "prefect", "deployment", "run", "penstock-ingest/ingest", cwd=project)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (new,) = (run for name, run in prefect.runs().items() if name not in before and not run["auto_scheduled"])
+    run = prefect.until_final(new["id"])
+    assert run["state_type"] == "COMPLETED" and "1 indexed" in run["state"]["message"]
+
+
 def test_a_prefect_that_does_not_answer_is_said_and_gone_without(prefect: Prefect, project: Path) -> None:
     """A lost server costs its record, not the ingest."""
     (project / "notes").mkdir()
