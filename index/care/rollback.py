@@ -1,8 +1,10 @@
 """Going back in place: what an older version holds becomes the next version, and the sources that differ are held.
 
-Nothing is copied and nothing is embedded: the new manifest names the blobs of the old one. A version can be gone back
-to while it is retained. That it is still retained is decided in the same transaction as the new version, so a
-collection beside it either comes first, and the rollback is refused, or finds the blobs needed again.
+Nothing is copied and nothing is embedded: the new manifest names the blobs of the old one, and those that are not
+served now are read once before: what is damaged on every replica would be acknowledged, and missed when it is needed.
+
+A version can be gone back to while it is retained. That it is still retained is decided in the same transaction as the
+new version, so a collection beside it either comes first, and the rollback is refused, or finds the blobs needed again.
 
 A source that is held stays as it is until somebody clears `SourceState.held`: else the next ingest would bring back
 what was undone. What a writer planned before the rollback is dropped when it commits after it (`effects.held_since`).
@@ -17,12 +19,15 @@ from typing import NamedTuple
 
 import msgspec
 
+from penstock.index.blobs import scrub
+from penstock.index.blobs.scrub import Copy, Rate
 from penstock.index.catalog.catalog import Ratified
+from penstock.index.commits import manifest as manifests
 from penstock.index.commits.attempt import Attempt
 from penstock.index.commits.commit import Writer
 from penstock.index.commits.state import StateView
 from penstock.index.errors import Conflict, Corrupt, Unavailable
-from penstock.index.types import DocState, Manifest, SourceState
+from penstock.index.types import BlobRef, DocState, Manifest, SourceState
 
 
 class Changes(NamedTuple):
@@ -56,7 +61,8 @@ def rollback(writer: Writer, to: int, *, expected: Mapping[str, Changes] | None 
     """Commit what version `to` holds as the next version. Where nothing differs there is none, and nothing changes.
 
     `expected`: what somebody has agreed to; if it is something else by now, nothing is done. Raises `Conflict` for
-    that, and where the version is not retained (any more); else as `Writer.commit`.
+    that, and where the version is not retained (any more), `Corrupt` where something of it is damaged on every replica;
+    else as `Writer.commit`.
     """
     back = _Back(writer, to, expected)
     try:
@@ -73,6 +79,7 @@ class _Back:
     def __init__(self, writer: Writer, to: int, expected: Mapping[str, Changes] | None) -> None:
         self._writer, self._to, self._expected = writer, to, expected
         self.changes: dict[str, Changes] = {}
+        self._read = set[str]()
 
     def __call__(self, attempt: Attempt) -> Manifest | None:
         head, then = attempt.head, _kept(self._writer, self._to)
@@ -82,6 +89,7 @@ class _Back:
         if not self.changes:
             return None
         attempt.reuses.add(self._to)
+        self._whole(then, head)
         reason = f"rolled back to version {self._to} ({_time(then.committed_at)}) on {_time(attempt.now)}"
         return attempt.next(
             live=then.live,
@@ -91,6 +99,33 @@ class _Back:
             counts=then.counts,
             sources=_sources(head, then, self.changes, reason),
         )
+
+    def _whole(self, then: Manifest, head: Manifest) -> None:
+        """Read what the head does not name: nobody may have read it for long. Raises `Corrupt` for what is damaged on
+        every replica; what is missing is the commit's to copy. With what both name nothing becomes worse."""
+        served = manifests.closure(head).keys() | self._read
+        for name, ref in manifests.closure(then).items():
+            if name not in served:
+                _check(ref, self._writer, self._to)
+                self._read.add(name)
+
+
+def _check(ref: BlobRef, writer: Writer, to: int) -> None:
+    hurt = []
+    for store in writer.replicas.stores.values():
+        found = scrub.examine(store, ref, Rate())
+        if found is Copy.WHOLE:
+            break
+        if found is Copy.DAMAGED:
+            hurt.append(store.name)
+    else:
+        if hurt:
+            raise Corrupt(
+                f"blob {ref.name}, which version {to} needs, is whole on no replica that answers; nothing was changed: "
+                "run `penstock repair`, then look again"
+            )
+    for name in hurt:
+        writer.site.report(f"{name}: blob {ref.name} is damaged; run `penstock repair`")
 
 
 def _kept(writer: Writer, version: int) -> Manifest:

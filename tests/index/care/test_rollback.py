@@ -21,7 +21,7 @@ from penstock.index.care.rollback import Changes, RolledBack, differences, newes
 from penstock.index.catalog.catalog import Ratified
 from penstock.index.commits import manifest
 from penstock.index.commits.commit import Delta, Writer
-from penstock.index.errors import Conflict, Unavailable
+from penstock.index.errors import Conflict, Corrupt, Unavailable
 from penstock.index.reading.reader import Reader
 from penstock.index.types import BlobRef, DocState, Manifest, SourceState
 from tests.index.world import SOURCE, World, delta, served
@@ -315,6 +315,33 @@ def test_a_blob_that_is_nowhere_stops_it_before_anything_is_decided(world: World
             rollback(writer, 2)
         assert writer.head().version == head.version
         assert writer.commit(delta(head.version, {"s/z": "on"})).version == head.version + 1
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_blob_that_is_damaged_everywhere_stops_it_and_is_named(world: World, everywhere: bool) -> None:
+    """It has the right size, and nobody has read it for long: to serve it again would be a success in name only."""
+    with world.open() as writer:
+        compact.compact(writer, Policy(), full=True)
+        then, head = _manifest(writer, 2), writer.head()
+        state = {run.blob.name for run in then.state}
+        old = manifest.closure(then).keys() - manifest.closure(head).keys() - state
+        for replica in world.ids if everywhere else world.ids[:1]:
+            for name in old:
+                _flip(world.folder(replica) / "blobs" / name[:2] / name)
+        if everywhere:
+            with pytest.raises(Corrupt, match=r"which version 2 needs, is whole on no replica .*penstock repair"):
+                rollback(writer, 2)
+            assert writer.head().version == head.version
+            assert writer.commit(delta(head.version, {"s/z": "on"})).version == head.version + 1
+        else:
+            assert rollback(writer, 2).version == head.version + 1
+            assert found(world, writer) == GOOD
+
+
+def _flip(file: Path) -> None:
+    body = bytearray(file.read_bytes())
+    body[len(body) // 2] ^= 1
+    file.write_bytes(body)
 
 
 def _manifest(writer: Writer, version: int) -> Manifest:
