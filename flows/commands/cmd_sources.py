@@ -51,7 +51,7 @@ def rebind(arguments: argparse.Namespace, console: Console) -> int:
     console.answer(
         {"source": source.name, "was": source.binding, "binding": new, "version": version},
         f"{source.name} is at {new} now (was {source.binding}).\n\n"
-        f"Next: penstock ingest {shlex.quote(_again(source, new))}",
+        f"Next: penstock ingest {shlex.quote(_again(source, new))}{same_place(arguments)}",
     )
     return COMPLETE
 

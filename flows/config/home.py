@@ -11,6 +11,7 @@ Only `create` makes one; everything else calls `require`.
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from pathlib import Path
 
@@ -135,7 +136,11 @@ def require(path: Path) -> Home:
     refuse_file(path)
     if not _is_home(path):
         near = nearest(path)
-        hint = f"the nearest one is {near}: use --home {near}" if near else "`penstock ingest PATH` makes one"
+        hint = (
+            f"the nearest one is {near}: use --home {shlex.quote(str(near))}"
+            if near
+            else "`penstock ingest PATH` makes one"
+        )
         raise NoHome(f"there is no penstock home at {path}; {hint}")
     mark(path)
     return Home(path)
@@ -162,6 +167,24 @@ def _below(folder: Path) -> list[Path]:
         return []
     places = [place for entry in entries for place in (entry, entry / NAME)]
     return [place for place in places if not place.is_symlink() and _is_home(place)]
+
+
+def refuse_occupied(path: Path) -> None:
+    """Raise `NoHome` for a folder with things of somebody's in it, and nothing by which a home is known: not even by
+    what is left of a damaged one, or of a restore that was cut short."""
+    try:
+        there = sorted(each.name for each in path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as fault:
+        raise NoHome(f"{path} cannot be looked into: {fault.strerror}") from None
+    strange = [name for name in there if name not in _WORK and not name.endswith(".lock")]
+    if strange and not any(name.startswith(_SIGNS) for name in there):
+        raise NoHome(f"{path} is no penstock home, and not empty ({strange[0]}): choose another --home, or give --over")
+
+
+_SIGNS = (MARK, "catalog.db", "replicas", "restoring", "restored.json", "before-restore-")
+_WORK = frozenset({"spool", "cache", "drill", "lost+found"})
 
 
 def _is_home(path: Path) -> bool:

@@ -109,6 +109,8 @@ class Planner:
         except SourceError as error:
             if not _name_in(name, error):
                 error.args = (f"{name}: {error}",)
+            if target.source.type == "files" and not Path(target.source.binding).is_dir():
+                error.args = (f"{error}; if it moved: `penstock sources rebind {name} NEW`",)
             # What only a person can mend is an error; what may pass by itself is work left for the next run.
             if len(planned.targets) == 1 and isinstance(error, StopSource) and error.after is None:
                 raise

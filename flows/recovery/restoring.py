@@ -113,6 +113,8 @@ class _Restore:
         self._report, self._progress, self._reach = report, progress, reach
         self._began = time.monotonic()
         homes.refuse_file(home.path)
+        if not request.over:
+            homes.refuse_occupied(home.path)
         self._layout: Layout = layouts.layout(settings, home.path, os.environ)
         self._places = request.stores or tuple(settings.snapshots.places)
         if not self._places:

@@ -15,8 +15,8 @@ from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.replicas import read_manifest
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
-from penstock.index.recovery.archive import SNAPSHOTS, Archive, Named, history
-from penstock.index.stores.store import Store, is_key
+from penstock.index.recovery.archive import SHIPPED, SNAPSHOTS, Archive, Named, history
+from penstock.index.stores.store import LocalStore, Store, is_key
 from penstock.index.stores.stores import is_remote
 from penstock.index.types import BlobRef, Manifest
 
@@ -234,6 +234,14 @@ def _by_version(there: Sequence[tuple[int, int]]) -> str:
     return f"--version V, from {there[0][0]} to {there[-1][0]}, or no choice at all for the newest"
 
 
+def _instead(store: Store) -> str:
+    """What is in a place to which nothing was ever shipped."""
+    there = next(iter(store.list("")), None)
+    if there is None and isinstance(store, LocalStore):
+        there = min((each.name for each in store.root.iterdir()), default=None)
+    return "is empty" if there is None else f"nothing was ever shipped here, and it holds other things ({there})"
+
+
 def _names(archives: Iterable[Archive]) -> set[str]:
     return {key.removeprefix(SNAPSHOTS) for archive in archives for key in archive.store.list(SNAPSHOTS)}
 
@@ -241,7 +249,13 @@ def _names(archives: Iterable[Archive]) -> set[str]:
 def _lineage(archive: Archive, report: Callable[[str], None]) -> str:
     """Whose versions these are: as the store says, else as its records do."""
     try:
-        return archive.require()
+        found = archive.lineage()
+        if found is None:
+            raise WrongIndex(
+                f"{archive.name}: {_instead(archive.store)}; check the place: a DR store is the folder, or the prefix, "
+                f"in which {SHIPPED} lies"
+            )
+        return found
     except Corrupt as damage:
         for version, epoch in reversed(archive.versions()):
             try:

@@ -145,3 +145,10 @@ def test_threads_that_make_one_home_at_once_all_get_it(tmp_path: Path, monkeypat
         made = list(pool.map(homes.create, [tmp_path / "home"] * 2))
     assert made == [homes.Home(tmp_path / "home")] * 2
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["cache", "home.json", "spool"]
+
+
+def test_the_home_that_is_named_can_be_typed(tmp_path: Path) -> None:
+    """Also where a space is in its path."""
+    homes.create(tmp_path / "a b" / ".penstock")
+    with pytest.raises(homes.NoHome, match=r"use --home '.*a b/\.penstock'"):
+        homes.require(tmp_path / "a b" / "other")

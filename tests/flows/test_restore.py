@@ -143,7 +143,7 @@ def killed(children: Iterable[Child]) -> list[Ended]:
     return found
 
 
-def test_home_and_documents_may_be_elsewhere(full: World, tmp_path: Path) -> None:
+def test_home_and_documents_may_be_elsewhere(full: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Restored at another path, with the documents moved and re-bound: nothing is embedded, nothing removed."""
     place, moved = shipped(full, tmp_path / "dr"), tmp_path / "elsewhere" / "papers"
     shutil.rmtree(full.home)
@@ -151,7 +151,10 @@ def test_home_and_documents_may_be_elsewhere(full: World, tmp_path: Path) -> Non
     full.docs.rename(moved)
     full.home, full.docs = tmp_path / "another" / "home", moved
     restored(full.home, place)
-    assert cli("sources", "rebind", "docs", str(moved), home=full.home)[0] == 0
+    code, said = cli("ingest", home=full.home)
+    assert code == 2 and "`penstock sources rebind docs NEW`" in said["error"]["message"]
+    assert main(["sources", "rebind", "docs", str(moved), "--home", str(full.home)]) == 0
+    assert f"Next: penstock ingest {moved} --home {full.home}" in capsys.readouterr().out
     paid = embedded(full)
     account = full.ingest("docs")
     assert (account.indexed, account.deleted, embedded(full)) == (0, 0, paid)
@@ -216,6 +219,18 @@ def test_an_index_that_can_be_read_is_refused(full: World, tmp_path: Path) -> No
         assert reader.version == 4
     paid = embedded(full)
     assert (full.ingest().indexed, embedded(full)) == (1, paid)  # of the cache
+
+
+def test_a_folder_full_of_documents_is_not_made_a_home(place: StorePlace, tmp_path: Path) -> None:
+    """Unless --over is given: then the home is made among them, and they stay."""
+    docs = tmp_path / "my docs"
+    docs.mkdir()
+    (docs / "thesis.txt").write_text("ten years of work")
+    code, said = cli("restore", "--from", place.url, home=docs)
+    assert code == 2 and "not empty (thesis.txt)" in said["error"]["message"]
+    assert [path.name for path in docs.iterdir()] == ["thesis.txt"]
+    assert cli("restore", "--from", place.url, "--over", home=docs)[0] == 0
+    assert (docs / "thesis.txt").read_text() == "ten years of work"
 
 
 def test_a_damaged_home_is_moved_aside_by_itself(full: World, tmp_path: Path) -> None:

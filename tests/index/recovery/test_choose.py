@@ -171,6 +171,14 @@ def test_a_damaged_first_file_is_done_without(dr: Archive) -> None:
 
 
 def test_a_place_where_nothing_was_shipped_is_refused(tmp_path: Path) -> None:
-    """It is probably another one that was meant."""
-    with pytest.raises(WrongIndex, match="nothing was ever shipped"):
-        holdings(archive(tmp_path / "empty"))
+    """It is probably another one that was meant: what is there is said, and nothing to be run is."""
+    of = archive(tmp_path / "place")
+    with pytest.raises(WrongIndex, match="is empty; check the place"):
+        holdings(of)
+    (tmp_path / "place" / "my photo.jpg").touch()
+    with pytest.raises(WrongIndex, match=r"nothing was ever shipped here.*my photo.jpg.*check the place"):
+        holdings(of)
+    (tmp_path / "place" / "my photo.jpg").unlink()
+    (tmp_path / "place").rmdir()
+    with pytest.raises(Unavailable, match="not there"):
+        holdings(of)
