@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from penstock.flows.answers.render import count, plain, size, table
+from penstock.flows.answers.times import FOR_EVER, when
 
 if TYPE_CHECKING:
     from penstock.flows.recovery.snapshots import Answers, Created, HeldIn
@@ -37,6 +37,7 @@ def listed(done: Answers[Contents]) -> str:
         if span.count:
             lines[0] += f", {span.oldest} to {span.newest}, of {when(span.since)} to {when(span.until)}"
         rows = [_row(held) for held in one.snapshots]
+        rows += [[plain(name), "?", "?", "?", "?", "its record is damaged"] for name in one.broken]
         head = ["name", "version", "committed", "kept", "needs", "it alone"]
         lines += [f"  {line}" for line in table([head, *rows]).splitlines()] if rows else ["  no snapshot"]
         lines += [f"  version {version} is on its way" for version in one.coming]
@@ -115,10 +116,6 @@ def expired(done: Answers[Expired], dry_run: bool) -> str:
     return "\n".join([*lines, *_problems(done.problems)])
 
 
-def when(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
 def _row(held: Held) -> list[str]:
     needs = "?" if held.bytes is None else size(held.bytes)
     alone = "?" if held.unique is None else size(held.unique)
@@ -130,7 +127,9 @@ def _row(held: Held) -> list[str]:
 def _kept(keep_until: float, held: bool) -> str:
     if held:
         return "while it is held"
-    return f"until {when(keep_until)}" if keep_until else "as keep_last says"
+    if not keep_until:
+        return "as keep_last says"
+    return f"until {when(keep_until)}" if keep_until < FOR_EVER else "for ever"
 
 
 def _problems(problems: Mapping[str, str], said: str = "") -> list[str]:

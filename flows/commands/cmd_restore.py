@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import msgspec
 
 from penstock.flows.answers import render
 from penstock.flows.answers.exits import COMPLETE, UsageError
+from penstock.flows.answers.times import when
 from penstock.flows.commands.cmd_upkeep import paced
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import context, same_place
@@ -63,8 +63,8 @@ def _urls(words: list[str]) -> tuple[str, ...]:
 
 
 def _lines(done: Restored, home: Path, arguments: argparse.Namespace, shipped: list[str]) -> str:
-    when = datetime.fromtimestamp(done.committed_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = [f"Restored version {done.version}, committed {when}, as version {done.now} in {home}."]
+    committed = when(done.committed_at)
+    lines = [f"Restored version {done.version}, committed {committed}, as version {done.now} in {home}."]
     lines += [f"  {render.plain(line)}" for line in done.passed_over]
     if done.blobs:
         lines.append(

@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from penstock.flows.answers import render
 from penstock.flows.answers.exits import COMPLETE, UsageError
+from penstock.flows.answers.times import when
 from penstock.flows.commands import moments
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import Context, context, same_place
@@ -132,4 +132,4 @@ def _sum(changes: Mapping[str, Changes]) -> str:
 
 
 def _time(version: Ratified) -> str:
-    return f"{datetime.fromtimestamp(version.committed_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return when(version.committed_at)

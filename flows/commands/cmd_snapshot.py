@@ -53,11 +53,13 @@ def create(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def list_(arguments: argparse.Namespace, console: Console) -> int:
-    """What has a name, and what has none."""
+    """What has a name, and what has none. Exit code 1 if anything of it is damaged or missing."""
     from penstock.flows.recovery import snapshots
 
     _, stores = _opened(arguments, console)
-    return _answer(console, snapshots.list_(stores, paced(console)), answers.listed)
+    done = snapshots.list_(stores, paced(console))
+    flawed = any(one.faults or any(held.fault for held in one.snapshots) for one in done.stores)
+    return _answer(console, done, answers.listed, INCOMPLETE if flawed else COMPLETE)
 
 
 def show(arguments: argparse.Namespace, console: Console) -> int:

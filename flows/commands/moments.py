@@ -9,6 +9,7 @@ from penstock.flows.answers.exits import UsageError
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST = 100 * 365.25 * 86_400
 _BUDGET = re.compile(r"(tokens|minutes)=(\d[\d_]*(?:\.\d+)?)([kKmM]?)")
 _TIMES = {"": 1, "k": 1_000, "m": 1_000_000}
 
@@ -32,13 +33,15 @@ def moment(option: str, word: str | None, now: float) -> float | None:
 
 
 def period(option: str, word: str | None) -> float | None:
-    """Seconds of `90d`, `12h`, `2w`. Raises `UsageError`."""
+    """Seconds of `90d`, `12h`, `2w`, of at most 100 years. Raises `UsageError`."""
     if word is None:
         return None
     found = _AGO.fullmatch(word)
     if found is None or not float(found[1]):
         raise UsageError(f"{option} {word}: is no time; write 90d, 12h or 2w")
-    return float(found[1]) * _SECONDS[found[2]]
+    if (seconds := float(found[1]) * _SECONDS[found[2]]) > _LONGEST:
+        raise UsageError(f"{option} {word[:40]}: is more than 100 years; what is to stay for good is held: --hold")
+    return seconds
 
 
 def budget(words: list[str]) -> tuple[int | None, float | None]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 Report = Callable[[str], None]
 THREADS = 8
+LONGEST_NAME = 100
+"""Letters of a snapshot's name: in a DR store it is a file's name, with a few more behind it."""
 _T = TypeVar("_T")
 
 
@@ -98,6 +100,8 @@ def checked(name: str) -> str:
     """The name, if it is one. Raises `UsageError`."""
     from penstock.index.stores.store import is_key
 
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"--name {name[:20]}…: a snapshot's name has at most {LONGEST_NAME} letters, not {len(name)}")
     if "/" in name or not is_key(name):
         raise UsageError(f"--name {name}: a snapshot's name is made of letters, digits, _ . and -")
     return name

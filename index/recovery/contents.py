@@ -48,7 +48,9 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """What a DR store holds. `coming`: versions that are on their way. `faults`: what could not be read."""
+    """What a DR store holds. `coming`: versions that are on their way. `faults`: what could not be read, and why;
+    `broken`: the names of the snapshots among it.
+    """
 
     store: str
     lineage: str
@@ -56,6 +58,7 @@ class Contents(msgspec.Struct, frozen=True):
     versions: Span
     coming: list[int]
     faults: list[str]
+    broken: list[str] = []
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -95,7 +98,7 @@ def contents(archive: Archive, report_progress: Callable[[str, int, int], None] 
     snapshots.sort(key=lambda one: (one.version, one.taken_at, one.name))
     coming = sorted({version for version, _ in found.coming})
     said = [*found.broken.values(), *found.damaged.values()]
-    return Contents(archive.name, found.lineage, snapshots, span, coming, said)
+    return Contents(archive.name, found.lineage, snapshots, span, coming, said, sorted(found.broken))
 
 
 def show(archive: Archive, name: str = "", version: int | None = None) -> Shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.flows.answers.exits import UsageError
-from penstock.flows.commands.moments import budget, moment
+from penstock.flows.commands.moments import budget, moment, period
 
 NOW = 1_800_000_000.0
 
@@ -47,3 +47,11 @@ def test_what_is_no_budget_is_refused_with_an_example(word: str) -> None:
     """A budget that is read wrongly would cost money."""
     with pytest.raises(UsageError, match="--budget"):
         budget([word])
+
+
+@pytest.mark.parametrize("word", ["100000000000d", "99999999999999999999999d", "5300w"])
+def test_a_period_that_no_calendar_has_is_refused(word: str) -> None:
+    """It would be written, and no time that lies so far ahead can be shown."""
+    with pytest.raises(UsageError, match=r"100 years.*--hold"):
+        period("--keep-for", word)
+    assert period("--keep-for", "36500d") == 36_500 * 86_400

@@ -13,7 +13,7 @@ import yaml
 
 from penstock.flows import cli, recover, wiring
 from penstock.index.commits import log
-from penstock.index.recovery.archive import Archive
+from penstock.index.recovery.archive import Archive, Named
 from penstock.index.stores.store import LocalStore
 from tests.flows.children import ROOT
 from tests.flows.conftest import World
@@ -84,6 +84,46 @@ def test_a_name_that_another_version_has_is_refused(
     assert not archive(drs[0]).snapshots()
     assert "letters" in created(capsys, world, "--name", "a/b", code=2)["error"]["message"]
     assert "90d" in created(capsys, world, "--keep-for", "soon", code=2)["error"]["message"]
+
+
+def test_a_name_or_a_time_that_is_too_long_is_refused_before_anything_is_written(
+    world: World, drs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with the limit, a time with what keeps for good."""
+    assert "at most 100 letters, not 300" in created(capsys, world, "--name", "n" * 300, code=2)["error"]["message"]
+    for word in ("100000000000d", "99999999999999999999999d"):
+        assert "--hold" in created(capsys, world, "--keep-for", word, code=2)["error"]["message"]
+    assert not archive(drs[0]).snapshots()
+    assert created(capsys, world, "--name", "n" * 100, "--hold")["ok"]
+
+
+def test_a_record_with_a_time_that_is_none_is_shown_all_the_same(
+    world: World, drs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever wrote it, what lies beside it is still listed."""
+    there = archive(drs[0])
+    record = there.record(1, 1)
+    for name, moment in (("far", 1e300), ("back", -1e18), ("before", -5.0)):
+        named = Named(1, record.lineage, name, 1, 1, record.manifest, moment, moment, moment)
+        there.name_version(named)
+    for words in (["list"], ["show", "far"]):
+        assert cli.main(["snapshot", *words, "--store", str(drs[0])]) == 0
+        assert "for ever" in capsys.readouterr().out
+
+
+def test_a_damaged_record_is_listed_as_that_and_the_exit_code_says_so(
+    world: World, drs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside those that are whole."""
+    created(capsys, world, "--name", "one")
+    flip(drs[0] / "snapshots" / "one")
+    capsys.readouterr()
+    assert cli.main(["snapshot", "list", "--store", str(drs[0])]) == 1
+    out = capsys.readouterr().out
+    assert "no snapshot" not in out and "its record is damaged" in out and "snapshots/one is damaged" in out
+    created(capsys, world, "--name", "two", code=0)
+    (listed,) = said(capsys, "list", "--store", str(drs[0]), code=1)["stores"]
+    assert ([one["name"] for one in listed["snapshots"]], listed["broken"]) == (["two"], ["one"])
 
 
 def test_a_dr_store_that_is_away_is_said_and_the_others_have_it(
