@@ -221,7 +221,7 @@ def test_a_store_that_hangs_takes_only_a_few_threads(tmp_path, small_blocks):
     for _ in range(30):
         with pytest.raises(Unavailable):
             one.get(key(ref))
-    assert store.asked == one.stuck <= 4
+    assert store.asked <= one.stuck <= 4  # a thread that was just begun has not asked yet
     store.cured.set()
     while one.stuck:
         time.sleep(0.01)
