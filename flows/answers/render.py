@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ def _left(account: Accounting) -> str:
         left.append(count(account.unlisted, "source") + " could not be listed at all")
     if account.held_asked:
         left.append(count(account.held_asked, "source") + " held")
+    if account.held_lost:
+        left.append(count(account.held_lost, "document") + " lost in what is held")
     return ", ".join(left)
 
 
@@ -230,7 +232,7 @@ def _next_step(account: Accounting, dry_run: bool, again: str) -> str:
         return f"Next: make readable what the notes name, then: {again}"
     if account.deferred or account.unlisted:
         return f"Next: {again}   (goes on with what was deferred)"
-    if account.held_asked:
+    if account.held_asked or account.held_lost:
         return f"Next: the command that the note names, then: {again}"
     return ""
 
@@ -286,8 +288,9 @@ def findings(found: Sequence[Finding], every: bool = False) -> str:
     return "\n".join(lines)
 
 
-def repaired(done: Repaired, where: str = "") -> str:
-    """What was made whole, what could not be, and what to type next. `where`: the options that name this home."""
+def repaired(done: Repaired, where: str = "", held: Collection[str] = ()) -> str:
+    """What was made whole, what could not be, and what to type next. `where`: the options that name this home; `held`:
+    sources that no run would embed again."""
     lines = []
     for name, healed in sorted(done.replicas.items()):
         if healed:
@@ -308,7 +311,7 @@ def repaired(done: Repaired, where: str = "") -> str:
         lines.append(f"{count(len(done.documents), 'document')} must be embedded again:")
         lines += [f"  {plain(uri)}" for uri in done.documents[:MOST]]
         lines += [f"  and {len(done.documents) - MOST:,} more"] if len(done.documents) > MOST else []
-    return "\n".join([_healed(done), *(["", *lines] if lines else []), "", f"Next: {_after_repair(done)}{where}"])
+    return "\n".join([_healed(done), *(["", *lines] if lines else []), "", f"Next: {_after_repair(done, held, where)}"])
 
 
 def _healed(done: Repaired) -> str:
@@ -319,12 +322,15 @@ def _healed(done: Repaired) -> str:
     return "Whole again." if done else "Nothing was wrong with the replicas."
 
 
-def _after_repair(done: Repaired) -> str:
+def _after_repair(done: Repaired, held: Collection[str], where: str) -> str:
     if done.silent and not (done.refused or done.away):
-        return "bring the DR store back, then penstock repair"
+        return f"bring the DR store back, then penstock repair{where}"
     if not done.whole:
-        return "penstock replica list"
-    return "penstock ingest" if done.documents else "penstock verify"
+        return f"penstock replica list{where}"
+    if done.documents and held:
+        names = " ".join(sorted(held))
+        return f"mend what was held, then: penstock sources resume {names}{where}; then: penstock ingest{where}"
+    return f"penstock ingest{where}" if done.documents else f"penstock verify{where}"
 
 
 def compacted(done: Compacted, where: str = "") -> str:
@@ -393,7 +399,8 @@ def _recovery(found: Status) -> list[list[str]]:
     for store in found.recovery.stores:
         state = f"version {store.version}" + (f", {store.left}" if store.left else "")
         had = f", had version {store.version}" if store.version else ""
-        state = state if store.reachable else f"cannot be reached{had}"
+        if store.problem and store.versions_behind is None:
+            state = f"cannot be {'shipped to' if store.reachable else 'reached'}{had}"
         rows.append(["DR store", f"{state}  {plain(store.place)}"])
     if rows or not found.chunks or found.documents is None:
         return rows

@@ -170,8 +170,10 @@ def status(
     catalog: str = "",
     orphans: Container[str] = (),
     recovery: Recovery | None = None,
+    lost: int = 0,
 ) -> Status:
-    """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave."""
+    """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave; `lost`:
+    documents of held sources that were good on no replica."""
     found, recovery = found or Health(), recovery or Recovery()
     known = manifest is not None or all(r.reachable and not r.version for r in replicas)
     counts: Mapping[str, int] = manifest.counts if manifest else {}
@@ -194,7 +196,7 @@ def status(
     warnings += [said for store in recovery.stores for said in (store.warning, store.misplaced) if said]
     warnings += recovery.unproven
     stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound, recovery)
-    said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found, recovery)
+    said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found, recovery, lost)
     return Status(
         verdict=said,
         next=step,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
-from penstock.flows.answers.render import size
+from penstock.flows.answers.render import count, size
 from penstock.flows.config import place
 from penstock.index.types import Manifest
 
@@ -44,9 +44,8 @@ def stopped(
         if any(r.reachable for r in replicas):
             return "Unreadable: no replica has a good copy.", "penstock verify", False
         return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
-    if fenced := [store.fenced for store in recovery.stores if store.fenced]:
-        step = "work with the index that was restored; this one can still be asked: penstock search QUESTION"
-        return f"Writing is refused: {fenced[0]}.", step, False
+    if fenced := [store for store in recovery.stores if store.fenced]:
+        return f"Writing is refused: {fenced[0].fenced}.", fenced[0].step, False
     if found.misconfigured:
         return f"Writing is refused: {found.misconfigured}.", found.fix, False
     if found.obstacles:
@@ -82,8 +81,9 @@ def going(
     bound: list[SourceStatus],
     found: Health,
     recovery: Recovery,
+    lost: int = 0,
 ) -> Verdict:
-    """The verdict on an index that can be written."""
+    """The verdict on an index that can be written. `lost`: documents of held sources that were good on no replica."""
     again = _again(bound)
     if version == 0 and not found.decided and all(not r.version for r in replicas):
         return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
@@ -98,13 +98,18 @@ def going(
     if found.decided > version:
         return f"Interrupted: version {found.decided} is decided; the next run publishes it.", again, False
     if unsafe := [store for store in recovery.stores if store.warning]:
-        return f"Not shipped: {unsafe[0].warning}.", "penstock ship", False
+        return f"Not shipped: {unsafe[0].warning}.", unsafe[0].step, False
     if recovery.unproven:
         return f"Unproven: {recovery.unproven[0]}.", "penstock drill", False
-    if held := [s.name for s in bound if s.held]:
+    held = [s.name for s in bound if s.held]
+    resume = "mend what was wrong, then: penstock sources resume " + " ".join(held)
+    if lost:
+        what = f"{count(lost, 'document')} of held sources were good on no replica"
+        return f"Lost: {what}; no run embeds them again before their source goes on.", resume, False
+    if held:
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
         said = f"Held: source {held[0]}{more}, {next(s.held for s in bound if s.held)}; no run changes it."
-        return said, "penstock sources resume " + " ".join(held), False
+        return said, resume, False
     if shards:
         return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
     if counts.get("failed", 0):

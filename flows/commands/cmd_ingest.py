@@ -59,7 +59,7 @@ def retry(arguments: argparse.Namespace, console: Console) -> int:
         budget_minutes=minutes,
         retry=Retry(arguments.source, arguments.reason, tuple(arguments.uri)),
     )
-    return _run(request, console, "penstock retry" + same_place(arguments))
+    return _run(request, console, _retry_again(arguments))
 
 
 def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool) -> IngestRequest:
@@ -86,6 +86,16 @@ def _again(arguments: argparse.Namespace) -> str:
     words = ["penstock", "ingest", *arguments.targets, *(["--as", arguments.name] if arguments.name else [])]
     for option, value in (("--since", arguments.since), ("--until", arguments.until)):
         words += [option, value] if value else []
+    return shlex.join(words) + same_place(arguments)
+
+
+def _retry_again(arguments: argparse.Namespace) -> str:
+    """The `retry` of the same."""
+    words = ["penstock", "retry"]
+    for option, value in (("--source", arguments.source), ("--class", arguments.reason)):
+        words += [option, value] if value else []
+    for uri in arguments.uri:
+        words += ["--uri", uri]
     return shlex.join(words) + same_place(arguments)
 
 

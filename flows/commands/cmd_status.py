@@ -33,14 +33,14 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
 
     ctx = context(arguments)
     home, layout = ctx.required(), ctx.layout()
-    replicas, looked, manifest = [], health.Health(), None
+    replicas, looked, manifest, missing = [], health.Health(), None, 0
     stores: dict[str, Store] = {}
     if ctx.begun():
         stores = dict(wiring.stores(ctx.settings, home))
         seen = report.replicas(stores)
         # Who did not answer once is not asked again: each time would cost the same time-out.
         stores |= {one.id: Absent(one.path) for one in seen if not one.reachable and place.is_url(one.path)}
-        manifest = _manifest(ctx, console)
+        manifest, missing = _served(ctx, console)
         looked = health.look(stores, manifest, layout.write_quorum, layout.catalog)
         looked = unfinished.judged(looked, home.path, stores)
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
@@ -52,7 +52,8 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     )
     lost = orphans(ctx.settings, manifest.sources) if manifest else []
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
-    found = report.status(ctx.home, manifest, replicas, layout.write_quorum, home.spool, looked, catalog, lost, ready)
+    quorum, spool = layout.write_quorum, home.spool
+    found = report.status(ctx.home, manifest, replicas, quorum, spool, looked, catalog, lost, ready, missing)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE
@@ -96,16 +97,29 @@ def _lacks(stores: Mapping[str, Store], looked: health.Health, console: Console)
         return {}
 
 
-def _manifest(ctx: Context, console: Console) -> Manifest | None:
-    """The served manifest; that it cannot be read is a status too, and the replicas say why."""
+def _served(ctx: Context, console: Console) -> tuple[Manifest | None, int]:
+    """The served manifest, and how many documents of held sources are lost. That it cannot be read is a status too, and
+    the replicas say why."""
     try:
         reader = opened(ctx, console)
     except WrongIndex:
         raise
     except IndexFault as fault:
         console.say(str(fault))
-        return None
-    return reader.manifest if reader else None
+        return None, 0
+    if reader is None:
+        return None, 0
+    with reader:
+        held = [name for name, source in reader.manifest.sources.items() if source.held]
+        if not held or not reader.manifest.counts.get("failed"):
+            return reader.manifest, 0
+        from penstock.index.care.salvage import LOST
+
+        try:
+            return reader.manifest, sum(state.reason == LOST for name in held for state in reader.states(name))
+        except IndexFault as fault:
+            console.say(str(fault))
+            return reader.manifest, 0
 
 
 def _by_source(state: DocState) -> tuple[str, str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from penstock.flows.answers import render
 from penstock.flows.answers.exits import COMPLETE, INCOMPLETE, UsageError
 from penstock.flows.commands.console import Console
-from penstock.flows.commands.context import Context, context, same_place
+from penstock.flows.commands.context import Context, context, opened, same_place
 from penstock.flows.config.home import Home
 from penstock.index.types import Finding
 
@@ -43,7 +43,7 @@ def repair(arguments: argparse.Namespace, console: Console) -> int:
     done = upkeep.repair(ctx.settings, home, console.say, paced(console), arguments.rate, lost, detail)
     left = not done.whole or bool(done.documents or done.lost)
     payload = {"ok": not left, "changed": bool(done), "whole": done.whole, **msgspec.to_builtins(done)}
-    console.answer(payload, render.repaired(done, same_place(arguments)))
+    console.answer(payload, render.repaired(done, same_place(arguments), _held(ctx, console, done.documents)))
     return INCOMPLETE if left else COMPLETE
 
 
@@ -80,6 +80,17 @@ def paced(console: Console, every: float = 2.0) -> Callable[[str, int, int], Non
             console.sign(f"{what}: {done:,} of {total:,}")
 
     return progress
+
+
+def _held(ctx: Context, console: Console, documents: Collection[str]) -> set[str]:
+    """The sources of these documents that are held since a rollback."""
+    reader = opened(ctx, console) if documents else None
+    if reader is None:
+        return set()
+    with reader:
+        known = reader.manifest.sources
+        found = {state.source for state in reader.find_states(documents).values()}
+        return {name for name in found if name in known and known[name].held}
 
 
 def _typed(finding: Finding, where: str) -> Finding:

@@ -204,6 +204,9 @@ def _remedy(state: DocState, source: SourceState, orphaned: bool, passages: int,
     if state.status == "indexed":
         whole = passages == state.chunks
         return "" if whole else f"{state.chunks - passages} of its chunks are missing: penstock verify{again}"
+    if source.held and state.status == "failed":
+        resume = f"penstock sources resume {shlex.quote(source.name)}{again}"
+        return f"mend what was wrong with the source, then: {resume}"
     if orphaned and source.type not in ("files", "adhoc"):
         return f"describe [sources.{source.name}] in the configuration again: nothing is fetched from it as it is"
     if state.status == "rejected":

@@ -49,6 +49,7 @@ def _why(said: Explanation, now: float) -> list[tuple[str, str]]:
     if said.status == "failed":
         due = said.next_try - now
         again = f"{_when(said.next_try)} (in {duration(due)})" if due > 0 else "with the next run"
+    again = "when its source goes on: it is held" if said.held else again
     tried = f"{count(said.attempts, 'attempt')}, next {again}" if said.attempts else f"next {again}"
     return [("why", _value(said.meaning)), ("detail", _value(said.detail)), ("tried", tried)]
 

@@ -95,6 +95,8 @@ class SourcePlan:
     """Why nothing is to come into the source: it is not listed, and stays as it is."""
     asked: bool = False
     """Of a source that is held: somebody asked for this one."""
+    lost: int = 0
+    """Of a source that is held: documents that were good on no replica, and stay out until it goes on."""
     cursor: str | None = None
     """Where the changes feed goes on, once all of this plan is in the index."""
     contents: dict[str, str] = field(default_factory=dict)

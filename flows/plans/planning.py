@@ -27,6 +27,7 @@ from penstock.flows.runs.accounting import IngestRequest
 from penstock.flows.sources.source_wiring import Sources
 from penstock.flows.spools.spool import Shard, leftovers
 from penstock.flows.spools.spool_mirror import Mirror
+from penstock.index.care.salvage import LOST
 from penstock.index.commits.commit import Writer
 from penstock.index.types import FORMAT, DocState, Manifest, Membership, SourceState
 
@@ -102,7 +103,9 @@ class Planner:
     def _listed(self, planned: Planned, target: Target, known: Known) -> SourcePlan:
         name = target.source.name
         if target.source.held:
-            return SourcePlan(source=name, complete=False, held=target.source.held, asked=self._asked(name))
+            lost = sum(state.reason == LOST for state in known.holes(name))
+            held = target.source.held
+            return SourcePlan(source=name, complete=False, held=held, asked=self._asked(name), lost=lost)
         try:
             source = planned.sources[name] = self._sources.open(target)
             return listing.plan(self._request, target, source, known, self._rules(name), self._observer)

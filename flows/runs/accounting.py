@@ -136,6 +136,8 @@ class Accounting(msgspec.Struct):
     """Sources that are held since a rollback: they were not listed, and what is known of them stays."""
     held_asked: int = 0
     """Of those, the ones that were asked for by name."""
+    held_lost: int = 0
+    """Documents of such sources that were good on no replica: nothing embeds them again before the source goes on."""
     pages: int = 0
     page_seconds: float = 0.0
     """Pages that were read, of documents that have pages, and the processor seconds that took."""
@@ -161,8 +163,8 @@ class Accounting(msgspec.Struct):
 
     def exit_code(self) -> int:
         """1 if something is left to do or to confirm, else 0. A rejected document is a result."""
-        left = self.failed or self.deferred or self.withheld or self.gaps or self.unlisted or self.held_asked
-        return 1 if left else 0
+        left = (self.failed, self.deferred, self.withheld, self.gaps, self.unlisted, self.held_asked, self.held_lost)
+        return 1 if any(left) else 0
 
 
 STATES = ("unchanged", "indexed", "failed", "rejected", "filtered", "deferred")

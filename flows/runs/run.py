@@ -279,9 +279,13 @@ def _account_for(planned: Planned, account: Accounting) -> None:
         if plan.held:
             account.held += 1
             account.held_asked += plan.asked
+            account.held_lost += plan.lost
+            lost = (
+                f"; {plan.lost} of its documents are lost, and are embedded again when it goes on" if plan.lost else ""
+            )
             account.messages.append(
-                f"{plan.source} is held, {plan.held}: it was not listed and stays as it is; "
-                f"`penstock sources resume {plan.source}` lets it go on"
+                f"{plan.source} is held, {plan.held}: it was not listed and stays as it is{lost}; "
+                f"mend what was wrong, then `penstock sources resume {plan.source}` lets it go on"
             )
         if plan.unlisted:
             account.unlisted += 1

@@ -27,6 +27,7 @@ from penstock.index.reading.reader import Reader
 from tests.fakes import source as fake
 from tests.fakes.encoder import HashEncoder
 from tests.flows.conftest import World
+from tests.flows.test_report import flip
 
 Rows = set[tuple[str, str]]
 
@@ -212,13 +213,42 @@ def test_status_says_first_what_is_held_and_what_lets_it_go(lived: tuple[Two, in
     run("rollback", "--to", str(good), "--yes")
     code, said = run("status")
     assert code == 0 and said["verdict"].startswith(f"Held: source far, rolled back to version {good} (")
-    assert said["next"].startswith("penstock sources resume far") and not said["healthy"]
+    assert said["next"].startswith("mend what was wrong, then: penstock sources resume far") and not said["healthy"]
     assert any("penstock sources resume far" in line for line in said["warnings"])
     assert [bool(source["held"]) for source in said["sources"]] == [True, False]
     assert run("sources", "resume", "far")[0] == 0
     assert "Held" not in run("status")[1]["verdict"]
     assert run("sources", "resume", "far")[1] == {"resumed": [], "version": two.version()}
     assert run("sources", "resume")[0] == run("sources", "resume", "far", "--all")[0] == 2
+
+
+def test_what_is_lost_in_a_held_source_is_said_until_it_is_embedded_again(
+    lived: tuple[Two, int, Rows], run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By repair, by each run, which does not end with 0, by status before anything else, and by explain."""
+    two, good, rows = lived
+    assert run("rollback", "--to", str(good), "--yes")[0] == 0
+    with Reader.open(two.world.home) as reader:
+        held = reader.manifest
+    for segment in held.spaces[held.live].segments:
+        for blob in two.world.home.glob(f"replicas/*/blobs/*/{segment.rows.name}"):
+            flip(blob)
+    where = ["--home", str(two.world.home), "--config", str(two.config)]
+    assert cli.main(["repair", *where]) == 1
+    assert "Next: mend what was held, then: penstock sources resume far" in capsys.readouterr().out
+    code, said = run("ingest")
+    assert code == 1 and said["held_lost"] == len([uri for uri, _ in rows if uri.startswith("far/")]) > 0
+    assert any("of its documents are lost" in line and "sources resume far" in line for line in said["messages"])
+    code, said = run("status")
+    assert said["verdict"].startswith("Lost: ") and "penstock sources resume far" in said["next"]
+    lost = run("failures")[1]["failures"][0]["uri"]
+    assert cli.main(["explain", lost, *where]) == 0
+    out = capsys.readouterr().out
+    assert "when its source goes on: it is held" in out and "then: penstock sources resume far" in out
+    assert "with the next run" not in out
+    assert run("sources", "resume", "far")[0] == 0
+    code, said = run("ingest")
+    assert (code, said["held_lost"], run("failures")[1]["failures"]) == (0, 0, [])
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(
