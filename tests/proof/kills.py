@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from corpus import made_up
@@ -36,7 +37,7 @@ def penstock(*words: str, check: tuple[int, ...] = (0,)) -> str:
     return done.stdout
 
 
-def hits(home: Path, queries: Path) -> list[object]:
+def hits(home: Path, queries: Path) -> list[dict[str, Any]]:
     """Every query's hits, scores to five decimals."""
     lines = penstock("search", "--home", str(home), "--queries", str(queries), "-k", "10", "--json").splitlines()
     answers = [json.loads(line) for line in lines]

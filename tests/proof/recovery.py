@@ -47,7 +47,7 @@ class Site:
         said: dict[str, Any] = json.loads(penstock(*words, "--config", str(self.config), "--json", check=check))
         return said
 
-    def hits(self, queries: Path) -> list[object]:
+    def hits(self, queries: Path) -> list[dict[str, Any]]:
         return hits(self.home, queries)
 
 
@@ -118,7 +118,7 @@ def tell(work: Path, megabytes: float, kills: int, dice: random.Random) -> dict[
     texts = [path.read_text()[100:220] for path in sorted(documents.iterdir())]
     queries.write_text("".join(json.dumps({"_id": str(n), "text": text}) + "\n" for n, text in enumerate(texts)))
     old, found = Site(work / "old", dr, documents), dict[str, Any]()
-    times, answers = list[float](), list[list[object]]()
+    times, answers = list[float](), list[list[dict[str, Any]]]()
     for turn in range(5):
         if turn:
             edit(documents, turn)
@@ -142,8 +142,8 @@ def tell(work: Path, megabytes: float, kills: int, dice: random.Random) -> dict[
     other = Site(work / "elsewhere", None, moved, '[embed]\ndtype = "float32"\n')
     restore(other, dr, "--fork")
     other.run("sources", "rebind", "cases", str(moved))
-    near = [hit["uri"] for answer in other.hits(queries) for hit in answer["hits"]]  # type: ignore[index]
-    were = [hit["uri"] for answer in answers[-1] for hit in answer["hits"]]  # type: ignore[index]
+    near = [hit["uri"] for answer in other.hits(queries) for hit in answer["hits"]]
+    were = [hit["uri"] for answer in answers[-1] for hit in answer["hits"]]
     found["other number format: share of hits equal"] = round(
         sum(a == b for a, b in zip(near, were, strict=True)) / len(were), 4
     )
