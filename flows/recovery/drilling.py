@@ -90,7 +90,7 @@ class Drilling:
             at,
             tuple(self._reasons),
             seconds=time.monotonic() - began,
-            notes=tuple(dict.fromkeys(self._notes)),
+            notes=tuple(note for note in dict.fromkeys(self._notes) if note not in self._reasons),
             **self._figures,
         )
 

@@ -191,7 +191,7 @@ class _Restore:
         elif chosen is None:
             return self._resumed(holdings, half)
         else:
-            self._refuse_another(half)
+            self._refuse_another(half, holdings)
             clearing.clear_markers(self._layout, self._report)
         self._sweep()
         stores = self._stores()
@@ -222,7 +222,7 @@ class _Restore:
                 "was (or give its --config), or begin anew with --over"
             )
         clearing.refuse_what_cannot_move(self._layout, half.lineage)
-        half = msgspec.structs.replace(half, origins=self._origins, fork=self._request.fork)
+        half = msgspec.structs.replace(half, origins=self._origins, fork=self._request.fork, instead=None)
         steps.note(self._home.path, half)
         stores = self._stores()
         for store in stores.values():
@@ -230,8 +230,10 @@ class _Restore:
         half, whole = restores.resumed(self._home.path, holdings, half, wiring.token, self._report)
         return half, whole, stores
 
-    def _refuse_another(self, half: Progress) -> None:
-        if not self._request.over:
+    def _refuse_another(self, half: Progress, holdings: Holdings) -> None:
+        gone = half.was == holdings.lineage and half.version not in dict(holdings.versions())
+        # What can never be finished keeps nobody from another wish.
+        if not (self._request.over or half.instead is not None or (half.exact and gone)):
             raise UsageError(
                 f"{self._home.path} is being restored from version {half.version} already: finish that with "
                 f"`{unfinished.command(half, self._home.path)}`, or give --over to begin anew with this"

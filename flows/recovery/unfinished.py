@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 def command(half: Progress, home: Path | None) -> str:
-    """What finishes it, in this home."""
+    """What finishes it, in this home; where it cannot be, the restore of what is whole instead."""
     words = ["penstock", "restore"]
     for origin in half.origins:
         words += ["--from", origin.url]
     prefix = next((origin.variables for origin in half.origins if origin.variables), None)
+    words += ["--from", "ANOTHER"] if half.instead == 0 else []
     words += ["--variables", prefix] if prefix else []
-    words += ["--version", str(half.version)] if half.exact else []
+    words += ["--version", str(half.instead or half.version)] if half.exact else []
     words += ["--fork"] if half.fork else []
     words += ["--home", str(home)] if home is not None else []
     return shlex.join(words)
@@ -38,8 +39,19 @@ def said(half: Progress, home: Path) -> str:
     """That it is so, and what finishes it; without a full stop."""
     return (
         f"this home is being restored (version {half.version} of {_named(half)}), and can be searched and not "
-        f"written until that is finished: {command(half, home)}"
+        f"written until that is finished{_hindered(half)}: {command(half, home)}"
     )
+
+
+def _hindered(half: Progress) -> str:
+    """What stood in its way the last time, and what to do about it; "" if nothing did."""
+    if half.instead == 0:
+        return "; no version there is whole, so that another DR store is needed in addition"
+    if half.instead is not None:
+        return f"; version {half.version} is damaged there, and {half.instead} is the newest whole one"
+    if half.refused and not half.fork:
+        return f"; {half.refused} could not be written: with credentials that may, or with --fork in addition"
+    return ""
 
 
 def refuse(home: Path) -> None:
@@ -55,7 +67,8 @@ def judged(found: Health, home: Path, stores: Mapping[str, Store]) -> Health:
     if half is None:
         return found
     return Health(
-        misconfigured=f"this home is being restored from version {half.version} of {_named(half)}; it can be searched",
+        misconfigured=f"this home is being restored from version {half.version} of {_named(half)}; it can be searched"
+        + _hindered(half),
         fix=command(half, None),
         warnings=[*half.passed_over, *(_arrived(name, store) for name, store in sorted(stores.items()))],
     )

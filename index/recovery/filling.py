@@ -97,7 +97,7 @@ class Filling:
             except _Unread as unread:
                 faults.append(unread.fault)
                 if len(self._sources) > 1:
-                    self._report(f"{source.name}: {unread.fault}; taking that blob from another DR store")
+                    self._report(f"{unread.fault}; taking that blob from another DR store")
         if silent := next((fault for fault in faults if isinstance(fault, Unavailable)), None):
             raise silent
         raise Lost("; ".join(map(str, faults)), ref)
@@ -156,7 +156,7 @@ def _read(source: Store, key: str, ref: BlobRef) -> Iterator[bytes]:
     except FileNotFoundError as gone:
         raise _Unread(Corrupt(f"{source.name}: blob {ref.name} is missing")) from gone
     except Corrupt as damage:
-        raise _Unread(damage) from damage
+        raise _Unread(Corrupt(f"{source.name}: {damage}")) from damage
     except Unavailable as silent:  # a store that is away, or a disk that fails at this place: nobody can tell which
         raise _Unread(Unavailable(f"blob {ref.name}: {silent}")) from silent
 

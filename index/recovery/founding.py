@@ -77,8 +77,17 @@ def instead(
         txn=token(),
         made_at=max(progress.made_at, whole.record.committed_at) + _TICK,
         bad=tuple(sorted({*progress.bad, *bad})),
-        passed_over=(*progress.passed_over, *passed_over),
+        passed_over=_once((*progress.passed_over, *passed_over)),
+        instead=None,
     )
+
+
+def _once(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """A line for each version: the first, which says what was seen of the damage itself."""
+    first: dict[str, str] = {}
+    for line in lines:
+        first.setdefault(line.partition(" is passed over")[0], line)
+    return tuple(first.values())
 
 
 def manifest(progress: Progress, old: Manifest, parent: str) -> Manifest:

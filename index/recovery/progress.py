@@ -30,8 +30,9 @@ class Progress(msgspec.Struct, frozen=True):
     """`version` of index `was`, committed at `committed_at`, becomes version `now` of index `lineage`.
 
     `epoch`, `epoch_id`, `txn`, `made_at` and `membership` are those of its first record; `floor` is below it. `exact`:
-    that version was asked for, and no other will do. `bad`: blobs that proved damaged in every DR store. `begun` and
-    `ended` are seconds since the epoch.
+    that version was asked for, and no other will do. `bad`: blobs that proved damaged in every DR store. `instead`:
+    that version proved damaged, and this one is the newest whole one, 0 where none is. `refused`: the DR store that
+    would not be fenced. `begun` and `ended` are seconds since the epoch.
     """
 
     format: int
@@ -53,6 +54,8 @@ class Progress(msgspec.Struct, frozen=True):
     ended: float = 0.0
     bad: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    instead: int | None = None
+    refused: str = ""
 
 
 def unfinished(home: Path) -> Progress | None:

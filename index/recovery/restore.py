@@ -7,7 +7,7 @@ brought to the replicas; the old lineage is fenced; the replicas get their marke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -117,6 +117,7 @@ class Restoring:
                 before = [key for key in archive.store.list(FENCES) if key != FENCES + self.progress.lineage]
                 archive.fence(self.progress.was, self.progress.lineage, self.progress.version, now)
             except (Unavailable, OSError) as fault:
+                steps.note(self.home, msgspec.structs.replace(self.progress, refused=archive.name))
                 raise Unavailable(
                     f"{archive.name}: the old index cannot be shut out there ({fault}). Everything has been copied: "
                     "run again with credentials that may write there, or with --fork in addition, if the old index is "
@@ -136,7 +137,7 @@ class Restoring:
             self._reach("restore.replica")
         founding.decide(catalog, said, self.progress)
         self._reach("restore.decided")
-        self.progress = msgspec.structs.replace(self.progress, ended=now)
+        self.progress = msgspec.structs.replace(self.progress, ended=now, refused="")
         steps.finish(self.home, self.progress)
         self._reach("restore.finished")
 
@@ -144,6 +145,7 @@ class Restoring:
         bad = tuple(sorted({*self.progress.bad, lost.ref.name}))
         line = f"version {self.progress.version} is passed over: {lost}"
         if self.progress.exact:
+            _note_stuck(self.home, self._holdings, self.progress, bad)
             self._holdings.pick(Wish(version=self.progress.version), bad)  # says which version is whole instead
         self._report(line)
         self._whole, passed = self._holdings.pick(Wish(), bad)
@@ -162,12 +164,22 @@ def resumed(
         return progress, holdings.pick(Wish(version=progress.version), progress.bad)[0]
     except (Corrupt, WrongIndex) as fault:
         if progress.exact:
+            _note_stuck(home, holdings, progress, progress.bad)
             raise
         report(str(fault))
         whole, passed = holdings.pick(Wish(), progress.bad)
         after = founding.instead(progress, whole, (), tuple(passed), token)
         steps.note(home, after)
         return after, whole
+
+
+def _note_stuck(home: Path, holdings: Holdings, progress: Progress, bad: Collection[str]) -> None:
+    """Write down that it cannot be finished from these DR stores, and what can be: another wish is free from now on."""
+    try:
+        other = holdings.pick(Wish(), bad)[0].record.version
+    except (Corrupt, WrongIndex):
+        other = 0
+    steps.note(home, msgspec.structs.replace(progress, instead=other))
 
 
 def sweep(store: Store) -> None:

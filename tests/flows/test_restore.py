@@ -26,15 +26,17 @@ from penstock.flows.config.settings import load
 from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery.restoring import Request, Restored, restore
 from penstock.flows.runs import upkeep
+from penstock.index.blobs import blob
 from penstock.index.catalog.locks import FileLocks
 from penstock.index.errors import Conflict, Corrupt, Fenced, Unavailable
 from penstock.index.reading.reader import Reader
 from penstock.index.recovery import progress as steps
+from penstock.index.recovery.archive import Archive
 from penstock.index.stores.store import LocalStore
 from tests.flows.children import ROOT
 from tests.flows.conftest import World
 from tests.flows.restore_child import Child, Ended
-from tests.index.recovery.shipped import archive, flip, own_blobs, ship, token
+from tests.index.recovery.shipped import archive, flip, manifest_at, own_blobs, ship, token
 from tests.index.s3 import S3Server, server  # noqa: F401 - a fixture is used by its name
 
 
@@ -298,6 +300,49 @@ def test_damage_that_is_asked_for_is_said_with_exit_code_3(place: StorePlace, tm
     assert not home.exists()
     code, said = cli("restore", "--from", place.url, home=home)
     assert (code, said["version"]) == (0, 2) and "version 3 is passed over" in said["passed_over"][0]
+
+
+def test_what_can_never_be_finished_keeps_nobody_from_another_wish(
+    world: World, place: StorePlace, tmp_path: Path
+) -> None:
+    """A blob proves damaged while it is copied: the version that the message names works as it stands there, and so
+    does what status and ingest say."""
+    home = tmp_path / "new"
+    flip(largest(place, 3))
+    code, said = cli("restore", "--from", place.url, "--version", "3", home=home)
+    assert code == 3 and said["error"]["message"].endswith("the newest version that is whole is 2: --version 2")
+    command = f"penstock restore --from {place.url} --version 2 --home {home}"
+    code, said = cli("status", home=home)
+    assert said["next"] == command and "version 3 is damaged there" in said["verdict"]
+    assert command in cli("ingest", str(world.docs), home=home)[1]["error"]["message"]
+    assert cli(*command.split()[1:-2], home=home)[1]["version"] == 2
+    assert findings(home) == []
+
+
+def largest(place: StorePlace, version: int) -> Path:
+    """A blob of that version alone, that no search of its manifest needs."""
+    dr = archive(Path(place.url))
+    return Path(place.url) / blob.key(manifest_at(dr, version).texts[-1].blob)
+
+
+def test_without_a_right_to_write_there_both_ways_are_said(
+    place: StorePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the restore itself said them: other credentials, or --fork; and --fork finishes it."""
+    home = tmp_path / "new"
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "fence", away)
+        code, said = cli("restore", "--from", place.url, home=home)
+        assert code == 3 and "--fork" in said["error"]["message"]
+    said = cli("status", home=home)[1]
+    assert "credentials that may, or with --fork in addition" in said["verdict"]
+    code, said = cli("restore", "--from", place.url, "--fork", home=home)
+    assert (code, said["blobs"]) == (0, 0)
+    assert cli("status", home=home)[1]["healthy"]
+
+
+def away(*_: object) -> None:
+    raise Unavailable("read-only")
 
 
 def test_damage_before_the_first_search_only_delays_it(place: StorePlace, tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ def test_damage_found_while_copying_goes_over_to_the_next_whole_version(dr: Arch
     flip(text_blob(dr, 3))
     doing = fresh.restore(dr)
     assert (doing.progress.version, doing.progress.now, doing.progress.epoch) == (2, 4, 2)
-    assert "version 3 is passed over" in doing.progress.passed_over[0]
+    (line,) = doing.progress.passed_over
+    assert "version 3 is passed over" in line and "not what the name says" in line
     assert same_but_lineage(manifest_at(dr, 2), read_manifest([fresh.world.stores()["0"]], newest(fresh), print))
     with fresh.world.open() as writer:
         assert writer.commit(delta(4, {"s/new": "one"})).version == 5
@@ -99,6 +100,8 @@ def test_what_is_damaged_in_one_dr_store_comes_from_another(
         flip(path if number % 2 else other.store.root / path.relative_to(dr.store.root))  # type: ignore[attr-defined]
     assert fresh.restore(dr, other).progress.version == 3
     assert fresh.world.findings() == []
+    helped = [line for line in fresh.said if "from another DR store" in line]
+    assert helped and all(line.count(dr.name) == 1 for line in helped)
 
 
 def test_nothing_is_under_its_name_before_all_of_it_was_checked(dr: Archive, fresh: Fresh) -> None:
