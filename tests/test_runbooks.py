@@ -178,6 +178,26 @@ def test_a_replica_that_is_lost_is_put_back(site: Site) -> None:
     assert site.embedded() == []
 
 
+def test_what_is_damaged_everywhere_comes_from_the_dr_store(site: Site) -> None:
+    """The manifest that is served, also with the catalog and a replica lost; nothing embedded."""
+    page, found = Page("damaged-everywhere"), site.found()
+    site.embedded()
+    for alone in (False, True):
+        if alone:
+            gone(site.home / "replicas/0")
+            (site.home / "catalog.db").unlink()
+        for replica in site.home.glob("replicas/*"):
+            damaged(replica)
+        seen = site.shell("penstock status || test $? = 3")
+        shows(seen, page.seen())
+        assert "Next: a DR store may have what is lost: penstock repair" in seen
+        assert "takes it from another replica or a DR store" in site.shell("penstock verify || test $? = 1")
+        site.follow(page)
+        site.over(page)
+        assert site.found() == found
+    assert site.embedded() == []
+
+
 def test_a_catalog_that_is_lost_is_made_again(site: Site) -> None:
     """By the next run, from the replicas; what changed at the source meanwhile is all that it embeds."""
     page = Page("catalog-lost")

@@ -24,6 +24,10 @@ def _why(replica: ReplicaStatus) -> str:
     return "is on a full disk: make room" if replica.full else "is damaged"
 
 
+def _donors(recovery: Recovery) -> str:
+    return "a DR store may have what is lost: " if recovery.stores else ""
+
+
 def unreadable(manifest: Manifest | None, replicas: list[ReplicaStatus]) -> bool:
     """Whether there is an index of which nothing can be read."""
     if not any(r.reachable for r in replicas):
@@ -42,14 +46,15 @@ def stopped(
     """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
     if unreadable(manifest, replicas):
         if any(r.reachable for r in replicas):
-            return "Unreadable: no replica has a good copy.", "penstock verify", False
+            return "Unreadable: no replica has a good copy.", f"{_donors(recovery)}penstock repair", False
         return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
     if fenced := [store for store in recovery.stores if store.fenced]:
         return f"Writing is refused: {fenced[0].fenced}.", fenced[0].step, False
     if found.misconfigured:
         return f"Writing is refused: {found.misconfigured}.", found.fix, False
     if found.obstacles:
-        return f"Writing is stopped: {found.obstacles[0]}.", found.fix or "penstock verify", False
+        fix = found.fix or (f"{_donors(recovery)}penstock repair" if recovery.stores else "penstock verify")
+        return f"Writing is stopped: {found.obstacles[0]}.", fix, False
     fit = [r for r in replicas if r.reachable and r.writable]
     gone = [r for r in replicas if not place.is_url(r.path) and not Path(r.path).exists()]
     if gone and fit and len(fit) + len(gone) == len(replicas):

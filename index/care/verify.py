@@ -26,7 +26,10 @@ NOT_ALL = "not everything could be checked: no replica answers any more"
 BRING = "bring a replica back, then penstock verify"
 ANSWER = "see that it answers, then penstock verify"
 RETURN = "bring it back, then penstock repair; if it is lost, penstock replica replace or remove"
-EMBED = "penstock repair marks what it names, then penstock ingest embeds it again"
+EMBED = (
+    "penstock repair takes it from another replica or a DR store; what is whole nowhere is marked, and penstock ingest "
+    "embeds it again"
+)
 BUG = "penstock ingest; if it stays, it is a bug: please report it"
 _MOST = 1000
 """Lines about contradictions in the content; more are counted."""
