@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from penstock.index.blobs import blob
-from penstock.index.errors import Corrupt, IndexFault, Unavailable
+from penstock.index.errors import Corrupt, IndexFault, Unavailable, of_local_disk
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef
 
@@ -60,6 +60,11 @@ def good_copy(ref: BlobRef, stores: Iterable[Store], scratch: Path, report: Call
                 continue
             except FileNotFoundError:
                 report(f"{store.name}: blob {ref.name} is missing; run penstock repair")
+                continue
+            except OSError as error:  # of its local file, or of `scratch`
+                fault = of_local_disk(error, scratch)
+                report(f"{store.name}: {fault}")
+                wrong = wrong or fault
                 continue
             yield path
             return
