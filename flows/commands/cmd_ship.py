@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from penstock.flows.answers import render
-from penstock.flows.answers.exits import UsageError
+from penstock.flows.answers.exits import COMPLETE, UsageError
 from penstock.flows.commands.console import Console
-from penstock.flows.commands.context import context
+from penstock.flows.commands.context import Context, context
+from penstock.flows.config.home import NoHome
+
+if TYPE_CHECKING:
+    from penstock.flows.runs.stop import Stop
 
 UNCONFIGURED = (
     "no DR store is configured; name one in penstock.toml, a folder on another disk or a bucket: "
     '[snapshots] and in it store = "/mnt/elsewhere/penstock" or store = "s3://bucket/penstock"'
 )
+
+
+NO_INDEX = "holds no index yet"
+_LOOK = 0.5
 
 
 def ship(arguments: argparse.Namespace, console: Console) -> int:
@@ -25,12 +35,17 @@ def ship(arguments: argparse.Namespace, console: Console) -> int:
     ctx = context(arguments)
     if not ctx.settings.snapshots.places:
         raise UsageError(UNCONFIGURED)
-    home = ctx.required()
-    if not ctx.begun():
-        raise UsageError(f"{ctx.home} holds no index yet; `penstock ingest PATH` makes one")
+    if not arguments.follow:
+        ctx.required()
+        if not ctx.begun():
+            raise UsageError(f"{ctx.home} {NO_INDEX}; `penstock ingest PATH` makes one")
     stop = Stop()
-    console.sign("looking at what is not shipped yet …")
     with on_signals(stop, lambda _: console.say("stopping; once more ends at once")):
+        if not _begun(ctx, console, stop):
+            console.answer({"ok": True, "stores": {}}, f"{ctx.home} {NO_INDEX}: there was nothing to ship.")
+            return COMPLETE
+        home = ctx.required()
+        console.sign("looking at what is not shipped yet …")
         figures, code = shipping.catch_up(
             ctx.settings, home, console.say, stopped=stop, follow=arguments.follow, anew=arguments.anew
         )
@@ -41,3 +56,20 @@ def ship(arguments: argparse.Namespace, console: Console) -> int:
     verdict = "Not everything is shipped." if left else "Everything is shipped."
     console.answer(payload, "\n".join([verdict, "", *render.shipped(figures), *map(render.plain, left)]))
     return code
+
+
+def _begun(ctx: Context, console: Console, stop: Stop) -> bool:
+    """Wait for the first ingest: what ships may be started with the machine. False where it was stopped before."""
+    from penstock.flows import wiring
+
+    said = False
+    while not stop():
+        with suppress(NoHome):
+            ctx.required()
+            if ctx.begun():
+                return True
+        if not said:
+            console.say(f"{ctx.home} {NO_INDEX}; waiting for the first ingest")
+            said = True
+        wiring.sleep(_LOOK)
+    return False

@@ -17,6 +17,7 @@ from penstock.flows.answers.render import count, size
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
+from penstock.flows.recovery import fences
 from penstock.flows.recovery.lane import Lane, Site
 from penstock.flows.runs.accounting import Shipment
 from penstock.index.errors import Unavailable
@@ -126,13 +127,23 @@ def catch_up(
 ) -> tuple[dict[str, Shipment], int]:
     """Ship to every DR store what is not there; with `follow`, go on until `stopped`. (how far each is, the exit code).
 
-    `anew`: begin anew where all that was shipped is gone. Raises `Unavailable` where nobody says which index this is.
+    `anew`: begin anew where all that was shipped is gone. Raises `Unavailable` where nobody says which index this is;
+    with `follow` that is waited for.
     """
     lineage = wiring.lineage(settings, home, wiring.stores(settings, home))
+    if lineage is None and follow:
+        note(f"{home.path}: neither the catalog nor a replica says which index this is; waiting for one that does")
+        while lineage is None and not stopped():
+            wiring.sleep(FOLLOWING / 10)
+            lineage = wiring.lineage(settings, home, wiring.stores(settings, home))
+        if lineage is None:
+            return {}, COMPLETE
     if lineage is None:
         raise Unavailable(
             f"{home.path}: neither the catalog nor a replica says which index this is; run penstock status"
         )
+    fences.check_met(home.path, lineage)
+    fences.renew(home.path, lineage, os.environ, note)
     site = Site(settings, home, lineage, note, os.environ, note if follow else lambda _: None)
     with Shipping(settings.snapshots.places, site, every=FOLLOWING, eager=True, anew=anew) as shipping:
         while follow and shipping.going() and not stopped():
