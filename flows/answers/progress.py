@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from penstock.flows.answers.notes import Said, once_named
 from penstock.flows.answers.render import duration, plain, spared
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Observer(Protocol):
         """This version is acknowledged: what was done until now is safe and searchable."""
 
     def note(self, message: str) -> None:
-        """Something a person should read, one line."""
+        """Something a person should read, one line. The same line is not repeated before the next commit."""
 
     def finished(self) -> None:
         """The run is over, well or not. May be called more than once."""
@@ -72,6 +73,7 @@ class Lines:
         self._monotonic = monotonic
         self._every = every
         self._said = monotonic()
+        self._notes = Said()
         self._started: float | None = None
         self._total = self._documents = self._tokens = self._reused = self._version = 0
         self._stage = ""
@@ -97,10 +99,13 @@ class Lines:
 
     def committed(self, version: int) -> None:
         self._version = version
+        self._notes.forget()
         self._tick()
 
     def note(self, message: str) -> None:
-        self._write(message)
+        line = once_named(message)
+        if self._notes.new(line):
+            self._write(line)
 
     def finished(self) -> None:
         pass
@@ -144,6 +149,7 @@ class Live:
         self._documents = self._tokens = self._reused = 0
         self._total: int | None = None
         self._version = 0
+        self._notes = Said()
         self._progress = _bar(out)
         self._task = self._progress.add_task("starting", total=None, figures="")
         self._progress.start()
@@ -171,12 +177,15 @@ class Live:
 
     def committed(self, version: int) -> None:
         self._version = version
+        self._notes.forget()
         self._draw()
 
     def note(self, message: str) -> None:
         from rich.markup import escape
 
-        self._progress.console.print(escape(plain(message)), highlight=False)
+        line = once_named(message)
+        if self._notes.new(line):
+            self._progress.console.print(escape(plain(line)), highlight=False)
 
     def finished(self) -> None:
         self._progress.stop()

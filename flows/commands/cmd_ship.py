@@ -46,8 +46,9 @@ def ship(arguments: argparse.Namespace, console: Console) -> int:
             return COMPLETE
         home = ctx.required()
         console.sign("looking at what is not shipped yet …")
+        say = console.say_again if arguments.follow else console.say  # what is away, comes back and is away again
         figures, code = shipping.catch_up(
-            ctx.settings, home, console.say, stopped=stop, follow=arguments.follow, anew=arguments.anew
+            ctx.settings, home, say, stopped=stop, follow=arguments.follow, anew=arguments.anew
         )
         if stop() and not arguments.follow:
             raise KeyboardInterrupt

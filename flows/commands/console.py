@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from penstock.connectors.http.redaction import Redactor
 from penstock.flows.answers.exits import outcome
+from penstock.flows.answers.notes import Said, once_named
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
 
 _CONTROLS = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -44,6 +45,7 @@ class Console:
         self.verbose = verbose
         self._redactor = redactor
         self._deaf = False
+        self._said = Said()
 
     def answer(self, payload: object, text: str) -> None:
         """The one answer of a command: `payload` with `--json`, else `text`."""
@@ -85,6 +87,13 @@ class Console:
             self.say(message)
 
     def say(self, message: str) -> None:
+        """One line on stderr, once in a command: each of many blobs may meet the same replica that is away."""
+        line = once_named(message)
+        if self._said.new(line):
+            self.say_again(line)
+
+    def say_again(self, message: str) -> None:
+        """One line on stderr, also if it was there before."""
         try:
             self.err.write(f"penstock: {self._fit(message)}\n")
             self.err.flush()
@@ -102,9 +111,9 @@ class Console:
             try:
                 self.json_line({"error": {"code": name, "message": message, "exit": code}})
             except Unwritable as worse:
-                self.say(f"{message}; also, {worse}")
+                self.say_again(f"{message}; also, {worse}")
         else:
-            self.say(message)
+            self.say_again(once_named(message))
         return code
 
     def _fit(self, text: str) -> str:

@@ -74,3 +74,18 @@ def test_a_log_shows_no_secret(monkeypatch: pytest.MonkeyPatch, known: Redactor)
         logger.removeHandler(handler)
     assert "asked with ***" in out.getvalue() and "ValueError: ***" in out.getvalue()
     assert len(handler.filters) == 1
+
+
+def test_a_line_is_said_once_and_names_its_place_once() -> None:
+    """However many blobs meet the same replica that is away; what ends the command is said in any case."""
+    err = io.StringIO()
+    console = Console(io.StringIO(), err)
+    for _ in range(80):
+        console.say("/r/0: /r/0: the store's directory is not there")
+    console.say("s3://b/x: s3://b/x: away; /r/0: is fine")
+    console.fail(RuntimeError("s3://b/x: away; /r/0: is fine"))
+    assert err.getvalue().splitlines()[:2] == [
+        "penstock: /r/0: the store's directory is not there",
+        "penstock: s3://b/x: away; /r/0: is fine",
+    ]
+    assert len(err.getvalue().splitlines()) == 3
