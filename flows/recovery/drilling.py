@@ -22,6 +22,7 @@ from penstock.flows.recovery.probes import Probes
 from penstock.index.commits import manifest as manifests
 from penstock.index.errors import Corrupt, IndexFault, NotRetained, Unavailable, WrongIndex
 from penstock.index.reading.reader import Reader
+from penstock.index.recovery import gaps
 from penstock.index.recovery.archive import Archive
 from penstock.index.recovery.lag import measure
 from penstock.index.types import Hit, Manifest
@@ -88,7 +89,7 @@ class Drilling:
             self._place.url,
             result,
             at,
-            tuple(self._reasons),
+            tuple(dict.fromkeys(self._reasons)),
             seconds=time.monotonic() - began,
             notes=tuple(note for note in dict.fromkeys(self._notes) if note not in self._reasons),
             **self._figures,
@@ -101,6 +102,7 @@ class Drilling:
         if not shipped:
             raise WrongIndex("no version was ever shipped there whole; run `penstock ship`")
         newest = self._figures["shipped"] = shipped[-1][0]
+        self._reasons += gaps.unrecorded([archive])
         self._measure_lag(archive, newest, at)
         expected = self._asked_production(newest)
         with scratch.made(where, _needed(archive, shipped), keep, at, room) as (_, kept):

@@ -27,6 +27,7 @@ from penstock.index.blobs import framed
 from penstock.index.commits import log
 from penstock.index.commits.replicas import read_manifest
 from penstock.index.errors import Corrupt, Fenced, Unavailable, WrongIndex
+from penstock.index.recovery.remedy import damage_in, elsewhere
 from penstock.index.stores.store import Store, is_key
 from penstock.index.types import BlobRef, Manifest
 
@@ -137,17 +138,19 @@ class Archive:
 
     def record(self, version: int, epoch: int, *, coming: bool = False) -> log.LogRecord:
         """The record of a version, checked against its name. Raises `FileNotFoundError`, `Corrupt`, `WrongIndex`."""
-        if not coming:
-            return log.read(self.store, version, epoch, self.name)
-        key = coming_key(version, epoch)
-        found = log.decode(self.store.get(key), f"{self.name}/{key}")
+        with damage_in(self.name):
+            if not coming:
+                return log.read(self.store, version, epoch, self.name)
+            key = coming_key(version, epoch)
+            found = log.decode(self.store.get(key), f"{self.name}/{key}")
         if (found.version, found.epoch) != (version, epoch):
             raise Corrupt(f"{self.name}/{key} holds version {found.version}.{found.epoch}")
         return found
 
     def manifest(self, ref: BlobRef) -> Manifest:
         """A manifest, every byte verified. Raises `Corrupt`, `Unavailable`, `WrongIndex`."""
-        return read_manifest([self.store], ref, self._report)
+        with damage_in(self.name):
+            return read_manifest([self.store], ref, lambda line: self._report(elsewhere(line, self.name)))
 
     def announce(self, record: log.LogRecord) -> None:
         """Say that the blobs of this version are about to be put: from now on no expiry sweeps them."""
@@ -197,7 +200,7 @@ class Archive:
             except FileNotFoundError:
                 continue  # it expired meanwhile
             except Corrupt as fault:
-                damaged[name] = str(fault)
+                damaged[name] = elsewhere(str(fault), self.name)
         return found, damaged
 
     def name_version(self, named: Named) -> Named:
@@ -207,7 +210,8 @@ class Archive:
             raise ValueError(f"{named.name!r}: a snapshot's name is made of letters, digits, _ . and -")
         if self.store.put_if_absent(key, framed.encode(named)):
             return named
-        return framed.decode(self.store.get(key), Named, f"{self.name}/{key}")
+        with damage_in(self.name):
+            return framed.decode(self.store.get(key), Named, f"{self.name}/{key}")
 
     def held(self) -> frozenset[str]:
         """The names of the snapshots that are held. A hold that cannot be read counts as one."""
@@ -249,7 +253,7 @@ class Archive:
         try:
             return framed.decode(self.store.get(key), Hold, f"{self.name}/{key}").held
         except (Corrupt, FileNotFoundError) as fault:
-            self._report(f"{fault}; it counts as held")
+            self._report(elsewhere(f"{fault}; it counts as held", self.name))
             return True
 
 

@@ -16,6 +16,7 @@ from penstock.index.recovery import contents, inventory
 from penstock.index.recovery.archive import FENCES, HOLDS, SHIPPED, SNAPSHOTS, Archive, Fence, Hold, Key
 from penstock.index.recovery.carrying import in_parallel
 from penstock.index.recovery.inventory import Inventory
+from penstock.index.recovery.remedy import bare
 from penstock.index.types import BlobRef, Manifest
 
 Progress = Callable[[str, int, int], None]
@@ -71,6 +72,7 @@ def audit(
     flaws += walk.flaws(wanted)
     checked, read = len(walk.copies), sum(walk.sizes.values())
     numbers = sorted({number for number, _ in wanted})
+    flaws = [msgspec.structs.replace(flaw, what=bare(flaw.what)) for flaw in flaws]
     return Audit(archive.name, numbers, checked, read, flaws, walk.newest_whole(wanted, bool(flaws)))
 
 

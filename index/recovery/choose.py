@@ -15,7 +15,9 @@ from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.replicas import read_manifest
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
+from penstock.index.recovery import gaps
 from penstock.index.recovery.archive import SHIPPED, SNAPSHOTS, Archive, Named, history
+from penstock.index.recovery.remedy import damage_in, elsewhere
 from penstock.index.stores.store import LocalStore, Store, is_key
 from penstock.index.stores.stores import is_remote
 from penstock.index.types import BlobRef, Manifest
@@ -91,21 +93,25 @@ class Holdings:
         `Corrupt` where the version that was wished for is damaged, naming the newest whole one, or none is whole.
         """
         if not wish.exact:
-            return self._newest(bad)
+            whole, passed = self._newest(bad)
+            return whole, [*gaps.gaps(self.archives), *passed]
         version, epoch = self._meant(wish)
         try:
             return self._whole(version, epoch, bad), []
         except Corrupt as fault:
-            said = f"version {version} cannot be restored: {fault}"
-            try:
-                other = self._newest(bad)[0].record.version
-            except Corrupt:
-                raise Corrupt(f"{said}; and no other version there is whole") from fault
-            raise Corrupt(f"{said}; the newest version that is whole is {other}: --version {other}") from fault
+            raise Corrupt(f"version {version} cannot be restored: {fault}; {self._other(bad)}") from fault
 
     def resolve(self, wish: Wish) -> int:
         """The number of the version that an exact wish means, whole or not."""
         return self._meant(wish)[0]
+
+    def _other(self, bad: Collection[str]) -> str:
+        """What can be restored instead, for a message."""
+        try:
+            other = self._newest(bad)[0].record.version
+        except Corrupt:
+            return "and no other version there is whole"
+        return f"the newest version that is whole is {other}: --version {other}"
 
     def _newest(self, bad: Collection[str]) -> tuple[Whole, list[str]]:
         passed: list[str] = []
@@ -117,7 +123,13 @@ class Holdings:
         raise Corrupt(f"{self.named}: no version is whole; the newest: {passed[0]}")
 
     def _whole(self, version: int, epoch: int, bad: Collection[str]) -> Whole:
-        """Raises `Corrupt`, saying what of this version is damaged or missing."""
+        """Raises `Corrupt`, saying what of this version is damaged or missing, and which command looks there."""
+        try:
+            return self._looked_at(version, epoch, bad)
+        except Corrupt as fault:
+            raise Corrupt(elsewhere(str(fault), *(store.name for store in self.stores))) from fault
+
+    def _looked_at(self, version: int, epoch: int, bad: Collection[str]) -> Whole:
         record = self._record(version, epoch)
         if wrong := self._wanting(record.manifest):
             raise Corrupt(f"its manifest {record.manifest.name} {wrong}")
@@ -182,9 +194,13 @@ class Holdings:
             if known == version:
                 return known, epoch
         if named is not None:
-            raise Corrupt(f"{self.named}: snapshot {named.name} is version {version}, and that is not there")
+            raise Corrupt(
+                f"{self.named}: snapshot {named.name} is version {version}, and that is not there; {self._other(())}"
+            )
+        coming = [f"; {line}" for known, line in gaps.announced(self.archives) if known == version]
         raise WrongIndex(
             f"{self.named}: has no version {version}; there are {len(there)}, from {there[0][0]} to {there[-1][0]}"
+            + "".join(coming)
         )
 
     def _before(self, there: Sequence[tuple[int, int]], at: float) -> tuple[int, int]:
@@ -215,7 +231,9 @@ class Holdings:
         wrong: IndexFault | None = None
         for archive in self.archives:
             try:
-                found = framed.decode(archive.store.get(SNAPSHOTS + name), Named, f"{archive.name}/{SNAPSHOTS}{name}")
+                with damage_in(archive.name):
+                    data, where = archive.store.get(SNAPSHOTS + name), f"{archive.name}/{SNAPSHOTS}{name}"
+                    found = framed.decode(data, Named, where)
             except FileNotFoundError:
                 continue
             except (Corrupt, Unavailable) as fault:

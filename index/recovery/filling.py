@@ -13,6 +13,7 @@ from pathlib import Path
 
 from penstock.index.blobs import blob, copying
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, of_local_disk
+from penstock.index.recovery.remedy import elsewhere
 from penstock.index.stores.store import LocalStore, Store
 from penstock.index.types import BlobRef
 
@@ -97,10 +98,11 @@ class Filling:
             except _Unread as unread:
                 faults.append(unread.fault)
                 if len(self._sources) > 1:
-                    self._report(f"{unread.fault}; taking that blob from another DR store")
+                    said = f"{unread.fault}; taking that blob from another DR store"
+                    self._report(elsewhere(said, source.name))
         if silent := next((fault for fault in faults if isinstance(fault, Unavailable)), None):
             raise silent
-        raise Lost("; ".join(map(str, faults)), ref)
+        raise Lost(elsewhere("; ".join(map(str, faults)), *(source.name for source in self._sources)), ref)
 
     def _copy(self, source: Store, ref: BlobRef, lacking: Sequence[Store], lanes: ThreadPoolExecutor) -> None:
         """Raises `_Unread` for what is wrong with the source, anything else for what is wrong here."""

@@ -25,9 +25,11 @@ from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery import drill_log, drilling, restoring, scratch
 from penstock.flows.recovery.drill import Drill, Wanted, drill
 from penstock.flows.recovery.drill_log import Drilled
+from penstock.index.blobs import framed
+from penstock.index.commits import log
 from penstock.index.errors import Conflict
 from penstock.index.reading.reader import Reader
-from penstock.index.recovery.archive import FENCES
+from penstock.index.recovery.archive import FENCES, Named
 from penstock.index.stores.store import LocalStore
 from penstock.index.types import SourceState
 from tests.flows.children import ROOT
@@ -146,6 +148,20 @@ def test_what_the_docs_say_of_damage_helps(site: Site, capsys: pytest.CaptureFix
     blob.unlink()
     assert cli.main(["ship", "--config", str(site.config)]) == 0
     assert site.one().result == "passed"
+
+
+def test_a_lost_record_is_told_of_and_fails_where_a_snapshot_names_it(site: Site) -> None:
+    """Without the name nobody can see that it was ever there whole."""
+    dr = archive(site.dr)
+    (key,) = [key for key in dr.versions() if key[0] == 3]
+    record = dr.record(*key)
+    (site.dr / log.key(*key)).unlink()
+    found = site.one()
+    assert found.result == "passed" and any("version 3 was on its way" in note for note in found.notes)
+    dr.name_version(Named(framed.FORMAT, record.lineage, "mine", *key, record.manifest, record.committed_at, 9.0))
+    found = site.one()
+    assert found.result == "failed"
+    assert [reason for reason in found.reasons if "snapshot mine" in reason] == list(found.reasons)
 
 
 def test_nothing_whole_is_a_failure_too(site: Site) -> None:

@@ -182,3 +182,39 @@ def test_a_place_where_nothing_was_shipped_is_refused(tmp_path: Path) -> None:
     (tmp_path / "place").rmdir()
     with pytest.raises(Unavailable, match="not there"):
         holdings(of)
+
+
+def test_what_was_announced_and_is_not_listed_is_said(dr: Archive) -> None:
+    """Nobody can see whether shipping was cut short or a record was lost; the newest that is there is restored."""
+    record_file(dr, 3).unlink()
+    version, passed = picked(dr)
+    assert version == 2 and "version 3 was on its way" in passed
+    with pytest.raises(WrongIndex, match=r"has no version 3.*was on its way"):
+        picked(dr, version=3)
+
+
+def test_a_snapshot_without_its_record_is_damage(tmp_path: Path, old: World, dr: Archive) -> None:
+    """It is said with every restore; asked for by its name, what is whole is named. Another store's record will do."""
+    other = archive(tmp_path / "other")
+    ship(old.stores()["1"], other)
+    record_file(dr, 2).unlink()
+    version, passed = picked(dr)
+    assert version == 3 and "the record of version 2, which snapshot two names, is lost" in passed
+    with pytest.raises(Corrupt, match=r"snapshot two is version 2.*whole is 3: --version 3"):
+        picked(dr, snapshot="two")
+    assert holdings(dr, other).pick(Wish())[1] == []
+
+
+def test_the_command_that_looks_there_is_named(dr: Archive) -> None:
+    """Not those that look at replicas."""
+    harms: list[tuple[Path, dict[str, object]]] = [
+        (dr.store.root / SNAPSHOTS / "two", {"snapshot": "two"}),  # type: ignore[attr-defined]
+        (manifest_file(dr, 3), {"version": 3}),
+        (record_file(dr, 2), {"version": 2}),
+    ]
+    for path, wish in harms:
+        flip(path)
+        with pytest.raises(Corrupt) as caught:
+            picked(dr, **wish)
+        assert f"run `penstock snapshot verify --store {dr.name}`" in str(caught.value)
+        assert "penstock verify" not in str(caught.value)
