@@ -102,7 +102,7 @@ def writer(
 ) -> Writer:
     """The index with these replicas, ready to be written; those that are `leaving` need not answer.
 
-    Raises `Fenced` where a DR store says that a restored index goes on in its stead.
+    Raises `Fenced` where a DR store says, or said once, that a restored index goes on in its stead.
     """
     from penstock.flows.recovery.donors import donors
     from penstock.index.commits.commit import Writer
@@ -133,12 +133,12 @@ def _refuse_unfinished(home: Home) -> None:
 
 def _check_not_fenced(settings: Settings, home: Home, replicas: Mapping[str, Store]) -> None:
     """Before anything is opened, because opening finishes what a crash left, which is writing."""
-    if not settings.snapshots.places:
-        return
     from penstock.flows.recovery import fences
 
+    if not settings.snapshots.places and not (home.path / fences.MET).exists():
+        return
     if whose := lineage(settings, home, replicas):
-        fences.check(settings, whose, os.environ)
+        fences.check(settings, home.path, whose, os.environ)
 
 
 def lineage(settings: Settings, home: Home, replicas: Mapping[str, Store]) -> str | None:

@@ -6,7 +6,7 @@
     log/{version}.{epoch}           as on a replica: put last, when the whole closure lies here
     snapshots/{name}                a version that has a name, and how long it is to be kept
     holds/{name}.{n}                whether that snapshot is held: the highest n counts
-    fences/{lineage}                an index of this lineage was made from here, and goes on instead of this one
+    fences/{lineage}                an index of this lineage was made from another, and goes on instead of that one
     expiring/{id}                   what an expiry is about to delete, for as long as it is at it
 
 Unlike a replica's, its log may have gaps: what had expired before it could be shipped is not here. Who ships only
@@ -19,20 +19,24 @@ and then looks what was announced, published and named. Whatever the order, one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
 from penstock.index.blobs import framed
 from penstock.index.commits import log
 from penstock.index.commits.replicas import read_manifest
-from penstock.index.errors import Corrupt, Fenced, Unavailable, WrongIndex
+from penstock.index.errors import Corrupt, Unavailable, WrongIndex
+from penstock.index.recovery import fencing
+from penstock.index.recovery.fencing import FENCES as FENCES
+from penstock.index.recovery.fencing import Fence
 from penstock.index.recovery.remedy import damage_in, elsewhere
 from penstock.index.stores.store import Store, is_key
 from penstock.index.types import BlobRef, Manifest
 
 SHIPPED = "shipped.json"
-COMING, SNAPSHOTS, HOLDS, FENCES, EXPIRING = "coming/", "snapshots/", "holds/", "fences/", "expiring/"
+COMING, SNAPSHOTS, HOLDS, EXPIRING = "coming/", "snapshots/", "holds/", "expiring/"
 ABANDONED = 3600.0
 """Seconds after which a notice is that of an expiry that died: nobody deletes under one for nearly so long."""
 Key = tuple[int, int]
@@ -73,16 +77,6 @@ class Hold(msgspec.Struct, frozen=True):
     at: float
 
 
-class Fence(msgspec.Struct, frozen=True):
-    """Index `successor` was restored from `version` of `lineage` and is written instead of it: `lineage` must stop."""
-
-    format: int
-    lineage: str
-    successor: str
-    version: int
-    at: float
-
-
 class Notice(msgspec.Struct, frozen=True):
     """What an expiry is about to delete: these snapshots, versions and blobs, by name. Put at `at`."""
 
@@ -100,32 +94,71 @@ class Archive:
     def __init__(self, store: Store, report: Callable[[str], None]) -> None:
         self.store, self.name, self._report = store, store.name, report
 
-    def lineage(self) -> str | None:
-        """Whose versions are here; None where nothing was ever shipped to."""
+    def marked(self) -> str | None:
+        """Whose versions are here, as the marker says; None where there is no marker."""
         try:
             data = self.store.get(SHIPPED)
         except FileNotFoundError:
             return None
-        return framed.decode(data, Shipped, f"{self.name}/{SHIPPED}").lineage
+        try:
+            return framed.decode(data, Shipped, f"{self.name}/{SHIPPED}").lineage
+        except Corrupt as fault:
+            raise Corrupt(f"{self.name}/{SHIPPED} is damaged; `penstock snapshot verify` says what helps") from fault
+
+    def lineage(self) -> str | None:
+        """Whose versions are here: as the marker says, where it is missing as the records do; None where there are
+        neither."""
+        return self.marked() or self.told()
+
+    def told(self) -> str | None:
+        """Whose versions are here, as the newest record says that can be read; None where none says it."""
+        return next(self._owners(), None)
+
+    def whose(self) -> tuple[str, str]:
+        """(whose versions are here, what is wrong with the marker). Raises `WrongIndex` where there are none."""
+        try:
+            found, wrong = self.marked(), f"{self.name}/{SHIPPED} is missing"
+        except Corrupt as damage:
+            if (said := self.told()) is None:
+                raise
+            return said, str(damage)
+        return (found, "") if found is not None else (self.require(), wrong)
 
     def require(self, lineage: str | None = None) -> str:
-        """Whose versions are here. Raises `WrongIndex` where there are none, or they are not those of `lineage`."""
+        """Whose versions are here. Raises `WrongIndex` where there are none, or they are not those of `lineage`;
+        `Fenced` where they are those of an index that goes on instead of `lineage`."""
         found = self.lineage()
         if found is None:
             raise WrongIndex(f"{self.name}: nothing was ever shipped here; check the place, or run `penstock ship`")
         if lineage not in (None, found):
+            self.check_not_fenced(lineage or "")
             raise WrongIndex(
                 f"{self.name}: holds the versions of another index; give [snapshots] store an empty place for this one"
             )
         return found
 
     def claim(self, lineage: str) -> None:
-        """Make this the DR store of `lineage`. Raises `WrongIndex` where it is another's, or holds something else."""
-        if self.lineage() is None:
-            if stray := next(iter(self.store.list("")), None):
+        """Make this the DR store of `lineage`. Raises `WrongIndex` where it is another's, or holds something else.
+
+        Where the marker is missing it is put again, if all records that can be read are of `lineage`.
+        """
+        if self.marked() is None:
+            owners = set(self._owners())
+            if owners - {lineage}:
+                self.require(lineage)
+                raise WrongIndex(f"{self.name}: holds records of several indexes, and {SHIPPED} is missing")
+            if not owners and (stray := next(iter(self.store.list("")), None)):
                 raise WrongIndex(f"{self.name}: is not empty ({stray}); give [snapshots] store an empty place")
-            self.store.put_if_absent(SHIPPED, framed.encode(Shipped(framed.FORMAT, lineage)))
+            if self.store.put_if_absent(SHIPPED, framed.encode(Shipped(framed.FORMAT, lineage))) and owners:
+                self._report(f"{self.name}: {SHIPPED} was missing, and is there again; its records say whose it is")
         self.require(lineage)
+
+    def _owners(self) -> Iterator[str]:
+        """The lineage of each record that can be read: of what is here whole, newest first, then of what is coming."""
+        for coming, keys in ((False, self.versions()), (True, self.coming())):
+            for key in reversed(keys):
+                with contextlib.suppress(Corrupt, FileNotFoundError, WrongIndex):
+                    yield self.record(*key, coming=coming).lineage
 
     def versions(self) -> list[tuple[int, int]]:
         """(version, epoch) of what is here whole, oldest first: one for each version, the true one."""
@@ -228,21 +261,13 @@ class Archive:
             said = Hold(framed.FORMAT, lineage, name, held, now)
             self.store.put_if_absent(f"{HOLDS}{name}.{number:08d}", framed.encode(said))
 
-    def fence(self, lineage: str, successor: str, version: int, now: float) -> None:
-        """Shut `lineage` out: `successor`, made from `version`, is written from now on."""
-        said = Fence(framed.FORMAT, lineage, successor, version, now)
-        self.store.put_if_absent(FENCES + successor, framed.encode(said))
+    def fence(self, lineage: str, successor: str, version: int, now: float) -> bool:
+        """Shut `lineage` out: `successor`, made from `version`, is written from now on. False: it was before."""
+        return fencing.put(self.store, Fence(framed.FORMAT, lineage, successor, version, now))
 
     def check_not_fenced(self, lineage: str) -> None:
-        """Raise `Fenced` if an index that was restored from here goes on instead of `lineage`."""
-        for key in self.store.list(FENCES):
-            said = framed.decode(self.store.get(key), Fence, f"{self.name}/{key}")
-            if said.lineage == lineage:
-                raise Fenced(
-                    f"version {said.version} of this index was restored from {self.name}, and the restored one goes on "
-                    f"in its stead: nothing may be written here any more. Search it, export it, or restore it anew "
-                    f"with `penstock restore --fork`"
-                )
+        """Raise `Fenced` if an index that was restored goes on instead of `lineage`, or nobody can read whether."""
+        fencing.check(self.store, lineage)
 
     def _put(self, key: str, record: log.LogRecord) -> None:
         data = log.encode(record)

@@ -13,8 +13,9 @@ from penstock.index.commits import log
 from penstock.index.commits import manifest as manifests
 from penstock.index.errors import Corrupt, Unavailable
 from penstock.index.recovery import contents, inventory
-from penstock.index.recovery.archive import FENCES, HOLDS, SHIPPED, SNAPSHOTS, Archive, Fence, Hold, Key
+from penstock.index.recovery.archive import HOLDS, SHIPPED, SNAPSHOTS, Archive, Hold, Key
 from penstock.index.recovery.carrying import in_parallel
+from penstock.index.recovery.fencing import FENCES, Fence
 from penstock.index.recovery.inventory import Inventory
 from penstock.index.recovery.remedy import bare
 from penstock.index.types import BlobRef, Manifest
@@ -145,7 +146,7 @@ class _Walk:
         except Corrupt:
             return None  # that shows when all of its bytes are looked at
         except Unavailable:
-            self._archive.lineage()  # is it the store, or only this blob?
+            self._archive.store.size(SHIPPED)  # is it the store, or only this blob?
             return None
 
     def _examine(self, refs: Iterable[BlobRef]) -> None:
@@ -195,23 +196,21 @@ class _Walk:
 _SHIP = "`penstock ship` puts it back, from the replicas"
 _DELETE = "delete it there, then `penstock ship` puts it back, from the replicas"
 _LOST = "that version is lost there; restore another"
-_MOVE = "restoring from there goes on to work; give [snapshots] store another, empty place"
+_MARK = "`penstock ship` puts it again; restoring from there goes on to work, and nothing expires meanwhile"
+_FENCE = (
+    "it shuts out all but the restored index that its name says: see that the old one is stopped, delete the file, and "
+    "run `penstock ship` with the restored index, which puts it again"
+)
 _RENAME = "delete it there, and name the version again"
 
 
 def _lineage(archive: Archive, flaws: list[Flaw]) -> str:
     """Whose versions these are: as the place says, else as its records do."""
-    try:
-        return archive.require()
-    except Corrupt as damage:
-        for key in reversed(archive.versions()):
-            try:
-                lineage = archive.record(*key).lineage
-            except (Corrupt, FileNotFoundError):
-                continue
-            flaws.append(Flaw(SHIPPED, str(damage), _MOVE))
-            return lineage
-        raise
+    found, wrong = archive.whose()
+    if wrong:
+        missing = archive.store.size(SHIPPED) is None
+        flaws.append(Flaw(SHIPPED, wrong, _MARK if missing else f"delete it there: {_MARK}"))
+    return found
 
 
 def _markers(archive: Archive, found: Inventory, wanted: Sequence[Key]) -> Iterator[Flaw]:
@@ -221,12 +220,15 @@ def _markers(archive: Archive, found: Inventory, wanted: Sequence[Key]) -> Itera
     for key, fault in found.damaged.items():
         if key not in wanted:
             yield Flaw(log.key(*key), fault, "delete it there: that version is lost", [key[0]])
-    kinds: tuple[tuple[str, type[msgspec.Struct]], ...] = ((HOLDS, Hold), (FENCES, Fence))
-    for prefix, kind in kinds:
+    kinds: tuple[tuple[str, type[msgspec.Struct], str], ...] = (
+        (HOLDS, Hold, "delete it there, and say it again"),
+        (FENCES, Fence, _FENCE),
+    )
+    for prefix, kind, remedy in kinds:
         for marker in list(archive.store.list(prefix)):
             try:
                 framed.decode(archive.store.get(marker), kind, f"{archive.name}/{marker}")
             except FileNotFoundError:
                 continue
             except Corrupt as fault:
-                yield Flaw(marker, str(fault), "delete it there, and say it again")
+                yield Flaw(marker, str(fault), remedy)

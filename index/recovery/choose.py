@@ -6,6 +6,7 @@ needs is there in one of the stores. Whether those blobs are what their names sa
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
@@ -266,20 +267,13 @@ def _names(archives: Iterable[Archive]) -> set[str]:
 
 def _lineage(archive: Archive, report: Callable[[str], None]) -> str:
     """Whose versions these are: as the store says, else as its records do."""
-    try:
-        found = archive.lineage()
-        if found is None:
+    with contextlib.suppress(Corrupt):
+        if archive.lineage() is None:
             raise WrongIndex(
                 f"{archive.name}: {_instead(archive.store)}; check the place: a DR store is the folder, or the prefix, "
                 f"in which {SHIPPED} lies"
             )
-        return found
-    except Corrupt as damage:
-        for version, epoch in reversed(archive.versions()):
-            try:
-                found = archive.record(version, epoch).lineage
-            except (Corrupt, FileNotFoundError):
-                continue
-            report(f"{damage}; its records say whose it is")
-            return found
-        raise
+    found, wrong = archive.whose()
+    if wrong:
+        report(f"{wrong}; its records say whose it is")
+    return found

@@ -89,7 +89,8 @@ class Shown(msgspec.Struct, frozen=True):
 
 def contents(archive: Archive, report_progress: Callable[[str, int, int], None] = lambda *_: None) -> Contents:
     """Everything that has a name, and the rest in a line. Raises `WrongIndex` where nothing was ever shipped to."""
-    found = inventory.read(archive)
+    lineage, wrong = archive.whose()
+    found = inventory.read(archive, lineage=lineage)
     sizes, faults = _sizes(archive, found, report_progress)
     times = [found.records[key].committed_at for key in found.history if key in found.records]
     numbers = [version for version, _ in found.history]
@@ -97,7 +98,7 @@ def contents(archive: Archive, report_progress: Callable[[str, int, int], None] 
     snapshots = [_held(found, named, sizes, faults) for named in found.names.values()]
     snapshots.sort(key=lambda one: (one.version, one.taken_at, one.name))
     coming = sorted({version for version, _ in found.coming})
-    said = [*found.broken.values(), *found.damaged.values()]
+    said = [*filter(None, [wrong]), *found.broken.values(), *found.damaged.values()]
     return Contents(archive.name, found.lineage, snapshots, span, coming, said, sorted(found.broken))
 
 

@@ -78,10 +78,13 @@ class Donor:
         """Whether anything was ever shipped there. Raises `Unavailable` where it does not answer."""
         with self._lock:
             if not self._asked:
-                self._asked, self._holds = True, self._in_time(lambda: self._store.size(SHIPPED) is not None)
+                self._asked, self._holds = True, self._in_time(self._shipped)
         if self.away:
             raise Unavailable(self.away)
         return self._holds
+
+    def _shipped(self) -> bool:
+        return self._store.size(SHIPPED) is not None or any(self._store.list(log.PREFIX))
 
     def _in_time(self, first: Callable[[], bool]) -> bool:
         try:

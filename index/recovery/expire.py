@@ -32,6 +32,7 @@ from penstock.index.recovery.archive import (
     ABANDONED,
     EXPIRING,
     HOLDS,
+    SHIPPED,
     SNAPSHOTS,
     Archive,
     Key,
@@ -117,6 +118,7 @@ class _Expiry:
 
     def run(self, dry_run: bool) -> Expired:
         store = self._archive.store
+        self._check_marked()
         self._listed = [key for key in store.list(BLOBS) if key.count("/") == 2]
         self._reach("blobs.listed")
         found = self._look()
@@ -138,6 +140,12 @@ class _Expiry:
             len(set(found.history) - versions),
             waits,
         )
+
+    def _check_marked(self) -> None:
+        """Records say well enough whose it is to restore from it, and not to delete there."""
+        if self._archive.marked() is None and self._archive.told() is not None:
+            missing = f"{self._archive.name}: {SHIPPED} is missing"
+            raise Unavailable(f"{missing}, and nothing is deleted there before `penstock ship` puts it again")
 
     def _look(self) -> Inventory:
         return inventory.read(self._archive, self._records)

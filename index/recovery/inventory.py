@@ -52,7 +52,7 @@ def read(
     What is on its way is listed before what has arrived, so that nothing is missed that arrives in between.
     Raises `WrongIndex` where nothing was ever shipped to.
     """
-    lineage = lineage or archive.require()
+    lineage = lineage or archive.whose()[0]
     known = {} if known is None else known
     announced = archive.coming()
     records: dict[Key, LogRecord] = {}

@@ -19,8 +19,8 @@ from penstock.index.commits.admission import vet
 from penstock.index.errors import Corrupt, Unavailable, WrongIndex
 from penstock.index.recovery import founding
 from penstock.index.recovery import progress as steps
-from penstock.index.recovery.archive import FENCES
 from penstock.index.recovery.choose import Holdings, Whole, Wish
+from penstock.index.recovery.fencing import FENCES
 from penstock.index.recovery.filling import Filling, Lost
 from penstock.index.recovery.overlay import Overlay, overlays
 from penstock.index.recovery.progress import Progress

@@ -20,6 +20,7 @@ from penstock.index.commits.replicas import read_manifest
 from penstock.index.errors import Corrupt, Unavailable, of_local_disk
 from penstock.index.recovery.archive import Archive
 from penstock.index.recovery.carrying import Unreadable, carry, in_parallel
+from penstock.index.recovery.fencing import Fence, put
 from penstock.index.recovery.follow import Follower, Version
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef
@@ -44,7 +45,9 @@ class Shipper:
 
     A session begins by looking whether the newest version there is still whole, and puts what is missing of it; a call
     that fails ends it, and the next call begins another. `clock` gives seconds since the epoch, as commits do.
-    `scratch` is a local folder of its own for large blobs on their way from bucket to bucket. Crash points:
+    `scratch` is a local folder of its own for large blobs on their way from bucket to bucket. `fence` is put there
+    before the first version: an index that was restored keeps the one that it was made from out of its own DR stores
+    too. Crash points:
     `ship.announced`, `ship.blob` (after each), `ship.blobs`, `ship.published`.
     """
 
@@ -59,9 +62,10 @@ class Shipper:
         report: Callable[[str], None],
         reach: Callable[[str], None] = lambda _: None,
         threads: int = 4,
+        fence: Fence | None = None,
     ) -> None:
         self._scratch = scratch
-        self._there = _There(replicas, archive, lineage, scratch, clock, report, reach, threads)
+        self._there = _There(replicas, archive, lineage, scratch, clock, report, reach, threads, fence)
         self._follower = Follower(replicas, self._there, report, lineage)
 
     def catch_up(self, stopped: Callable[[], bool] = lambda: False) -> Shipped:
@@ -102,7 +106,9 @@ class _There:
         report: Callable[[str], None],
         reach: Callable[[str], None],
         threads: int,
+        fence: Fence | None,
     ) -> None:
+        self._fence = fence
         self._replicas, self._archive, self._lineage, self._scratch = tuple(replicas), archive, lineage, scratch
         self._clock, self._report, self._reach, self._threads = clock, report, reach, threads
         self._stopped: Callable[[], bool] = lambda: False
@@ -160,8 +166,8 @@ class _There:
     def _check_ours(self) -> None:
         """Claim the place, the first time, if it is nobody's. Whose it was a moment ago it still must be: an empty
         folder in its stead is a disk that is not mounted."""
-        found = self._archive.lineage()
-        if found is None and self._claimed:
+        found = self._archive.marked()
+        if found is None and self._claimed and self._archive.told() is None:
             raise Unavailable(
                 f"{self._archive.name}: is empty, and was shipped to a moment ago (is the disk mounted?); if that is "
                 "meant: penstock ship --anew"
@@ -169,6 +175,8 @@ class _There:
         if found != self._lineage:
             self._archive.claim(self._lineage)
         self._archive.check_not_fenced(self._lineage)
+        if self._fence is not None and not self._claimed:
+            put(self._archive.store, self._fence)
         self._claimed = True
 
     def _doubt(self) -> None:

@@ -52,7 +52,7 @@ def hold(archive: Archive, name: str, held: bool, now: float) -> Named:
 
 def find(archive: Archive, name: str) -> Named:
     """The snapshot of this name. Raises `WrongIndex` where there is none, `Corrupt` where it cannot be read."""
-    archive.require()
+    archive.whose()
     names, damaged = archive.names()
     if name in damaged:
         raise Corrupt(damaged[name])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from penstock.flows import wiring
+from penstock.flows.cli import main
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import load
 from penstock.flows.recovery import archives, fences
@@ -37,7 +40,7 @@ def test_a_fenced_index_is_not_written(world: World, dr: LocalStore) -> None:
     with Reader.open(world.home) as reader:
         Archive(dr, print).fence(reader.manifest.lineage, "another", version, 1.0)
     world.write("b.txt", "beta")
-    with pytest.raises(Fenced, match="penstock restore --fork"):
+    with pytest.raises(Fenced, match=r"penstock restore --from .* --fork --home NEW"):
         ingest(world)
     assert {text for _, text in world.rows()} == {"alpha"}
 
@@ -64,15 +67,13 @@ def test_it_is_fenced_although_its_catalog_is_lost(world: World, dr: LocalStore)
         ingest(world)
 
 
-def test_a_dr_store_that_is_away_slow_or_damaged_keeps_nobody_from_writing(
+def test_a_dr_store_that_is_away_or_slow_keeps_nobody_from_writing(
     world: World, dr: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One answer is waited for, for a moment."""
     settings = load(Path("penstock.toml"))
-    dr.put_if_absent("fences/other", b"no fence at all")
-    fences.check(settings, "mine", {})
     dr.root.rename(dr.root.with_name("gone"))
-    fences.check(settings, "mine", {})
+    fences.check(settings, world.home, "mine", {})
     release = threading.Event()
 
     class Hanging(Archive):
@@ -81,6 +82,75 @@ def test_a_dr_store_that_is_away_slow_or_damaged_keeps_nobody_from_writing(
 
     monkeypatch.setattr(archives, "archive", lambda *_: Hanging(dr, print))
     try:
-        fences.check(settings, "mine", {}, seconds=0.05)
+        fences.check(settings, world.home, "mine", {}, seconds=0.05)
     finally:
         release.set()
+
+
+def test_a_fence_that_cannot_be_read_shuts_out_all_but_its_own_index(world: World, dr: LocalStore) -> None:
+    """It may be anybody's. What nobody could read is not kept in the home."""
+    dr.put_if_absent("fences/other", b"no fence at all")
+    settings, home = load(Path("penstock.toml")), world.home
+    with pytest.raises(Fenced, match="penstock ship"):
+        fences.check(settings, home, "mine", {})
+    fences.check(settings, home, "other", {})
+    dr.delete("fences/other")
+    fences.check(settings, home, "mine", {})
+
+
+def test_a_home_that_met_a_fence_remembers_it(world: World, dr: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the DR store gone, and out of the configuration: it is not written, and `status` says so."""
+    world.write("a.txt", "alpha")
+    version = ingest(world)
+    with Reader.open(world.home) as reader:
+        Archive(dr, print).fence(reader.manifest.lineage, "another", version, 1.0)
+    with pytest.raises(Fenced):
+        ingest(world)
+    shutil.rmtree(dr.root)
+    Path("penstock.toml").write_text("")
+    with pytest.raises(Fenced, match="goes on in its stead"):
+        ingest(world)
+    main(["status", "--home", str(world.home), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"].startswith("Writing is refused: version 1 of this index was restored")
+    assert not found["healthy"]
+    assert {text for _, text in world.rows()} == {"alpha"}
+
+
+def test_what_a_home_remembers_is_about_one_index(world: World, dr: LocalStore) -> None:
+    """Another one that is restored over it is free; where it cannot be read nothing is written."""
+    Archive(dr, print).fence("mine", "another", 1, 1.0)
+    settings, home = load(Path("penstock.toml")), Home(world.home).path
+    home.mkdir()
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            fences.check(settings, home, "mine", {})
+        dr.delete("fences/another")
+    fences.check(settings, home, "theirs", {})
+    (home / fences.MET).write_bytes(b"x")
+    with pytest.raises(Fenced, match="cannot be read"):
+        fences.check_met(home, "theirs")
+    fences.forget_unreadable(home)
+    fences.check_met(home, "theirs")
+
+
+def test_a_restored_index_shuts_the_old_one_out_of_its_new_dr_store_too(world: World, dr: LocalStore) -> None:
+    """The old one with the new configuration is fenced: by the first run of it, whatever is mounted."""
+    world.write("a.txt", "alpha")
+    ingest(world)
+    main(["ship", "--home", str(world.home), "--config", "penstock.toml", "--json"])
+    old, new = world.home, world.home.with_name("new")
+    assert main(["restore", "--from", str(dr.root), "--home", str(new), "--json"]) == 0
+    with Reader.open(new) as reader:
+        restored = reader.manifest.lineage
+    Path("penstock.toml").write_text('[snapshots]\nstore = "next"\n')
+    dr.delete("fences/" + restored)
+    assert main(["ship", "--home", str(new), "--config", "penstock.toml", "--json"]) == 0
+    assert list(dr.list("fences/")) == [f"fences/{restored}"]  # put again, though it is not shipped there any more
+    shutil.rmtree(dr.root)
+    with pytest.raises(Fenced, match="next"):
+        ingest(world)
+    assert (old / fences.MET).is_file()
+    world.home = new
+    world.write("b.txt", "beta")
+    assert ingest(world) == 3

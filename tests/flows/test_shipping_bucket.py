@@ -90,7 +90,7 @@ def test_a_bucket_that_hangs_is_not_waited_for(world: World, place: str, proxy: 
     lineage = wiring.lineage(settings, home, {})
     assert lineage is not None
     started = time.monotonic()
-    fences.check(settings, lineage, os.environ, seconds=0.1)
+    fences.check(settings, home.path, lineage, os.environ, seconds=0.1)
     (one,) = recovery.look(settings, home, wiring.stores(settings, home), lineage, 0.0, os.environ, 0.1).stores
     assert (one.reachable, one.version) == (False, 1)
     going = shipping.beside(settings, home, lineage, lambda _: None)

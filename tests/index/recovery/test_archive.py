@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from penstock.index.blobs import framed
 from penstock.index.commits.log import LogRecord
 from penstock.index.errors import Fenced, Unavailable, WrongIndex
-from penstock.index.recovery.archive import ABANDONED, EXPIRING, Archive, Named, Notice, history
+from penstock.index.recovery.archive import ABANDONED, EXPIRING, SHIPPED, Archive, Named, Notice, history
+from penstock.index.recovery.fencing import FENCES, ShutOut
 from penstock.index.stores.store import LocalStore
 from penstock.index.types import BlobRef
 
@@ -114,3 +116,47 @@ def test_the_history_has_each_version_once_and_epochs_only_grow(keys: list[tuple
     assert [epoch for _, epoch in found] == sorted(epoch for _, epoch in found)
     top = max((epoch for _, epoch in keys), default=0)
     assert {key for key in keys if key[1] == top} <= set(found)
+
+
+def test_a_marker_that_is_missing_is_put_again_by_its_own_index(archive: Archive) -> None:
+    """All records say whose it is; for another index it is another's, as with the marker."""
+    archive.claim("L")
+    archive.publish(record(1))
+    archive.store.delete(SHIPPED)
+    assert (archive.require(), archive.whose()) == ("L", ("L", f"{archive.name}/{SHIPPED} is missing"))
+    with pytest.raises(WrongIndex, match="another index"):
+        archive.claim("M")
+    assert archive.marked() is None
+    archive.claim("L")
+    assert (archive.marked(), archive.whose()) == ("L", ("L", ""))
+
+
+def test_a_marker_is_put_for_nobody_where_records_are_of_two(archive: Archive) -> None:
+    """Nobody knows whose place it is."""
+    archive.publish(record(1))
+    archive.publish(msgspec.structs.replace(record(2), lineage="M"))
+    for lineage in ("L", "M"):
+        with pytest.raises(WrongIndex):
+            archive.claim(lineage)
+    assert archive.marked() is None
+
+
+def test_a_fence_is_met_also_in_the_place_of_the_index_that_goes_on(archive: Archive) -> None:
+    """Which is more than that it is another's."""
+    archive.claim("M")
+    archive.fence("L", "M", 1, 1.0)
+    with pytest.raises(Fenced, match="--fork --home NEW"):
+        archive.require("L")
+    with pytest.raises(WrongIndex):
+        archive.require("K")
+
+
+def test_a_damaged_fence_is_one_for_all_but_its_own_index(archive: Archive) -> None:
+    """One that can be read, and names the index, is said first."""
+    archive.store.put_if_absent(FENCES + "A", b"x")
+    archive.check_not_fenced("A")
+    with pytest.raises(Fenced, match="cannot be read"):
+        archive.check_not_fenced("L")
+    archive.fence("L", "B", 1, 1.0)
+    with pytest.raises(ShutOut):
+        archive.check_not_fenced("L")

@@ -9,8 +9,9 @@ import pytest
 from penstock.index.blobs import blob
 from penstock.index.commits import log
 from penstock.index.errors import Unavailable, WrongIndex
-from penstock.index.recovery.archive import FENCES, HOLDS, SNAPSHOTS, Archive
+from penstock.index.recovery.archive import HOLDS, SNAPSHOTS, Archive
 from penstock.index.recovery.audit import Audit, audit
+from penstock.index.recovery.fencing import FENCES
 from penstock.index.recovery.snapshots import take
 from tests.fakes.stores import Away
 from tests.index.recovery.depot import LINEAGE, Version, archive, of_letter, ship
@@ -82,6 +83,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, bytes]], object], tuple[str, list[i
         ("shipped.json", [], []),
         3,
     ),
+    "no marker of the place": (lambda values: values.pop("shipped.json"), ("shipped.json", [], []), 3),
 }
 
 

@@ -259,3 +259,13 @@ def test_a_notice_of_an_expiry_that_died_is_cleared_away(three: Archive) -> None
     assert [key for key in values_of(three) if key.startswith((EXPIRING, HOLDS))] == [EXPIRING + "dead"]
     letting_go(three, now=LATE + 3600)
     assert not [key for key in values_of(three) if key.startswith(EXPIRING)]
+
+
+def test_nothing_is_deleted_where_the_marker_of_the_place_is_missing(three: Archive) -> None:
+    """Its records say well enough whose it is to restore from it, not to delete there."""
+    before = values_of(three)
+    before.pop("shipped.json")
+    there = dict(before)
+    with pytest.raises(Unavailable, match="penstock ship"):
+        letting_go(three)
+    assert values_of(three) == there

@@ -113,7 +113,7 @@ def test_a_fence_is_the_reason_why_nothing_more_will_come(site: Site) -> None:
     site.commit({"s/b": "two"})
     site.archive.fence(site.lineage, "M", 1, 1.0)
     found = site.lag()
-    assert (found.reachable, found.version, found.versions) == (True, 1, 1) and "restored from" in found.reason
+    assert (found.reachable, found.version, found.versions) == (True, 1, 1) and "was restored" in found.reason
 
 
 def test_a_manifest_that_cannot_be_read_is_said_and_not_counted(site: Site) -> None:

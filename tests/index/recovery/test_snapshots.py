@@ -274,3 +274,18 @@ def test_a_rollback_is_shipped_whole_at_any_point_of_an_expiry_and_the_other_way
             if next(steps) <= last:
                 break
         assert last > 3 and outcomes == ({"done", "later"} if inner is shipping else {"done"})
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda values: values.pop("shipped.json"), lambda v: v.update({"shipped.json": b"x"})]
+)
+def test_a_place_without_its_marker_is_still_listed_and_shown(
+    three: tuple[Archive, dict[str, bytes]], damage: Callable[[dict[str, bytes]], object]
+) -> None:
+    """With what is wrong: its records say whose it is."""
+    take(three[0], V[1].record, "first", now=1.0)
+    damage(three[1])
+    found = contents.contents(three[0])
+    assert ([one.name for one in found.snapshots], found.lineage) == (["first"], LINEAGE)
+    assert any("shipped.json" in fault for fault in found.faults)
+    assert contents.show(three[0], "first").version == 1
