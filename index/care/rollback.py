@@ -13,7 +13,8 @@ what was undone. What a writer planned before the rollback is dropped when it co
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,12 +22,14 @@ import msgspec
 
 from penstock.index.blobs import scrub
 from penstock.index.blobs.scrub import Copy, Rate
-from penstock.index.catalog.catalog import Ratified
+from penstock.index.care import survey
+from penstock.index.catalog.catalog import Catalog, Ratified
 from penstock.index.commits import manifest as manifests
 from penstock.index.commits.attempt import Attempt
 from penstock.index.commits.commit import Writer
 from penstock.index.commits.state import StateView
-from penstock.index.errors import Conflict, Corrupt, Unavailable
+from penstock.index.errors import Conflict, Corrupt, IndexFault, Unavailable
+from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef, DocState, Manifest, SourceState
 
 
@@ -54,7 +57,31 @@ def newest_before(versions: Sequence[Ratified], moment: float) -> Ratified | Non
 def differences(writer: Writer, to: int) -> dict[str, Changes]:
     """What going back to version `to` would do now, by source. Streams both states. Raises as `rollback`."""
     head = writer.head()
-    return _differences(writer, head, _kept(writer, to))
+    return _of(writer, head, _kept(writer, to))
+
+
+def compared(head: Manifest, then: Manifest, now: Iterable[DocState], before: Iterable[DocState]) -> dict[str, Changes]:
+    """What going back to `then` would do to `head`, by source, for who only reads. `now` and `before`: their document
+    states, by uri, read once."""
+    return _differences(head, then, iter(now), iter(before))
+
+
+def kept(catalog: Catalog, stores: Sequence[Store]) -> list[Ratified]:
+    """The versions that could be gone back to, oldest first: from the catalog, else from the logs. Changes nothing."""
+    try:
+        return catalog.since(0)
+    except IndexFault:
+        found = []
+        for store in stores:
+            with suppress(IndexFault, OSError):
+                found.append(survey.look(store))
+        truth, _ = survey.known(None, found)
+        records = sorted(truth.records.values(), key=lambda each: each.version)
+        return [
+            Ratified(one.version, one.epoch, one.epoch_id, one.txn, one.manifest, one.committed_at)
+            for one in records
+            if one.version > truth.floor
+        ]
 
 
 def rollback(writer: Writer, to: int, *, expected: Mapping[str, Changes] | None = None) -> RolledBack:
@@ -83,7 +110,7 @@ class _Back:
 
     def __call__(self, attempt: Attempt) -> Manifest | None:
         head, then = attempt.head, _kept(self._writer, self._to)
-        self.changes = _differences(self._writer, head, then)
+        self.changes = _of(self._writer, head, then)
         if self._expected is not None and self.changes != self._expected:
             raise Conflict(f"the index went on to version {head.version} meanwhile; nothing was changed: look again")
         if not self.changes:
@@ -153,11 +180,17 @@ def _sources(head: Manifest, then: Manifest, changes: Mapping[str, Changes], rea
     return made
 
 
-def _differences(writer: Writer, head: Manifest, then: Manifest) -> dict[str, Changes]:
+def _of(writer: Writer, head: Manifest, then: Manifest) -> dict[str, Changes]:
+    return _differences(head, then, _view(writer, head), _view(writer, then))
+
+
+def _differences(
+    head: Manifest, then: Manifest, states: Iterator[DocState], before: Iterator[DocState]
+) -> dict[str, Changes]:
     """By source; also one that only one of them knows: it is not to come, or go, by itself."""
     found = {name: Counter[str]() for name in then.sources if name not in head.sources}
     found |= {name: Counter() for name, now in head.sources.items() if name not in then.sources and not now.held}
-    for old, now in _both(_view(writer, then), _view(writer, head)):
+    for old, now in _both(before, states):
         if now is None and old is not None:
             found.setdefault(old.source, Counter())["back"] += 1
         elif old is None and now is not None:

@@ -317,7 +317,46 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_it_does_not_disturb_a_run(lived: tuple[Two, int, Rows], run: Run) -> None:
+def test_a_dry_run_writes_nothing_also_where_the_catalog_is_lost(lived: tuple[Two, int, Rows], run: Run) -> None:
+    """Opening for writing would make it again, and a version with it."""
+    two, good, _ = lived
+    before, sources = two.version(), run("rollback", "--to", str(good), "--dry-run")[1]["sources"]
+    for file in two.world.home.glob("catalog.db*"):
+        file.unlink()
+    for word in (str(good), "2027-01-15T08:00:45"):
+        code, said = run("rollback", "--to", word, "--dry-run")
+        assert (code, said["version"], said["to"], said["sources"]) == (0, before, good, sources)
+    assert two.version() == before and not list(two.world.home.glob("catalog.db*"))
+
+
+def test_it_warns_where_nearly_everything_would_go_away(two: Two, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first version is seldom the one that somebody means."""
+    two.near.put("n.md", "near")
+    two.ingest()
+    for number in range(20):
+        two.far.put(f"{number}.md", f"far {number}")
+    two.ingest()
+    words = ["rollback", "--to", "1", "--home", str(two.world.home), "--config", str(two.config)]
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert "WARNING: 20 of the 21 documents that are served would go away" in capsys.readouterr().out
+    before = two.version()
+    assert cli.main([*words, "--yes"]) == 0
+    out = capsys.readouterr()
+    assert "WARNING: 20 of the 21" in out.err and f"Was this the mistake? penstock rollback --to {before}" in out.out
+
+
+@pytest.mark.parametrize("word", ["nonsense", "2.0", "", "-1"])
+def test_what_is_no_time_may_have_been_meant_as_a_version(lived: tuple[Two, int, Rows], run: Run, word: str) -> None:
+    """So the message says that a number is possible; one that does not exist yet is in no DR store either."""
+    two, _, _ = lived
+    code, said = run("rollback", f"--to={word}", "--yes")
+    assert code == 2 and "or the number of a version" in said["error"]["message"]
+    two.config.write_text(two.config.read_text() + f'[snapshots]\nstore = "{two.world.home.parent / "dr"}"\n')
+    message = run("rollback", "--to", "99", "--yes")[1]["error"]["message"]
+    assert "there is no such version yet" in message and "penstock restore" not in message
+
+
+def test_it_does_not_disturb_a_run(lived: tuple[Two, int, Rows], run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """While one works on a source, the rollback is refused at once, and changes nothing."""
     two, good, rows = lived
     before = two.version()
@@ -326,7 +365,9 @@ def test_it_does_not_disturb_a_run(lived: tuple[Two, int, Rows], run: Run) -> No
     assert held is not None
     code, said = run("rollback", "--to", str(good), "--yes")
     assert (code, said["error"]["code"]) == (3, "conflict")
-    assert said["error"]["message"] == "a run works on near; stop it or wait, then the same command again"
+    assert said["error"]["message"].startswith("a run or a rollback is at work on near; stop it or wait, then the same")
+    assert cli.main(["rollback", "--to", str(good), "--dry-run", "--home", str(two.world.home)]) == 0
+    assert "It would be refused now: a run or a rollback is at work on near" in capsys.readouterr().out
     assert two.version() == before
     held.release()
     assert run("rollback", "--to", str(good), "--yes")[0] == 0 and two.world.rows() == rows
