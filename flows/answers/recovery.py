@@ -14,12 +14,15 @@ from penstock.flows.answers.render import count, duration, size
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
-from penstock.flows.recovery import drill_log
+from penstock.flows.recovery import drill_log, remedies
 from penstock.flows.recovery.drill_log import Drilled
+from penstock.index.errors import Fenced
 
 if TYPE_CHECKING:
     from penstock.index.stores.store import Store
 
+FRESH = 600.0
+"""Seconds after the first commit in which nobody is told that nothing was shipped yet."""
 SECONDS = 5.0
 """So long a DR store has to say how far it is."""
 LATE = 3600.0
@@ -30,8 +33,8 @@ class StoreStatus(msgspec.Struct, frozen=True):
     """One DR store. `version`: up to which it has everything, or, where it cannot be reached, had when last shipped to.
 
     What is behind is None where nobody can tell. `fenced`: why this index must not be written any more. `problem`: why
-    it cannot be shipped there, "" if it can. `shares`: the replicas on the same disk or in the same bucket, which fail
-    together with it.
+    it cannot be shipped there, or could not the last time, "" if it can; `step`: what helps. `shares`: the replicas on
+    the same disk or in the same bucket, which fail together with it.
     """
 
     place: str
@@ -43,6 +46,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
     problem: str = ""
     fenced: str = ""
     shares: list[str] = []
+    step: str = remedies.SHIP
 
     @property
     def left(self) -> str:
@@ -58,7 +62,9 @@ class StoreStatus(msgspec.Struct, frozen=True):
         if self.fenced:
             return f"DR store {self.place}: {self.fenced}"
         if self.problem:
-            return f"DR store {self.place}: {self.problem}"
+            return f"DR store {self.place}: {self.problem}" + (f" (it is {self.left})" if self.left else "")
+        if not self.version and (self.seconds_behind or 0.0) > FRESH:
+            return f"DR store {self.place}: nothing was shipped there yet (it is {self.left})"
         return f"DR store {self.place} is {self.left}" if (self.seconds_behind or 0.0) > LATE else ""
 
     @property
@@ -71,10 +77,14 @@ class StoreStatus(msgspec.Struct, frozen=True):
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What stands ready for the day on which all replicas are lost. `drills`: the last one of each DR store."""
+    """What stands ready for the day on which all replicas are lost. `drills`: the last one of each DR store.
+
+    `fenced`: why this index must not be written any more, as its home remembers.
+    """
 
     stores: list[StoreStatus] = []
     drills: list[Drilled] = []
+    fenced: str = ""
 
     def drilled(self, now: float) -> str:
         """What the drills have shown, in a line; "" where there is no DR store."""
@@ -110,16 +120,26 @@ def look(
 
     places = settings.snapshots.places
     had = {place.url: _last(home, place, lineage) for place in places}
-    work = {place.url: partial(_one, place, had[place.url], replicas, lineage, now, environ) for place in places}
+    work = {place.url: partial(_one, home, place, had[place.url], replicas, lineage, now, environ) for place in places}
     found = gather(work, lambda _: False, grace=0.0, limit=seconds, clock=time.monotonic)
     stores = []
     for place in places:
         one = found.get(place.url, TimeoutError(f"no answer within {seconds:g} s"))
         said = str(one).removeprefix(f"{place.url}: ")
         one = StoreStatus(place.url, False, problem=said) if isinstance(one, Exception) else one
-        stores.append(one if one.reachable else msgspec.structs.replace(one, version=had[place.url]))
+        stores.append(one if one.version else msgspec.structs.replace(one, version=had[place.url]))
     drills = drill_log.read(home.path, _unsaid)
-    return Recovery(stores, drill_log.latest(drills, [place.url for place in places]))
+    return Recovery(stores, drill_log.latest(drills, [place.url for place in places]), _met(home, lineage))
+
+
+def _met(home: Home, lineage: str | None) -> str:
+    from penstock.flows.recovery import fences
+
+    try:
+        fences.check_met(home.path, lineage)
+    except Fenced as fault:
+        return str(fault)
+    return ""
 
 
 def _last(home: Home, place: StorePlace, lineage: str | None) -> int:
@@ -130,6 +150,7 @@ def _last(home: Home, place: StorePlace, lineage: str | None) -> int:
 
 
 def _one(
+    home: Home,
     place: StorePlace,
     had: int,
     replicas: Mapping[str, Store],
@@ -137,23 +158,34 @@ def _one(
     now: float,
     environ: Mapping[str, str],
 ) -> StoreStatus:
-    from penstock.flows.recovery import archives
-    from penstock.index.recovery.lag import measure
+    from penstock.flows.recovery import archives, seen
+    from penstock.index.recovery.lag import Obstacle, measure
     from penstock.index.stores.stores import same_failure_domain
 
     archive = archives.archive(place, environ, _unsaid)
     folder: Path | None = getattr(archive.store, "root", None)
-    if not had and folder is not None and not folder.exists() and folder.parent.is_dir():
-        return StoreStatus(place.url, False, problem="nothing was shipped there yet")
+    trouble = seen.trouble(home, place.url, lineage) if lineage else None
+    problem, step = (f"not shipped the last time: {trouble.problem}", trouble.step) if trouble else ("", remedies.SHIP)
+    gone = folder is not None and not folder.exists()
+    if not had and gone and folder is not None and folder.parent.is_dir():
+        return StoreStatus(place.url, False, problem=problem or "nothing was shipped there yet", step=step)
     if lineage is None:
         versions = archive.versions()
         return StoreStatus(place.url, True, versions[-1][0] if versions else 0)
     shares = [name for name, replica in replicas.items() if same_failure_domain({"": archive.store, name: replica})]
     lag = measure(list(replicas.values()), archive, lineage, now, _unsaid)
+    helps = remedies.EMPTIED if had and gone else remedies.of_obstacle(lag.obstacle)
+    fenced = lag.reason if lag.obstacle in (Obstacle.SHUT_OUT, Obstacle.FENCE) else ""
     if not lag.reachable:
-        return StoreStatus(place.url, False, problem=lag.reason.removeprefix(f"{place.url}: "))
+        problem = lag.reason.removeprefix(f"{place.url}: ")
+        answers = lag.obstacle is not None
+        return StoreStatus(place.url, answers, problem=problem, fenced=fenced, shares=shares, step=helps)
+    if fenced:
+        step = helps
+    elif had and not lag.version:
+        problem, step = f"is empty, and had version {had}", remedies.EMPTIED
     left = lag.versions, lag.bytes, round(lag.seconds, 3)
-    return StoreStatus(place.url, True, lag.version, *left, fenced=lag.reason, shares=shares)
+    return StoreStatus(place.url, True, lag.version, *left, problem, fenced, shares, step)
 
 
 def _unsaid(_: str) -> None:

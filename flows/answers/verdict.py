@@ -10,6 +10,7 @@ from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
 from penstock.flows.answers.render import count, size
 from penstock.flows.config import place
+from penstock.flows.recovery import remedies
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def stopped(
         return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
     if fenced := [store for store in recovery.stores if store.fenced]:
         return f"Writing is refused: {fenced[0].fenced}.", fenced[0].step, False
+    if recovery.fenced:
+        return f"Writing is refused: {recovery.fenced}.", remedies.RESTORED, False
     if found.misconfigured:
         return f"Writing is refused: {found.misconfigured}.", found.fix, False
     if found.obstacles:

@@ -20,10 +20,10 @@ from penstock.flows.answers.render import duration, size
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
-from penstock.flows.recovery import archives, fences, seen
-from penstock.flows.recovery.seen import Seen
+from penstock.flows.recovery import archives, fences, remedies, seen
+from penstock.flows.recovery.seen import Seen, Trouble
 from penstock.flows.runs.accounting import Shipment
-from penstock.index.errors import Fenced, Unavailable, WrongIndex
+from penstock.index.errors import Fenced, WrongIndex
 
 if TYPE_CHECKING:
     from penstock.index.catalog.locks import Locks
@@ -181,7 +181,7 @@ class Lane:
         folder: Path | None = getattr(archive.store, "root", None)
         away = folder is not None and not folder.is_dir()
         if away or archive.lineage() is None:
-            raise Unavailable(
+            raise remedies.Emptied(
                 f"{self.name}: is {'not there' if away else 'empty'}, and had version {known.version} (is the disk "
                 "mounted?); if that is meant: penstock ship --anew"
             )
@@ -228,11 +228,15 @@ class Lane:
         if said != self.problem and not self._cut.is_set():
             self._site.note(f"not shipped to {self.name}: {said}")
         self.problem, self.code = said, code
+        if not self._cut.is_set():
+            step = remedies.of_fault(fault)
+            seen.complain(self._site.home, Trouble(self.name, self._site.lineage, said, step, wiring.clock()))
 
     def _well(self) -> None:
         if self.problem:
             self._site.note(f"shipping to {self.name} goes on")
         self.problem, self.code, self._pause = "", COMPLETE, _PAUSE
+        seen.settle(self._site.home, self.name)
 
     def _bare(self, said: str) -> str:
         """Without the place, which stands beside it."""

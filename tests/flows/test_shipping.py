@@ -20,7 +20,7 @@ import yaml
 from penstock.flows import cli, model_wiring, recover, wiring
 from penstock.flows.answers import render, summary
 from penstock.flows.answers.progress import Quiet
-from penstock.flows.answers.recovery import LATE
+from penstock.flows.answers.recovery import FRESH, LATE
 from penstock.flows.recovery import lane
 from penstock.flows.runs import run
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Shipment
@@ -187,8 +187,10 @@ def test_a_dr_store_that_vanishes_during_the_run_is_said_once_and_caught_up_with
     assert shipped_to(dr) == [1, 2, 3]
 
 
-def test_a_full_dr_store_fails_no_ingest(world: World, dr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The account says what is left to go, and the next run brings it there."""
+def test_a_full_dr_store_fails_no_ingest_and_stands_in_status(
+    world: World, dr: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The account says what is left to go, and the next run brings it there; until then `status` says why not."""
     write = LocalStore._write_temp
     full = True
 
@@ -202,8 +204,14 @@ def test_a_full_dr_store_fails_no_ingest(world: World, dr: Path, monkeypatch: py
     one = account.ship[str(dr)]
     assert (account.exit_code(), one.versions_behind, one.version) == (0, 1, 0)
     assert "the disk is full" in one.problem and one.bytes_behind
+    said, step, healthy = verdict(capsys, world)
+    assert "the disk is full" in said and "1 version" in said and not healthy
+    assert step == "make room there, then: penstock ship"
+    (there,) = asked(capsys, world, "status")["recovery"]["stores"]
+    assert there["reachable"] and "the disk is full" in there["problem"]
     full = False
     assert ingest(world).ship[str(dr)].version == 1
+    assert verdict(capsys, world)[2]
 
 
 def test_the_place_of_another_index_is_left_as_it_is(
@@ -402,6 +410,27 @@ def test_follow_ships_what_others_commit_until_it_is_stopped(world: World, dr: P
     assert json.loads(out)["stores"][str(dr)]["version"] == 1
 
 
+def test_follow_waits_for_the_first_ingest(world: World, dr: Path) -> None:
+    """A service that is started with the machine, before there is a home; it says once that it waits."""
+    configure('store = "dr"', "during_runs = false")
+    command = [sys.executable, "-m", "penstock.flows.cli", "ship", "--follow"]
+    with subprocess.Popen(
+        [*command, "--home", str(world.home), "--config", CONFIG, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path.cwd(),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    ) as follower:
+        assert follower.stderr is not None
+        assert "waiting for the first ingest" in follower.stderr.readline()
+        ingest(world, "a")
+        until(lambda: dr.is_dir() and shipped_to(dr) == [1])
+        follower.send_signal(signal.SIGTERM)
+        out, _ = follower.communicate(timeout=30)
+    assert follower.returncode == 0 and json.loads(out)["ok"]
+
+
 def test_a_following_lane_sees_the_commits_of_others(world: World, dr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without being told of them, and ends for good where nobody but a person can help."""
     from penstock.flows.config.home import Home
@@ -501,7 +530,8 @@ def test_status_says_that_a_dr_store_cannot_be_reached_and_what_it_had(
     (one,) = asked(capsys, world, "status")["recovery"]["stores"]
     assert (one["reachable"], one["version"], one["versions_behind"]) == (False, 1, None)
     said, step, healthy = verdict(capsys, world)
-    assert said.startswith(f"Not shipped: DR store {dr}: ") and step == "penstock ship" and not healthy
+    assert said.startswith(f"Not shipped: DR store {dr}: ") and not healthy
+    assert step == "mount it; if it is meant to be empty: penstock ship"
     assert cli.main(["status", "--home", str(world.home), "--config", CONFIG]) == 0
     assert "cannot be reached, had version 1" in capsys.readouterr().out
 
@@ -519,6 +549,56 @@ def test_status_of_a_dr_store_that_was_just_configured_names_the_command(
     assert not dr.exists()
     assert asked(capsys, world, "ship")["ok"]
     assert verdict(capsys, world)[2]
+
+
+def test_status_names_what_helps_where_a_dr_store_answers_and_cannot_be_shipped_to(
+    world: World, dr: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`penstock ship` alone would end with the same error for ever."""
+    ingest(world, "a")
+    marker, whose = dr / "shipped.json", archive(dr).require()
+    good = marker.read_bytes()
+    marker.write_bytes(good.replace(whose.encode(), b"f" * len(whose)))
+    said, step, healthy = verdict(capsys, world)
+    assert "shipped.json" in said and "delete shipped.json" in step and not healthy
+    assert cli.main(["status", "--home", str(world.home), "--config", CONFIG]) == 0
+    assert "cannot be shipped to, had version 1" in capsys.readouterr().out
+    marker.write_bytes(good)
+    archive(dr).fence("another", "a-third", 1, 1.0)
+    fence = next((dr / "fences").iterdir())
+    fence.write_bytes(fence.read_bytes()[:-9])
+    said, step, healthy = verdict(capsys, world)
+    assert "fences/" in said and step.startswith("if nobody restored this index: delete that file") and not healthy
+    fence.unlink()
+    assert verdict(capsys, world)[2]
+
+
+def test_status_asks_for_an_empty_place_where_the_dr_store_is_another_indexs(
+    world: World, dr: Path, make_world: Callable[[str], World], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So it is after a restore."""
+    ingest(world, "a")
+    other = make_world("other")
+    Path(CONFIG).write_text(f'[snapshots]\nstore = "{dr}"\nduring_runs = false\n')
+    ingest(other, "b")
+    said, step, healthy = verdict(capsys, other)
+    assert "versions of another index" in said and not healthy
+    assert step == "give [snapshots] store an empty place, then: penstock ship"
+    assert asked(capsys, other, "status")["recovery"]["stores"][0]["reachable"]
+
+
+def test_a_dr_store_to_which_nothing_was_shipped_for_minutes_is_a_warning(
+    world: World, dr: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its folder is there or not."""
+    dr.mkdir()
+    configure('store = "dr"', "during_runs = false")
+    ingest(world, "a")
+    assert verdict(capsys, world)[2]
+    now = wiring.clock()
+    monkeypatch.setattr(wiring, "clock", lambda: now + FRESH + 5)
+    said, step, healthy = verdict(capsys, world)
+    assert "nothing was shipped there yet" in said and step == "penstock ship" and not healthy
 
 
 def test_a_dr_store_that_hangs_costs_status_a_moment(world: World, dr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
