@@ -48,7 +48,7 @@ def restore(arguments: argparse.Namespace, console: Console) -> int:
     console.sign("looking at what was shipped …")
     done = restoring.restore(ctx.settings, ctx.home, request, console.say, paced(console), searchable)
     console.answer(
-        {**msgspec.to_builtins(done), "home": str(ctx.home), "fork": arguments.fork},
+        {**msgspec.to_builtins(done), "home": str(ctx.home)},
         _lines(done, ctx.home, arguments, shipped=[each.url for each in stores]),
     )
     return COMPLETE
@@ -71,7 +71,11 @@ def _lines(done: Restored, home: Path, arguments: argparse.Namespace, shipped: l
             f"{render.count(done.blobs, 'blob')}, {render.size(done.bytes)}, each byte verified; could be searched "
             f"after {done.seconds_to_search:.1f} s, whole after {done.seconds_to_whole:.1f} s."
         )
-    old = "The old index goes on as it was." if arguments.fork else "The old index is shut out: it is written no more."
+    old = "The old index is shut out: it is written no more." if done.fenced else "The old index goes on as it was."
+    if done.fork and done.fenced:
+        old = "An earlier try without --fork has shut the old index out already: it is written no more."
+    if not done.fork and not done.fenced:
+        old = "The old index is NOT shut out any more where it was shipped to: see that it is stopped."
     lines.append(f"This is an index of its own now. {old}")
     lines.append(
         f"Give [snapshots] store an empty place for it: {', '.join(map(shlex.quote, shipped))} stays the old one's."

@@ -20,13 +20,13 @@ from penstock.flows.config.home import Home
 from penstock.flows.config.layout import Layout
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
-from penstock.flows.recovery import clearing, unfinished
+from penstock.flows.recovery import clearing, fences, unfinished
 from penstock.flows.recovery.archives import archive
 from penstock.flows.recovery.showing import Showing
 from penstock.index.catalog.catalog import Catalog
 from penstock.index.catalog.locks import FileLocks
 from penstock.index.errors import Conflict, Corrupt, IndexFault
-from penstock.index.recovery import founding
+from penstock.index.recovery import fencing, founding
 from penstock.index.recovery import progress as steps
 from penstock.index.recovery import restore as restores
 from penstock.index.recovery.choose import Holdings, Whole, Wish
@@ -63,7 +63,8 @@ class Restored(msgspec.Struct, frozen=True):
     """`version` of index `was`, committed at `committed_at`, is version `now` of index `lineage`.
 
     `blobs` and `bytes` are what this call fetched. Seconds count from its beginning. `passed_over`: newer versions
-    that were damaged, a line each.
+    that were damaged, a line each. `fork`: the old index was to go on. `fenced`: whether a DR store shuts it out, which
+    it does with `fork` too where an earlier try without it had come so far.
     """
 
     version: int
@@ -76,6 +77,8 @@ class Restored(msgspec.Struct, frozen=True):
     seconds_to_search: float
     seconds_to_whole: float
     passed_over: tuple[str, ...]
+    fork: bool = False
+    fenced: bool = False
 
 
 def restore(
@@ -151,7 +154,13 @@ class _Restore:
         with contextlib.suppress(Corrupt):
             done = steps.finished(self._home.path)
             if done is not None and self._same(done, holdings):
-                return self._as_it_is(done, holdings)
+                found = self._as_it_is(done, holdings)
+                if found is not None and self._request.fork and not done.fork:
+                    raise UsageError(
+                        f"version {done.version} was restored into {self._home.path} already, without --fork: the old "
+                        "index is shut out; for a fork, which shuts out nobody, give another --home"
+                    )
+                return found
         return None
 
     def _as_it_is(self, done: Progress, holdings: Holdings) -> Restored | None:
@@ -159,7 +168,7 @@ class _Restore:
             return None
         with contextlib.suppress(IndexFault), wiring.open_reader(self._settings, self._home, self._report) as reader:
             if (reader.manifest.lineage, reader.version) == (done.lineage, done.now):
-                return self._restored(done, (0, 0), 0.0)
+                return self._restored(holdings, done, (0, 0), 0.0)
         return None
 
     def _same(self, half: Progress, holdings: Holdings) -> bool:
@@ -274,13 +283,14 @@ class _Restore:
             doing.found(Catalog(self._layout.catalog), wiring.clock())
             showing.show(doing.laid)
         self._sweep()
-        return self._restored(doing.progress, doing.fetched, showing.searched)
+        fences.forget_unreadable(self._home.path)
+        return self._restored(holdings, doing.progress, doing.fetched, showing.searched)
 
     def _sweep(self) -> None:
         """What was laid is on every replica, or of no use."""
         shutil.rmtree(self._home.path / steps.LAID, ignore_errors=True)
 
-    def _restored(self, done: Progress, fetched: tuple[int, int], searched: float) -> Restored:
+    def _restored(self, holdings: Holdings, done: Progress, fetched: tuple[int, int], searched: float) -> Restored:
         return Restored(
             version=done.version,
             committed_at=done.committed_at,
@@ -292,6 +302,8 @@ class _Restore:
             seconds_to_search=searched,
             seconds_to_whole=time.monotonic() - self._began,
             passed_over=done.passed_over,
+            fork=done.fork,
+            fenced=any(fencing.stands(one.store, done.lineage) for one in holdings.archives),
         )
 
 

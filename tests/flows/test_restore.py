@@ -205,6 +205,32 @@ def test_a_fork_leaves_the_old_index_alone(place: StorePlace, tmp_path: Path) ->
     archive(Path(place.url)).check_not_fenced(done.was)
 
 
+def test_fork_after_a_restore_without_it_is_refused(place: StorePlace, tmp_path: Path) -> None:
+    """The fence is there: nobody is told that the old index goes on."""
+    assert cli("restore", "--from", place.url, home=tmp_path / "new")[1]["fenced"]
+    code, said = cli("restore", "--from", place.url, "--fork", home=tmp_path / "new")
+    assert code == 2 and "shut out" in str(said)
+
+
+def test_fork_of_a_restore_that_had_put_its_fence_says_so(place: StorePlace, tmp_path: Path) -> None:
+    """It died after that; with --fork it ends, and the old index stays shut out."""
+
+    def die(point: str) -> None:
+        if point == "restore.fenced":
+            raise Killed
+
+    with pytest.raises(Killed):
+        restore(load(None), tmp_path / "new", Request((place,)), lambda _: None, lambda *_: None, reach=die)
+    code, said = cli("restore", "--from", place.url, "--fork", home=tmp_path / "new")
+    assert (code, said["fork"], said["fenced"]) == (0, True, True)
+
+
+def test_a_dr_store_that_lost_its_marker_is_restored(place: StorePlace, tmp_path: Path) -> None:
+    """Its records say whose it is."""
+    (Path(place.url) / "shipped.json").unlink()
+    assert cli("restore", "--from", place.url, home=tmp_path / "new")[1]["version"] == 3
+
+
 def test_an_index_that_can_be_read_is_refused(full: World, tmp_path: Path) -> None:
     """Unless --over is given, which moves it aside, whole; the vectors that were paid for stay in the cache."""
     place, before = shipped(full, tmp_path / "dr"), full.rows()
