@@ -258,9 +258,29 @@ def test_a_bad_ingest_is_undone_and_stays_undone(site: Site) -> None:
     for file, text in right.items():
         file.write_text(text)
     new = site.write(30)
-    site.follow(page, "What to do: when the source is right again")
+    site.follow(page, "What to do: when the source is right again", SOURCE="handbook")
     site.over(page)
     assert site.embedded() == [new]
+
+
+def test_a_bad_ingest_of_a_folder_that_no_file_describes_is_undone_too(site: Site) -> None:
+    """A run of all sources would leave it out: resume says so, and the page names it."""
+    page, late = Page("bad-ingest"), site.folder / "behind"
+    late.mkdir()
+    text = "Document 90. The late one is looked at once."
+    (late / "90.txt").write_text(text)
+    good = site.ask("ingest", "behind", "--as", "late")["version"]
+    (late / "90.txt").write_text("%&/%&/")
+    site.ask("ingest", "late")
+    site.follow(page, GOOD=good)
+    (late / "90.txt").write_text(text + " Twice.")
+    site.embedded()
+    site.follow(page, "What to do: when the source is right again", SOURCE="late")
+    site.over(page)
+    assert site.embedded() == [text + " Twice."]
+    site.shell(f"penstock rollback --to {good} --yes")
+    said = site.shell("penstock sources resume --all")
+    assert "Not in the configuration: late." in said and f"Next: penstock ingest {late}" in said
 
 
 def test_a_source_that_was_removed_by_mistake_is_there_again(site: Site) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from penstock.flows.answers.exits import COMPLETE, UsageError
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import Context, context, opened, same_place
 from penstock.flows.config import home as homes
+from penstock.flows.config.names import ADHOC
 from penstock.flows.sources.source_wiring import orphans
 from penstock.index.commits.delta import Delta
 from penstock.index.types import DocState, Manifest, SourceState
@@ -93,12 +95,31 @@ def resume(arguments: argparse.Namespace, console: Console) -> int:
         version = writer.commit(Delta(head.version, [], sources=free)).version
     names = sorted(free)
     said = f"{', '.join(names)} {'goes' if len(names) == 1 else 'go'} on with the next run." if names else ""
-    words = " ".join(shlex.quote(_again(source, source.binding)) for source in free.values())
-    console.answer(
-        {"resumed": names, "version": version},
-        f"{said}\n\nNext: penstock ingest {words}{same_place(arguments)}" if names else "No such source is held.",
-    )
+    unheld = [source.name for source in meant if not source.held] if arguments.names else []
+    lines = [said] if names else []
+    lines += [f"Not held: {', '.join(unheld)}."] if unheld else []
+    lines += _remarks(free, ctx)
+    lines += ["", f"Next: {_go_on(free, ctx)}{same_place(arguments)}"] if names else []
+    console.answer({"resumed": names, "version": version}, "\n".join(lines or ["No source is held."]))
     return COMPLETE
+
+
+def _remarks(free: Mapping[str, SourceState], ctx: Context) -> list[str]:
+    """Which of them a bare `ingest` leaves out, where it takes only what the configuration describes."""
+    said = ctx.settings.sources
+    beyond = sorted(name for name in free if name not in said and name != ADHOC) if said else []
+    lines = [f"Not in the configuration: {', '.join(beyond)}. They have to be named."] if beyond else []
+    return [*lines, "Files that were given by name (adhoc) are to be given again."] if ADHOC in free else lines
+
+
+def _go_on(free: Mapping[str, SourceState], ctx: Context) -> str:
+    """The command that takes all of them. Without words it means what the file describes, so that sources of which the
+    file knows nothing have to be named."""
+    configured = ctx.settings.sources
+    if all(name in configured for name in free):
+        return "penstock ingest"
+    words = [shlex.quote(_again(source, source.binding)) for name, source in free.items() if name != ADHOC]
+    return f"penstock ingest {' '.join(words or ['FILE …'])}"
 
 
 def _again(source: SourceState, new: str) -> str:
