@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -87,3 +90,21 @@ def test_a_folder_with_few_files_is_filled_up_with_its_own_sentences(tmp_path: P
     assert wiki.file(attached.name) == (wiki.entries[2], b"%PDF-", attached.media)
     assert "The gate is closed before the storm arrives." in wiki.body(wiki.entries[3])
     assert len({wiki.body(entry) for entry in wiki.entries.values()}) == FEWEST
+
+
+def test_ctrl_c_ends_it_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    """With the exit code of an interrupt, and no traceback."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "examples.disaster", "--at", str(tmp_path / "demo")],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        while "$ penstock" not in demo.stdout.readline():
+            assert demo.poll() is None
+        demo.send_signal(signal.SIGINT)
+        out, err = demo.communicate(timeout=60)
+    assert (demo.returncode, err) == (130, "")
+    assert out.rstrip().endswith("stopped; nothing is left behind") and not (tmp_path / "demo").exists()

@@ -59,6 +59,7 @@ class Stage:
         self.kills: list[float] = []
         self.accounts: list[dict[str, Any]] = []
         self.figures: list[Figure] = []
+        self._started: list[subprocess.Popen[str]] = []
         self._loud, self._began = loud, time.monotonic()
 
     def say(self, line: str = "") -> None:
@@ -86,7 +87,7 @@ class Stage:
 
     def start(self, *words: str, folder: Path | None = None) -> subprocess.Popen[str]:
         """A command of penstock, in the folder of its configuration."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [PENSTOCK, *words],
             cwd=folder or self.site,
             env={**os.environ, "PENSTOCK_SLOTS": str(self.root / "slots"), "PREFECT_API_URL": ""},
@@ -94,6 +95,15 @@ class Stage:
             stderr=(self.root / "said").open("a"),
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """No command of the demo outlives it."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def do(self, *words: str, folder: Path | None = None, show: bool = True) -> tuple[int, str]:
         """Run a command to its end: (exit code, stdout). Says how it goes on every few seconds."""
@@ -313,9 +323,13 @@ def main() -> int:
     began, stage = time.monotonic(), Stage(root, options.folder, loud=not options.json)
     try:
         show(stage)
+    except KeyboardInterrupt:
+        print("\nmake demo-disaster: stopped; nothing is left behind" + (f" but {root}" if options.keep else ""))
+        return 130
     except Failed as fault:
         stage.figures.append(Figure("the demo", str(fault), False))
     finally:
+        stage.end()
         if not options.keep:
             shutil.rmtree(root, ignore_errors=True)
     good, seconds = all(figure.good for figure in stage.figures), round(time.monotonic() - began, 1)
