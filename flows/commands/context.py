@@ -35,7 +35,7 @@ class Context(msgspec.Struct, frozen=True):
         """The home, which must be there, unless everything lies elsewhere. Raises `NoHome`, naming the nearest one."""
         if not (self.home / homes.MARK).exists() and self.layout().remote:
             return homes.create(self.home)
-        return homes.require(self.home)
+        return homes.require(self.home, [each.url for each in self.settings.snapshots.places])
 
     def begun(self) -> bool:
         """Whether anything was ever written here: a replica, or a catalog that says where replicas should be."""

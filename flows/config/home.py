@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -131,8 +132,9 @@ def _read(path: Path) -> Mark | None:
         return None
 
 
-def require(path: Path) -> Home:
-    """The home at `path`. Raises `NoHome`, naming the nearest one, if there is none."""
+def require(path: Path, shipped_to: Sequence[str] = ()) -> Home:
+    """The home at `path`. Raises `NoHome`, naming the nearest one, if there is none; or, where it was `shipped_to` DR
+    stores, what brings it back: to begin anew would pay for every vector again."""
     refuse_file(path)
     if not _is_home(path):
         near = nearest(path)
@@ -141,6 +143,12 @@ def require(path: Path) -> Home:
             if near
             else "`penstock ingest PATH` makes one"
         )
+        if shipped_to and not near:
+            source = " ".join(f"--from {shlex.quote(url)}" for url in shipped_to)
+            hint = (
+                f"if it is lost: penstock restore {source} (docs/runbooks/site-lost.md); if there never was one: "
+                "`penstock ingest PATH`"
+            )
         raise NoHome(f"there is no penstock home at {path}; {hint}")
     mark(path)
     return Home(path)
