@@ -63,7 +63,7 @@ ALL: tuple[Mutant, ...] = (
     _m("fence-behind-log", "fence", "a catalog that does not know what a replica published decides nothing",
        "commits.admission", {"    if newest.epoch == meta.epoch:": "    if False:"}, "commits/test_recover.py"),
     _m("fence-gone-back", "fence", "a replica that went back in time takes no part", "commits.admission",
-       {"        if has < had:": "        if False:"}, "commits/test_recover.py", "admission.py"),
+       {"        if has < had:": "        if False:"}, "commits/test_recover.py"),
     _m("fence-marker", "fence", "a replica without its marker takes no part", "commits.admission",
        {"        if self._head is not None or any(not key.startswith(known) for key in store.list(\"\")):":
         "        if False:"}, "commits/test_recover.py"),
@@ -186,5 +186,21 @@ ALL: tuple[Mutant, ...] = (
        {"    if snapshot.meta.epoch_id != writer.meta.epoch_id:": "    if False:"}, "test_guards.py"),
     _m("collect-head", "collector", "the newest version never expires", "catalog.catalog",
        {"            if version >= _head(db):": "            if False:"}, "catalog/test_catalog.py"),
+    # ---- recovery
+    _m("ship-record-last", "order", "a version is listed in a DR store when all of its blobs are there", "recovery.shipping",
+       {"        self._archive.announce(record)\n        self._reach(\"ship.announced\")\n":
+        "        self._archive.announce(record)\n        self._archive.publish(record)\n        self._reach(\"ship.announced\")\n"},
+       "recovery/test_shipping.py::test_a_process_that_is_killed_leaves_nothing_half"),
+    _m("ship-acknowledged", "fence", "what is not acknowledged yet is not shipped", "recovery.publishedlog",
+       {"        enough = len(counted & now) >= members.write_quorum\n": "        enough = bool(counted & now)\n"},
+       "recovery/test_follow.py"),
+    _m("ship-check-stays", "collector", "what an expiry is about to delete is not built on", "recovery.shipping",
+       {"        self._archive.check_stays(self._clock(), blobs=needed)\n        self._doubt()\n": "        self._doubt()\n"},
+       "recovery/test_shipping.py::test_an_expiry_that_deletes_what_is_needed_is_waited_out"),
+    _m("ship-digest", "checksum", "a blob is shipped when it is what its name says", "recovery.carrying",
+       {"    blob.check(data, ref)\n    return data": "    return data"}, "recovery/test_shipping.py::test_a_damaged_copy_is_passed_over"),
+    _m("ship-fence", "fence", "an index that was restored elsewhere ships nothing more", "recovery.shipping",
+       {"        self._archive.check_not_fenced(self._lineage)\n": ""},
+       "recovery/test_shipping.py::test_a_fence_stops_it_also_in_the_middle_of_a_session"),
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in ALL}
