@@ -118,7 +118,7 @@ def test_each_configured_store_is_drilled_and_remembered(site: Site, tmp_path: P
     """One of them is damaged: the drill failed, and which one it was is said."""
     other = tmp_path / "other"
     ship(LocalStore(site.home / "replicas/0", token=token), archive(other), upto=2)
-    (other / "shipped.json").unlink()
+    shutil.rmtree(other / "log")
     done = site.drill(site.dr, other)
     assert [one.result for one in done.drills] == ["passed", "failed"]
     assert (done.result, done.exit_code) == ("failed", 1)
