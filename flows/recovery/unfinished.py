@@ -87,11 +87,15 @@ def reader(
     """A reader of the version that is being restored, wherever its parts lie by now."""
     from penstock.flows.recovery.archives import archive
     from penstock.index.recovery.overlay import overlays
+    from penstock.index.recovery.remedy import elsewhere
     from penstock.index.stores.store import LocalStore
 
     shipped = [archive(StorePlace(each.url, each.variables), os.environ, report).store for each in half.origins]
     laid = LocalStore(home.path / steps.LAID, token=_never)
-    return opened(overlays(laid, replicas, shipped), half.lineage, settings, home, report)
+    names = [store.name for store in shipped]
+    return opened(
+        overlays(laid, replicas, shipped), half.lineage, settings, home, lambda line: report(elsewhere(line, *names))
+    )
 
 
 def opened(

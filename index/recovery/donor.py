@@ -19,6 +19,7 @@ from penstock.index.commits import manifest as manifests
 from penstock.index.commits.replicas import read_manifest
 from penstock.index.errors import IndexFault, Unavailable
 from penstock.index.recovery.archive import SHIPPED, history
+from penstock.index.recovery.remedy import elsewhere
 from penstock.index.stores.store import Store
 from penstock.index.types import BlobRef
 
@@ -175,7 +176,7 @@ def _read(donor: Store, key: Key, report: Callable[[str], None]) -> log.LogRecor
     try:
         return log.read(donor, *key, donor.name)
     except (IndexFault, FileNotFoundError) as fault:
-        report(str(fault))
+        report(elsewhere(str(fault), donor.name))
         return None
 
 
@@ -195,7 +196,8 @@ def _usable(
             if not any(_has(store, ref) for store in stores):
                 copying.check_stored(donor, ref)
     except (IndexFault, FileNotFoundError) as fault:
-        report(f"version {record.version}, which only {donor.name} has, cannot be used: {fault}")
+        said = f"version {record.version}, which only {donor.name} has, cannot be used: {fault}"
+        report(elsewhere(said, donor.name))
         return False
     return True
 
