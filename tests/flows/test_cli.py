@@ -82,6 +82,7 @@ def test_building_the_parser_loads_nothing_heavy() -> None:
         "penstock.flows.commands.cli_sources",
         "penstock.flows.commands.console",
         "penstock.flows.answers.exits",
+        "penstock.flows.answers.notes",
         "penstock.flows.sources.redactor",
     }
 
