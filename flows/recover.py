@@ -21,8 +21,8 @@ from prefect.states import Completed, Failed
 
 from penstock.flows import wiring
 from penstock.flows.answers import drill as drill_answers
-from penstock.flows.answers import render
 from penstock.flows.answers import snapshots as snapshot_answers
+from penstock.flows.answers.account_table import shipped
 from penstock.flows.answers.exits import COMPLETE, INCOMPLETE, outcome
 from penstock.flows.commands.context import Context
 from penstock.flows.commands.moments import period
@@ -64,7 +64,7 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
     left = REDACTOR.clean("; ".join(shipping.told(figures)))
     data = msgspec.to_builtins(figures)
     if code == COMPLETE:
-        return Completed(message="; ".join(render.shipped(figures)), data=data)
+        return Completed(message="; ".join(shipped(figures)), data=data)
     return Completed(name="Behind", message=left, data=data) if code == INCOMPLETE else Failed(message=left, data=data)
 
 

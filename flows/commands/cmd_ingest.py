@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.connectors.reasons import FAILURES, REJECTIONS
-from penstock.flows.answers import render
+from penstock.flows.answers.account_table import accounting
 from penstock.flows.answers.exits import COMPLETE, UsageError
 from penstock.flows.answers.progress import Lines, Live, Observer
 from penstock.flows.commands import moments
@@ -109,7 +109,7 @@ def _run(request: IngestRequest, console: Console, again: str) -> int:
     finally:
         watcher.finished()
     account.check()
-    console.answer(msgspec.to_builtins(account), render.accounting(account, request.dry_run, again))
+    console.answer(msgspec.to_builtins(account), accounting(account, request.dry_run, again))
     return COMPLETE if request.dry_run else account.exit_code()
 
 

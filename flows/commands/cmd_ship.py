@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.flows.answers import render
+from penstock.flows.answers.account_table import shipped
 from penstock.flows.answers.exits import COMPLETE, UsageError
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import Context, context
@@ -55,7 +56,7 @@ def ship(arguments: argparse.Namespace, console: Console) -> int:
     left = shipping.told(figures)
     payload = {"ok": not left, "stores": {name: msgspec.to_builtins(one) for name, one in figures.items()}}
     verdict = "Not everything is shipped." if left else "Everything is shipped."
-    console.answer(payload, "\n".join([verdict, "", *render.shipped(figures), *map(render.plain, left)]))
+    console.answer(payload, "\n".join([verdict, "", *shipped(figures), *map(render.plain, left)]))
     return code
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from penstock.connectors.sources.files import FilesOptions
 from penstock.connectors.types import Item
 from penstock.flows import model_wiring
-from penstock.flows.answers import render
+from penstock.flows.answers.account_table import accounting
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.source_settings import BudgetSettings, SourceSettings
 from penstock.flows.plans import costs, throughput
@@ -273,7 +273,7 @@ def test_a_plan_shows_what_is_deferred_beside_what_would_be_done() -> None:
         would_reuse_tokens=789, would_take_minutes=3.5,
     )  # fmt: skip
     account.check()
-    lines = [" ".join(line.split()) for line in render.accounting(account, dry_run=True).splitlines()]
+    lines = [" ".join(line.split()) for line in accounting(account, dry_run=True).splitlines()]
     assert lines[0] == "A run would process 6 documents, fetch 9 B. Nothing was changed."
     for line in (
         "to index 6", "new 3", "changed 2", "tried again 1", "deferred 4 beyond the limit", "failed before 2",
@@ -283,7 +283,7 @@ def test_a_plan_shows_what_is_deferred_beside_what_would_be_done() -> None:
     ):  # fmt: skip
         assert line in lines
     account.would_take_minutes = 0.01
-    assert "less than a minute" in render.accounting(account, dry_run=True)
+    assert "less than a minute" in accounting(account, dry_run=True)
     account.would_take_minutes, account.would_fetch_bytes = None, 0
-    assert "the source tells no sizes" in render.accounting(account, dry_run=True)
-    assert "unknown" in render.accounting(account, dry_run=True)
+    assert "the source tells no sizes" in accounting(account, dry_run=True)
+    assert "unknown" in accounting(account, dry_run=True)

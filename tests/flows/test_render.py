@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.flows.answers import render
+from penstock.flows.answers.account_table import accounting
 from penstock.flows.runs.accounting import STATES, Accounting, Unbalanced
 from penstock.flows.runs.pipeline import rate
 from penstock.index.types import DocState, Finding, Hit
@@ -23,7 +24,7 @@ def test_a_complete_run_says_so_and_shows_every_state() -> None:
         reasons={"rejected": {"empty": 1, "encrypted": 1}},
     )  # fmt: skip
     account.check()
-    shown = render.accounting(account)
+    shown = accounting(account)
     assert account.exit_code() == 0
     assert shown.startswith("Complete: version 4 is committed.")
     assert "empty 1, encrypted 1" in shown
@@ -44,7 +45,7 @@ def test_a_complete_run_says_so_and_shows_every_state() -> None:
 def test_an_incomplete_run_names_the_next_step(account: Accounting, step: str) -> None:
     """And ends with 1."""
     account.check()
-    shown = render.accounting(account)
+    shown = accounting(account)
     assert account.exit_code() == 1
     assert shown.startswith("Incomplete: ")
     assert step in shown
@@ -53,20 +54,20 @@ def test_an_incomplete_run_names_the_next_step(account: Accounting, step: str) -
 def test_a_dry_run_says_that_nothing_was_changed() -> None:
     """And does not pretend that something is wrong."""
     account = Accounting(listed=6, unchanged=1, deferred=5, would_fetch_bytes=2_000_000, would_delete=3, would_new=5)
-    shown = render.accounting(account, dry_run=True, again="penstock ingest docs")
+    shown = accounting(account, dry_run=True, again="penstock ingest docs")
     assert shown.startswith("A run would process 5 documents, fetch 2.0 MB, delete 3 documents. Nothing was changed.")
     rows = [line.split() for line in shown.splitlines()]
     for row in (["to", "index", "5"], ["to", "delete", "3"], ["to", "fetch", "2.0", "MB"], ["unchanged", "1"]):
         assert row in rows
     assert shown.endswith("Next: penstock ingest docs")
-    idle = render.accounting(Accounting(listed=1, unchanged=1), dry_run=True)
+    idle = accounting(Accounting(listed=1, unchanged=1), dry_run=True)
     assert idle.startswith("A run would find nothing to do.") and "Next:" not in idle
 
 
 def test_a_run_that_found_nothing_to_do_tells_no_figures_of_work() -> None:
     """But what a person should read is always there, harmless."""
     account = Accounting(listed=1, unchanged=1, version=3, seconds=0.2, messages=["docs: \x1b[31mlook"])
-    shown = render.accounting(account)
+    shown = accounting(account)
     assert shown.startswith("Complete: nothing to change since version 3.")
     assert "chunk" not in shown and "token" not in shown
     assert "\nNote: docs:  [31mlook" in shown
@@ -75,9 +76,9 @@ def test_a_run_that_found_nothing_to_do_tells_no_figures_of_work() -> None:
 def test_what_an_earlier_run_embedded_is_no_speed_of_this_one() -> None:
     """The rate is of what was embedded now, and what was taken over is named."""
     resumed = Accounting(listed=1, indexed=1, chunks=68, tokens=20_088, taken_over_tokens=20_000, seconds=0.8)
-    assert "68 chunks, 20,088 tokens (20,000 of them taken over), 0.8 s\n" in render.accounting(resumed) + "\n"
+    assert "68 chunks, 20,088 tokens (20,000 of them taken over), 0.8 s\n" in accounting(resumed) + "\n"
     resumed.embedded_tokens, resumed.tokens_per_second = 88, 100.0
-    assert "0.8 s, 88 tokens embedded at 100 tokens/s" in render.accounting(resumed)
+    assert "0.8 s, 88 tokens embedded at 100 tokens/s" in accounting(resumed)
 
 
 def test_a_moment_of_embedding_is_no_rate() -> None:

@@ -19,6 +19,7 @@ import yaml
 
 from penstock.flows import cli, model_wiring, recover, wiring
 from penstock.flows.answers import render, summary
+from penstock.flows.answers.account_table import accounting
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.answers.recovery import FRESH, LATE
 from penstock.flows.recovery import lane
@@ -95,7 +96,7 @@ def test_what_a_run_commits_is_in_the_dr_store_when_it_ends(world: World, dr: Pa
     one = account.ship[str(dr)]
     assert (one.version, one.versions_behind, one.bytes_behind, one.problem) == (1, 0, 0, "")
     assert one.shipped_versions == 1 and one.shipped_bytes > 0 and one.lag_max >= one.lag_p50 > 0
-    assert f"shipped to {dr}: up to version 1, at most" in render.accounting(account)
+    assert f"shipped to {dr}: up to version 1, at most" in accounting(account)
     assert f"| {dr} | 1 | nothing | 1 versions" in summary.markdown(account)
     assert account.messages == []
 
@@ -154,7 +155,7 @@ def test_several_dr_stores_are_shipped_to_at_once_and_one_does_not_wait_for_anot
     assert "is the disk mounted?" in account.ship[str(away)].problem
     (said,) = account.messages
     assert said.startswith(f"NOT shipped to {away}: ") and "`penstock ship` catches up" in said
-    assert f"shipped to {dr}: up to version 1" in render.accounting(account)
+    assert f"shipped to {dr}: up to version 1" in accounting(account)
 
 
 def test_a_dr_store_that_vanishes_during_the_run_is_said_once_and_caught_up_with(
