@@ -223,8 +223,8 @@ def snapshots(settings: Settings, home: Home, number: int) -> dict[str, Any]:
                     writer.commit(rows.delta(writer.head().version, 10_000 + number, some))
                     left -= some
         answer, seconds = command("snapshot", "create", "--name", f"share-{share:g}", config=config_of(home))
-        copied = sum(each["blobs"] for each in answer["stores"].values())
-        bytes_ = sum(each["bytes"] for each in answer["stores"].values())
+        copied = sum(each["copied_blobs"] for each in answer["stores"])
+        bytes_ = sum(each["copied_bytes"] for each in answer["stores"])
         found[f"{share:.0%} new"] = {
             "blobs": copied,
             "bytes_share": round(bytes_ / whole, 4),
@@ -288,7 +288,8 @@ def plainly(home: Path, replicas: int, into: Path) -> float:
 def drill(config: Path, home: Home) -> dict[str, Any]:
     """One `penstock drill`, as it is typed."""
     answer, seconds = command("drill", config=config)
-    return {"seconds_with_start": round(seconds, 2), **{key: answer[key] for key in sorted(answer) if key != "command"}}
+    figures = {key: round(value, 2) for key, value in answer["drills"][0].items() if isinstance(value, float)}
+    return {"seconds_with_start": round(seconds, 2), "result": answer["result"], **figures}
 
 
 def config_of(home: Home) -> Path:
@@ -326,7 +327,7 @@ def table(found: dict[str, Any]) -> str:
         rows.append((name, f"{each['seconds_per_gigabyte']}; {each['to_cp_sha256']}"))
         first = f"{each['seconds_to_first_query']} s"
         rows.append((f"first query while restoring into {replicas} (target: {FIRST:g} s)", first))
-    rows.append(("`drill`, all of it", f"{drilled['seconds_with_start']} s"))
+    rows.append(("`drill`, all of it; what came of it", f"{drilled['seconds_with_start']} s; {drilled['result']}"))
     on = ", ".join(found["machine"][key] for key in ("date", "cpu")) + f", {found['machine']['cores']} cores"
     return "\n".join([f"{on}; one machine, one disk.", "", "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 
