@@ -102,14 +102,19 @@ def writer(
 ) -> Writer:
     """The index with these replicas, ready to be written; those that are `leaving` need not answer.
 
-    Raises `Fenced` where a DR store says, or said once, that a restored index goes on in its stead.
+    Raises `Fenced` where a DR store says, or said once, that a restored index goes on in its stead, and `WrongIndex`
+    where there is nothing here and a DR store has an index.
     """
     from penstock.flows.recovery.donors import donors
     from penstock.index.commits.commit import Writer
     from penstock.index.commits.crew import Threads
 
     _refuse_unfinished(home)
-    if not new:
+    if new:
+        from penstock.flows.recovery import fences
+
+        fences.check_nothing_lost(settings, home.path, os.environ)
+    else:
         _check_not_fenced(settings, home, replicas)
     return (Writer.create if new else Writer.open)(
         catalog,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +21,7 @@ import msgspec
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery import archives
-from penstock.index.errors import Corrupt, Fenced, IndexFault
+from penstock.index.errors import Corrupt, Fenced, IndexFault, WrongIndex
 
 if TYPE_CHECKING:
     from penstock.index.recovery.archive import Archive
@@ -52,6 +53,26 @@ def check(settings: Settings, home: Path, lineage: str, environ: Mapping[str, st
         if isinstance(outcome, Fenced):
             remember(home, outcome)
             raise outcome
+
+
+def check_nothing_lost(settings: Settings, home: Path, environ: Mapping[str, str], seconds: float = SECONDS) -> None:
+    """Raise `WrongIndex` where a home that holds nothing is about to be given an index, and a DR store has one.
+
+    The home was lost, it seems, and beginning anew would pay for all of it again.
+
+    A DR store that is away keeps nobody from beginning.
+    """
+    for place, newest in _asked(settings.snapshots.places, environ, seconds, _newest).items():
+        if isinstance(newest, int) and newest:
+            raise WrongIndex(
+                f"{home} holds no index, and {place} has one, up to version {newest}: if the home was lost, "
+                f"`penstock restore --from {shlex.quote(place)}` brings it back; to begin a new one, give "
+                "[snapshots] store an empty place"
+            )
+
+
+def _newest(archive: Archive) -> int:
+    return archive.versions()[-1][0] if archive.lineage() is not None and archive.versions() else 0
 
 
 def check_met(home: Path, lineage: str | None) -> None:

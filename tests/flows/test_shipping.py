@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from penstock.flows.runs import run
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Shipment
 from penstock.flows.runs.launch import on_threads
 from penstock.index.commits.commit import Writer
+from penstock.index.errors import WrongIndex
 from penstock.index.reading.reader import Reader
 from penstock.index.recovery.archive import Archive
 from penstock.index.stores.store import LocalStore
@@ -221,12 +223,25 @@ def test_the_place_of_another_index_is_left_as_it_is(
     """Two homes with one DR store: the second one says so, ingests, and `ship` ends with 2."""
     ingest(world, "a")
     other = make_world("other")
+    Path(CONFIG).write_text("")
+    ingest(other, "b")
     Path(CONFIG).write_text(f'[snapshots]\nstore = "{dr}"\n')
-    account = ingest(other, "b")
+    account = ingest(other, "c")
     assert (account.exit_code(), account.indexed) == (0, 1)
     assert "versions of another index" in account.messages[0]
     assert shipped_to(dr) == [1]
     assert cli.main(["ship", "--home", str(other.home), "--config", CONFIG]) == 2
+
+
+def test_nothing_begins_anew_where_the_home_was_lost(world: World, dr: Path) -> None:
+    """It would be paid for a second time: the message names the restore. A store that is empty keeps nobody."""
+    ingest(world, "a")
+    shutil.rmtree(world.home)
+    with pytest.raises(WrongIndex, match=f"up to version 1: .*penstock restore --from {dr}"):
+        ingest(world, "b")
+    shutil.rmtree(dr)
+    dr.mkdir()
+    assert ingest(world, "b").indexed == 2
 
 
 def test_two_runs_at_once_ship_everything_and_never_at_the_same_time(
@@ -580,8 +595,9 @@ def test_status_asks_for_an_empty_place_where_the_dr_store_is_another_indexs(
     """So it is after a restore."""
     ingest(world, "a")
     other = make_world("other")
-    Path(CONFIG).write_text(f'[snapshots]\nstore = "{dr}"\nduring_runs = false\n')
+    Path(CONFIG).write_text("")
     ingest(other, "b")
+    Path(CONFIG).write_text(f'[snapshots]\nstore = "{dr}"\nduring_runs = false\n')
     said, step, healthy = verdict(capsys, other)
     assert "versions of another index" in said and not healthy
     assert step == "give [snapshots] store an empty place, then: penstock ship"
