@@ -2,7 +2,8 @@
 
     fenced.json        in the home: the fence that was met, so that it holds also where no DR store answers any more
 
-It is that of one lineage: a home that another index was restored into since is free.
+It is that of one lineage: a home that another index was restored into since is free. And whether a home that is empty
+was lost: then nothing begins anew in it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def check_nothing_lost(settings: Settings, home: Path, environ: Mapping[str, str
 
 
 def _newest(archive: Archive) -> int:
-    return archive.versions()[-1][0] if archive.lineage() is not None and archive.versions() else 0
+    """The newest version that lies there whole, 0 if none does."""
+    return next((version for version, _ in reversed(archive.versions())), 0)
 
 
 def check_met(home: Path, lineage: str | None) -> None:
