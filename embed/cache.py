@@ -9,9 +9,12 @@ and not the cache.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -160,13 +163,27 @@ class VectorCache:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False)
-            self._connection.execute("PRAGMA page_size=16384")  # with 4096, a third of each page stays empty
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            if not self._path.exists():
+                self._made()
+            self._connection = self._connected(self._path)
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_SCHEMA)
+            self._connection.executescript(_SCHEMA)  # one that was cut to nothing is filled again
         return self._connection
+
+    def _made(self) -> None:
+        """Make the file whole under a name of its own: SQLite lets nobody wait while another turns a file to WAL."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=self._path.parent) as private:
+            db = self._connected(new := Path(private) / self._path.name)
+            db.execute("PRAGMA page_size=16384")  # with 4096, a third of each page stays empty
+            db.execute("PRAGMA journal_mode=WAL")
+            db.executescript(_SCHEMA)
+            db.close()
+            with suppress(FileExistsError):  # another run was quicker
+                os.link(new, self._path)
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=self._patience, check_same_thread=False)
 
     def _let_go(self) -> None:
         if self._connection is not None:

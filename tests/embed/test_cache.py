@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,25 @@ def test_processes_may_use_one_cache_at_the_same_time(tmp_path: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(mine)], cwd=root) for mine in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert len(cache(tmp_path).get(keys(200), 8)) == 200
+
+
+def test_runs_that_begin_at_the_same_moment_on_a_new_cache_lose_nothing(tmp_path: Path) -> None:
+    """SQLite answers "locked" at once, and waits for nobody, while a file becomes one for several writers."""
+
+    def begin(number: int, place: Path, all_there: threading.Barrier) -> None:
+        kept = cache(place)
+        all_there.wait()
+        kept.put({key: vector(number) for key in keys(40)[number * 5 : number * 5 + 5]})
+        kept.close()
+
+    for attempt in range(60):
+        place, all_there = tmp_path / str(attempt), threading.Barrier(8)
+        runs = [threading.Thread(target=begin, args=(number, place, all_there)) for number in range(8)]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join()
+        assert len(cache(place).get(keys(40), 8)) == 40
 
 
 def python(code: str, *words: str) -> subprocess.Popen[str]:
