@@ -23,6 +23,7 @@ from penstock.flows.config.names import ADHOC
 from penstock.flows.config.settings import DEFAULT_FILE, Settings, load
 from penstock.flows.plans.plan import DeletionGuard
 from penstock.flows.runs import slots
+from penstock.flows.runs.events import Listener, nobody
 from penstock.flows.runs.prepare import Allowance, Parse, Preparer, ShardLimits
 from penstock.flows.runs.shaping import Cut, Feed
 from penstock.index.errors import NotRetained, WrongIndex
@@ -344,6 +345,7 @@ def preparer(
     ready: Callable[[Shard], object],
     run: str,
     allowance: Allowance,
+    tell: Listener = nobody,
 ) -> Preparer:
     """The first stage. `cut`: with the model's own tokenizer (`model_wiring.cutter`)."""
     return Preparer(
@@ -360,7 +362,13 @@ def preparer(
         stopped=stopped,
         note=note,
         ready=ready,
+        tell=tell,
     )
+
+
+def listeners(settings: Settings, home: Path) -> list[Listener]:
+    """Who is told what happens in a run, as it is configured."""
+    return []
 
 
 def embedder(

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.flows.config import embedding, endpoint, place
+from penstock.flows.config import embedding, endpoint, operations, place
 from penstock.flows.config import snapshots as snapshot_settings
 from penstock.flows.config.endpoint import EndpointSettings
 from penstock.flows.config.keys import SettingsError, typed
+from penstock.flows.config.operations import AlertSettings, LogSettings, MetricsSettings, PrefectSettings
 from penstock.flows.config.snapshots import SnapshotSettings
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.config.source_settings import check as check_sources
@@ -137,6 +138,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache: CacheSettings = CacheSettings()
     deletions: DeletionSettings = DeletionSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logs: LogSettings = LogSettings()
+    alerts: AlertSettings = AlertSettings()
     sources: dict[str, SourceSettings] = msgspec.field(default_factory=dict)
     said: frozenset[str] = frozenset()
 
@@ -152,6 +157,10 @@ SECTIONS: dict[str, type[Any]] = {
     "cache": CacheSettings,
     "deletions": DeletionSettings,
     "snapshots": SnapshotSettings,
+    "prefect": PrefectSettings,
+    "metrics": MetricsSettings,
+    "logs": LogSettings,
+    "alerts": AlertSettings,
 }
 """The tables of the file, but for `[sources.NAME]`."""
 
@@ -170,6 +179,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     settings = _build(raw, folder, where)
     embedding.check(settings.embed, said, where)
     check_sources(settings.sources, where)
+    operations.check_alerts(settings.alerts, where)
     settings = _anchored(settings, folder, where)
     _check_replicas(settings.index, where)
     snapshot_settings.check_apart(settings.snapshots, _values(settings.index.replicas), where)
@@ -222,6 +232,10 @@ class _Top(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache: dict[str, Any] = {}
     deletions: dict[str, Any] = {}
     snapshots: dict[str, Any] = {}
+    prefect: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    logs: dict[str, Any] = {}
+    alerts: dict[str, Any] = {}
     sources: dict[str, Any] = {}
 
 
@@ -290,11 +304,19 @@ def _anchored(settings: Settings, folder: Path, where: str) -> Settings:
     if spool.store:
         spool = msgspec.structs.replace(spool, store=store(spool.store, "spool.store"))
     snapshots = snapshot_settings.anchored(settings.snapshots, folder, where)
+    metrics, logs = operations.anchored(settings.metrics, settings.logs, folder)
     embed = settings.embed
     if (model := Path(at(embed.model))).is_dir() or embed.model.startswith(("./", "../", "~")):
         embed = msgspec.structs.replace(embed, model=str(model))
     return msgspec.structs.replace(
-        settings, home=at(settings.home), index=index, spool=spool, embed=embed, snapshots=snapshots
+        settings,
+        home=at(settings.home),
+        index=index,
+        spool=spool,
+        embed=embed,
+        snapshots=snapshots,
+        metrics=metrics,
+        logs=logs,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,11 +12,13 @@ from msgspec import Meta
 from penstock.connectors.connector import SourceOptions
 from penstock.connectors.http.addresses import Allowance
 from penstock.connectors.registry import NoConnector, connector
+from penstock.flows.config import periods
 from penstock.flows.config.keys import SettingsError, typed
 from penstock.flows.config.names import NAMES, is_name
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+Priority = Literal["urgent", "scheduled", "backfill"]
 DEFAULT_TYPE = "files"
 
 
@@ -49,6 +51,9 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: tuple[str, ...] = ()
     full_every_hours: Annotated[float, Meta(ge=0)] = 24.0
     max_mb: AtLeastOne | None = None
+    schedule: str | None = None
+    priority: Priority = "scheduled"
+    freshness: str | None = None
     budget: dict[str, Any] = msgspec.field(default_factory=dict)
     network: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -57,6 +62,9 @@ class SourceSettings(msgspec.Struct, frozen=True):
     """One source. `options` are its connector's own, paths absolute.
 
     `full_every_hours`: a source with a changes feed is listed whole that often. `max_mb` None: `parse.max_mb`.
+    `schedule`: a cron expression, `every 15m`, or `none`; None: that of `[prefect]`. `priority`: who goes first where a
+    device is wanted. `freshness`: the seconds within which a change at the source has to be searchable; None: no
+    objective.
     """
 
     options: SourceOptions
@@ -65,6 +73,9 @@ class SourceSettings(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
     full_every_hours: float = 24.0
     max_mb: int | None = None
+    schedule: str | None = None
+    priority: Priority = "scheduled"
+    freshness: float | None = None
     budget: BudgetSettings = BudgetSettings()
     network: NetworkSettings = NetworkSettings()
 
@@ -89,6 +100,10 @@ def source(name: str, raw: Any, folder: Path, where: str) -> SourceSettings:
         options = options.anchored(folder)
     except ValueError as wrong:
         raise SettingsError(f"{where}: {prefix}.{wrong}") from None
+    try:
+        freshness = None if common.freshness is None else periods.seconds(common.freshness)
+    except ValueError as wrong:
+        raise SettingsError(f"{where}: {prefix}.freshness: {wrong}") from None
     network = typed(common.network, NetworkSettings, where, f"{prefix}.network")
     try:
         Allowance(network.allow)
@@ -103,6 +118,9 @@ def source(name: str, raw: Any, folder: Path, where: str) -> SourceSettings:
         labels=common.labels,
         full_every_hours=common.full_every_hours,
         max_mb=common.max_mb,
+        schedule=common.schedule,
+        priority=common.priority,
+        freshness=freshness,
         budget=typed(common.budget, BudgetSettings, where, f"{prefix}.budget"),
         network=network,
     )

@@ -103,6 +103,8 @@ class SourcePlan:
     """Content digests that are served now, of the documents to do: equal content is unchanged after all."""
     adopted: frozenset[str] = frozenset()
     """Documents that lie prepared in the spool; they are no longer in `todo`."""
+    began: float = 0.0
+    """When listing began: each change before it is in the plan."""
     known: dict[str, Known] = field(default_factory=dict)
     """The source's indexed documents by kind: how many tokens a byte makes there."""
 

@@ -108,7 +108,10 @@ class Planner:
             return SourcePlan(source=name, complete=False, held=held, asked=self._asked(name), lost=lost)
         try:
             source = planned.sources[name] = self._sources.open(target)
-            return listing.plan(self._request, target, source, known, self._rules(name), self._observer)
+            began = wiring.clock()
+            plan = listing.plan(self._request, target, source, known, self._rules(name), self._observer)
+            plan.began = began
+            return plan
         except SourceError as error:
             if not _name_in(name, error):
                 error.args = (f"{name}: {error}",)

@@ -44,6 +44,8 @@ class IngestRequest(msgspec.Struct, frozen=True):
     """List everything, also of sources that can say what changed."""
     retry: Retry | None = None
     """Nothing is listed; exactly the documents that failed are done again."""
+    priority: str | None = None
+    """`urgent`, `scheduled` or `backfill`: who goes first where a device is wanted; None: as the sources say."""
 
 
 class Shipment(msgspec.Struct, frozen=True):

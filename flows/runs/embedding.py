@@ -46,6 +46,8 @@ class Embedded:
     """Chunks, and their tokens, whose text was embedded before: by another run, or elsewhere in this shard."""
     unavailable: EncoderUnavailable | None = None
     """Why no vectors can be had for now."""
+    device: str = ""
+    """The last one that it was on."""
     dim: int = 0
     provenance: dict[str, str] = field(default_factory=dict)
     """Of the encoder that made the vectors."""
@@ -157,6 +159,7 @@ class Embedder:
             if not len(positions):
                 return True
             self._stage("embedding")
+            result.device = device.name
             result.provenance = {**device.encoder.provenance}
             started = self._begins()
             try:

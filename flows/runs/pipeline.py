@@ -6,7 +6,9 @@ and what is counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from penstock.embed.types import EncoderUnavailable
 from penstock.flows.answers.progress import Observer
@@ -15,6 +17,7 @@ from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.runs.accounting import Accounting
 from penstock.flows.runs.committing import Committer, Landed
 from penstock.flows.runs.embedding import Embedded, Embedder
+from penstock.flows.runs.events import CommitLanded, Listener, ShardEmbedded, ShardPrepared, nobody
 from penstock.flows.runs.lanes import Handle as Handle
 from penstock.flows.runs.lanes import Lanes, Passing
 from penstock.flows.runs.lanes import Submit as Submit
@@ -44,7 +47,9 @@ class Pipeline:
         clock: Callable[[], float],
         stopped: Callable[[], bool],
         abort: Callable[[], None],
+        tell: Listener = nobody,
     ) -> None:
+        self._tell = tell
         self._abort = abort
         self._plans, self._adopted = plans, list(adopted)
         self._preparer, self._embedder, self._committer = preparer, embedder, committer
@@ -81,20 +86,43 @@ class Pipeline:
             shard.release()
 
     def prepare(self) -> Shard | None:
+        started = self._clock()
         with self._timed("prepare"):
-            return self._preparer.next_shard()
+            shard = self._preparer.next_shard()
+        if shard is not None:
+            said = shard.marker
+            counts = (said.documents, said.chunks, said.tokens)
+            self._tell(ShardPrepared(shard.directory.name, said.source, *counts, self._clock() - started))
+        return shard
 
     def prepared(self, passing: Passing) -> None:
         if passing.wanted is not None:
             self._accounting.resumed += len(passing.wanted)
 
     def embed(self, passing: Passing) -> Embedded:
-        return self._embedder.embed(passing.shard)
+        done = self._embedder.embed(passing.shard)
+        self._tell(
+            ShardEmbedded(
+                shard=passing.shard.directory.name,
+                source=passing.shard.marker.source,
+                device=done.device,
+                complete=done.complete,
+                tokens=done.tokens,
+                padded=done.padded,
+                reused_tokens=done.reused_tokens,
+                seconds=done.seconds,
+            )
+        )
+        return done
 
     def commit(self, passing: Passing, embedded: Embedded) -> Landed:
         with self._timed("commit"):
             provenance = {**embedded.provenance, "model": self._model} if embedded.provenance else {}
-            return self._committer.commit(passing.shard, embedded.dim, provenance, passing.wanted)
+            return self._told(
+                passing.shard.directory.name,
+                passing.shard.marker.source,
+                lambda: self._committer.commit(passing.shard, embedded.dim, provenance, passing.wanted),
+            )
 
     def embedded(self, embedded: Embedded) -> None:
         account = self._accounting
@@ -155,7 +183,15 @@ class Pipeline:
             }
             states = [_deleted(state, self._clock()) for state in plan.gone if state.version not in waiting]
             if states:
-                self._count(self._committer.commit_states(plan.source, states))
+                self._count(self._told("", plan.source, partial(self._committer.commit_states, plan.source, states)))
+
+    def _told(self, shard: str, source: str, commit: Callable[[], Landed]) -> Landed:
+        started = self._clock()
+        landed = commit()
+        now = self._clock()
+        if landed.states:
+            self._tell(_landed(shard, source, landed, started, now))
+        return landed
 
     def _arrived(self, uri: str) -> bool:
         """Whether a new document came to its end, so that nobody misses what it was called before."""
@@ -171,6 +207,19 @@ def rate(tokens: int, seconds: float) -> float:
 def count_reason(account: Accounting, status: str, reason: str, count: int = 1) -> None:
     by_reason = account.reasons.setdefault(status, {})
     by_reason[reason] = by_reason.get(reason, 0) + count
+
+
+def _landed(shard: str, source: str, landed: Landed, started: float, now: float) -> CommitLanded:
+    fresh = [now - state.modified for state in landed.states if state.status == "indexed" and state.modified]
+    return CommitLanded(
+        shard=shard,
+        source=source,
+        version=landed.version,
+        documents=dict(Counter(state.status for state in landed.states)),
+        chunks=sum(state.chunks for state in landed.states if state.status == "indexed"),
+        seconds=now - started,
+        fresh=tuple(max(0.0, seconds) for seconds in fresh),
+    )
 
 
 def _deleted(state: DocState, now: float) -> DocState:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from penstock.connectors.types import Document, Failed, Fetched, Rejected, RejectItem, RetryLater, StopSource
 from penstock.flows.plans.plan import Todo
+from penstock.flows.runs.events import DocumentPrepared, Listener, nobody
 from penstock.flows.runs.shaping import Cut, Feed, Prepared, Shaper
 from penstock.flows.runs.stop import Halted
 from penstock.flows.runs.threads import Threads
@@ -88,9 +89,10 @@ class Preparer:
         ready: Callable[[Shard], object] = lambda shard: None,
         run: str = "",
         allowance: Allowance = Allowance(),
+        tell: Listener = nobody,
     ) -> None:
         """`ready` is given each shard as soon as it is complete. `run` names this run in document state."""
-        self._parse, self._ready = parse, ready
+        self._parse, self._ready, self._tell = parse, ready, tell
         self._spool, self._limits, self._allowance = spool, limits, allowance
         self._clock, self._token, self._stopped, self._note = clock, token, stopped, note
         most = max((feed.ahead for feed in feeds), default=0)
@@ -192,7 +194,7 @@ class Preparer:
         while True:
             ended = ended or self._draining or self._stopped()
             while not ended and len(under_way) <= self._ahead + feed.ahead and (each := next(todo, None)) is not None:
-                under_way.add(self._threads.submit(self._one, feed, each))
+                under_way.add(self._threads.submit(self._timed, feed, each))
             if not under_way:
                 return
             come, under_way = wait(under_way, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -207,6 +209,15 @@ class Preparer:
                     self._note(f"source {feed.source.name} stopped: {outcome.stop}")
             if not come and (self._stopped() or (self._draining and self.spent == "minutes")):
                 return  # a person waits, or the time is up: what is still on its way is left
+
+    def _timed(self, feed: Feed, todo: Todo) -> Prepared | _Ended:
+        started = self._clock()
+        outcome = self._one(feed, todo)
+        if not isinstance(outcome, _Ended):
+            state = outcome[0]
+            said = (state.source, state.uri, state.status, state.reason, state.detail, max(state.size, 0))
+            self._tell(DocumentPrepared(*said, self._clock() - started))
+        return outcome
 
     def _one(self, feed: Feed, todo: Todo) -> Prepared | _Ended:
         fetched: Fetched | None = None

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.embed.cache import key_of
 from penstock.embed.types import EncoderUnavailable
 from penstock.flows import model_wiring, wiring
+from penstock.flows.answers.exits import outcome
 from penstock.flows.answers.progress import Observer
 from penstock.flows.answers.render import duration
 from penstock.flows.config import home as homes
@@ -30,6 +31,7 @@ from penstock.flows.recovery.shipping import Shipping
 from penstock.flows.runs import arenas, endpoint, moved
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
+from penstock.flows.runs.events import Bus, Listed, Listener, RunEnded, RunStarted
 from penstock.flows.runs.gate import Gate
 from penstock.flows.runs.loading import Devices
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
@@ -37,6 +39,7 @@ from penstock.flows.runs.prepare import Allowance, Preparer
 from penstock.flows.runs.proof import prove
 from penstock.flows.runs.shaping import Feed
 from penstock.flows.runs.stop import Stop, on_signals
+from penstock.flows.sources.redactor import REDACTOR
 from penstock.flows.sources.source_wiring import Sources
 from penstock.index.errors import NoSpace
 from penstock.index.types import DocState
@@ -51,7 +54,14 @@ Engine = Callable[[Callable[[Submit], None]], None]
 class Run:
     """The state of one ingest. `plan` once, then `execute`; both may be left to `execute`."""
 
-    def __init__(self, request: IngestRequest, observer: Observer, stop: Stop | None = None) -> None:
+    def __init__(
+        self,
+        request: IngestRequest,
+        observer: Observer,
+        stop: Stop | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        """`listeners` are told what happens, beside those of the configuration."""
         self.request, self.observer = request, observer
         self.stop = stop or Stop()
         self.accounting = Accounting()
@@ -59,12 +69,19 @@ class Run:
         self._stack = ExitStack()
         self._started = wiring.clock()
         self._name = wiring.run_name(self._started)
+        self._bus = Bus([*wiring.listeners(self._settings, Path(request.home)), *listeners], observer.note)
         self._sources: Sources | None = None
         self._planned: Planned | None = None
         self._shipping: Shipping | None = None
 
     def plan(self) -> Accounting | None:
         """List and compare. The finished account if there is nothing to do (or it was a dry run), else None."""
+        with self._told_of_failure():
+            return self._plan()
+
+    def _plan(self) -> Accounting | None:
+        priority = self.request.priority or "scheduled"
+        self._bus(RunStarted(self._name, self.request.home, priority, self._started))
         self.observer.stage("opening the index")
         arenas.shared()
         identity = model_wiring.identity(self._settings)  # a wrong model is refused before a home is made
@@ -75,6 +92,8 @@ class Run:
             planner = Planner(self.request, self._settings, identity, home, self.observer, self._stack, self._sources)
             planned = planner.plan()
             _account_for(planned, self.accounting)
+            for plan in planned.plans:
+                self._bus(_listed(plan))
             self._planned = planned
             if planned.writer is not None:
                 head, note = planned.writer.head(), self.observer.note
@@ -98,9 +117,26 @@ class Run:
         if finished is not None:
             return finished
         assert self._planned is not None
-        with self._shipping or nullcontext(), self._stack, on_signals(self.stop, self.observer.note):
+        with (
+            self._told_of_failure(),
+            self._shipping or nullcontext(),
+            self._stack,
+            on_signals(self.stop, self.observer.note),
+        ):
             self._pipeline(self._planned, Home(Path(self.request.home)), engine)
             return self._finish()
+
+    @contextmanager
+    def _told_of_failure(self) -> Iterator[None]:
+        """Whatever ends the run early, its listeners hear of the end."""
+        try:
+            yield
+        except BaseException as error:
+            self._ended("failed", REDACTOR.clean(outcome(error)[2]))
+            raise
+
+    def _ended(self, state: str, problem: str = "") -> None:
+        self._bus(RunEnded(self._name, state, round(wiring.clock() - self._started, 3), problem))
 
     def _pipeline(self, planned: Planned, home: Home, engine: Engine) -> None:
         assert planned.writer is not None
@@ -128,6 +164,7 @@ class Run:
             clock=wiring.clock,
             stopped=self.stop,
             abort=self.stop.request,
+            tell=self._bus,
         )
         # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
         # whoever prepares the next shard may keep it for 5 ms each time.
@@ -193,6 +230,7 @@ class Run:
             note=self.observer.note,
             ready=planned.mirror.keep if planned.mirror else lambda shard: None,
             run=self._name,
+            tell=self._bus,
             allowance=Allowance(self.request.budget_tokens, None if minutes is None else self._started + minutes * 60),
         )
 
@@ -238,6 +276,7 @@ class Run:
         account.seconds = round(wiring.clock() - self._started, 3)
         account.stage_seconds = {stage: round(spent, 3) for stage, spent in account.stage_seconds.items()}
         account.check()
+        self._ended("stopped" if self.stop() else "incomplete" if account.exit_code() else "complete")
         return account
 
     def _ship_the_rest(self) -> None:
@@ -258,6 +297,20 @@ class Run:
             self.accounting.would_fetch_bytes += plan.bytes
         costs.foretell(self.request, self._settings, planned, self.accounting)
         return self._finish()
+
+
+def _listed(plan: SourcePlan) -> Listed:
+    return Listed(
+        plan.source,
+        plan.listed,
+        len(plan.todo),
+        len(plan.gone),
+        plan.withheld,
+        len(plan.gaps),
+        problem=REDACTOR.clean(plan.unlisted or plan.held),
+        complete=plan.complete or plan.cursor is not None,
+        began=plan.began,
+    )
 
 
 def _account_for(planned: Planned, account: Accounting) -> None:

@@ -37,6 +37,7 @@ class Marker(msgspec.Struct, frozen=True):
     tokens: int
     files: dict[str, tuple[int, str]]
     """File name → (bytes, XXH3-128 in hex)."""
+    documents: int = 0
 
 
 class ShardLock:
@@ -132,7 +133,9 @@ class ShardWriter:
             os.fsync(out.fileno())
         self._stack.close()
         files = {name: (self._sizes[name], self._sums[name].hexdigest()) for name in FILES}
-        marker = Marker(FORMAT, self._begun.source, self._begun.fingerprint, self.chunks, self.tokens, files)
+        marker = Marker(
+            FORMAT, self._begun.source, self._begun.fingerprint, self.chunks, self.tokens, files, self.documents
+        )
         write_durably(self.directory / MARKER, msgspec.json.encode(marker))
         return marker
 
@@ -169,7 +172,7 @@ def recovered(directory: Path) -> Marker | None:
             os.fsync(file.fileno())
     files = {name: (size, sums[name]) for name, size in zip(FILES, sizes, strict=True)}
     chunks, tokens = sum(each.chunks for each in documents), sum(each.tokens for each in documents)
-    marker = Marker(FORMAT, begun.source, begun.fingerprint, chunks, tokens, files)
+    marker = Marker(FORMAT, begun.source, begun.fingerprint, chunks, tokens, files, len(documents))
     write_durably(directory / MARKER, msgspec.json.encode(marker))
     return marker
 

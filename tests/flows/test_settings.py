@@ -99,7 +99,7 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
         (
             "[zzz]\na = 1",
             "zzz",
-            "known here: cache, deletions, embed, home, index, keep, parse, reader, snapshots, sources, spool, verify",
+            "known here: alerts, cache, deletions, embed, home, index, keep, logs, metrics, parse, prefect, reader",
         ),
         ("[sources.wiki]\npath = 'x'\nlabel = []", "sources.wiki.label", "did you mean labels?"),
         ("[sources.wiki]\ntype = 'files'", "sources.wiki.path", "is missing"),

@@ -1,0 +1,70 @@
+"""`[prefect]`, `[metrics]`, `[logs]` and `[alerts]`: how runs are scheduled, and how people learn what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.flows.config import periods
+from penstock.flows.config.keys import SettingsError
+
+Named = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
+NIGHTLY = "15 2 * * *"
+
+
+class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `penstock deploy` makes. `schedule`: of each source that names none; `timezone`: of every schedule.
+
+    `zombie_seconds`: a flow run without a heartbeat for so long counts as crashed. `maintenance`: whether compaction,
+    scrubs, shipping, snapshots, expiry and drills are deployed as well.
+    """
+
+    work_pool: Named = "penstock"
+    schedule: str = NIGHTLY
+    timezone: str = "Etc/UTC"
+    zombie_seconds: Annotated[float, Meta(ge=90)] = 90.0
+    maintenance: bool = True
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`textfile`: the folder that node_exporter's textfile collector reads; each run leaves its figures there."""
+
+    textfile: str | None = None
+    every_seconds: Annotated[float, Meta(ge=1)] = 15.0
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`file`: where each run appends a JSON object a line; `-` is stderr, None: nowhere. `level`: the least of them."""
+
+    file: str | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `penstock watch` calls too old: spans of time. Freshness is said per source: `sources.NAME.freshness`."""
+
+    ship_behind: str = "30m"
+    snapshot_age: str = "2d"
+    drill_age: str = "2d"
+
+
+def anchored(metrics: MetricsSettings, logs: LogSettings, folder: Path) -> tuple[MetricsSettings, LogSettings]:
+    """With every path absolute, taken from `folder`."""
+    if metrics.textfile is not None:
+        metrics = msgspec.structs.replace(metrics, textfile=str(folder / Path(metrics.textfile).expanduser()))
+    if logs.file not in (None, "-"):
+        assert logs.file is not None
+        logs = msgspec.structs.replace(logs, file=str(folder / Path(logs.file).expanduser()))
+    return metrics, logs
+
+
+def check_alerts(alerts: AlertSettings, where: str) -> None:
+    """Raises `SettingsError`."""
+    for key in AlertSettings.__struct_fields__:
+        try:
+            periods.seconds(getattr(alerts, key))
+        except ValueError as wrong:
+            raise SettingsError(f"{where}: alerts.{key}: {wrong}") from None
