@@ -28,6 +28,7 @@ from penstock.flows import wiring
 from penstock.flows.answers import summary
 from penstock.flows.commands.moments import moment
 from penstock.flows.config.settings import load
+from penstock.flows.config.source_settings import Priority
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Retry
 from penstock.flows.runs.pipeline import Handle, Submit
 from penstock.flows.runs.run import Run
@@ -105,21 +106,21 @@ def ingest(
     budget_minutes: float | None = None,
     full: bool = False,
     retry: bool = False,
+    priority: Priority | None = None,
 ) -> State[Any]:
     """Ingest `sources` (names or paths; none: all that are configured) into `home` or the home of `config`.
 
     `limit` bounds how many documents are worked on; `confirm_deletions` is the ceiling up to which a large
     loss of documents at a source is believed. `since` and `until` are times as the command line takes them (`7d`);
-    at the budget the run stops at a shard boundary; `full` lists everything; `retry` does only again what failed.
-    Ends `Completed`, named `Incomplete` if documents failed, were
-    deferred or withheld, and `Failed` if the run could not finish.
+    at the budget the run stops at a shard boundary; `full` lists everything; `retry` does only again what failed;
+    `priority` says who goes first where a device is wanted. Ends as `ran` says.
     """
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     run = _handed_over.get()
-    if run is None:
-        where = wiring.home_of(home, config)
-        request = IngestRequest(
-            home=str(where),
+    if run is not None:
+        return _ended(run)
+    return ran(
+        IngestRequest(
+            home=str(wiring.home_of(home, config)),
             config=config,
             targets=tuple(sources or ()),
             name=name,
@@ -132,8 +133,22 @@ def ingest(
             budget_minutes=budget_minutes,
             full=full,
             retry=Retry() if retry else None,
+            priority=priority,
         )
-        run = Run(request, _ToLog())
+    )
+
+
+def ran(request: IngestRequest) -> State[Any]:
+    """The state that a flow run ends in which did `request`: the body of every flow that ingests.
+
+    `Completed`, named `Incomplete` if documents failed, were deferred or withheld. Raises what the run raises, if it
+    could not finish; Prefect calls that `Failed`.
+    """
+    return _ended(Run(request, _ToLog()))
+
+
+def _ended(run: Run) -> State[Any]:
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     try:
         account = run.execute(_engine)
     except Exception as error:  # Prefect keeps what it says
@@ -167,6 +182,7 @@ def record(run: Run) -> Accounting:
             budget_minutes=request.budget_minutes,
             full=request.full,
             retry=request.retry is not None,
+            priority=request.priority,
         )
     finally:
         _handed_over.reset(token)
