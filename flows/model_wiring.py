@@ -170,8 +170,21 @@ def encoder(settings: Settings) -> Encoder:
     return load_spec(_spec(settings, settings.embed.device or next(iter(settings.embed.devices), None), None))
 
 
-def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dict[str, Model]:
-    """The models for documents, by the slot of their device, each in a process of its own. Loading begins here."""
+def devices_of(settings: Settings) -> dict[str, str]:
+    """The devices of this run by their slots; none where the vectors come from an endpoint."""
+    from penstock.flows.config import devices
+
+    if settings.embed.endpoint is not None:
+        return {}
+    said = settings.embed.devices or ((settings.embed.device,) if settings.embed.device else ())
+    return devices.chosen(said, devices.usable(devices.cards(os.environ)))
+
+
+def encoders(settings: Settings, home: Home, note: Callable[[str], None], only: str | None = None) -> dict[str, Model]:
+    """The models for documents, by the slot of their device (`only` this one), each in a process of its own.
+
+    Loading begins here.
+    """
     if settings.embed.endpoint is not None:
         from penstock.flows.runs import endpoint_terms
         from penstock.flows.runs.endpoint import Endpoint
@@ -180,11 +193,9 @@ def encoders(settings: Settings, home: Home, note: Callable[[str], None]) -> dic
         return {endpoint_terms.slot(settings): Endpoint(settings, home, note=note, cache=cache)}
     from penstock.embed.worker.process import WorkerEncoder
     from penstock.embed.worker.types import Patience
-    from penstock.flows.config import devices
 
-    said = settings.embed.devices or ((settings.embed.device,) if settings.embed.device else ())
-    found = devices.chosen(said, devices.usable(devices.cards(os.environ)))
-    specs = {slot: _spec(settings, device, home) for slot, device in found.items()}
+    found = devices_of(settings)
+    specs = {slot: _spec(settings, device, home) for slot, device in found.items() if only in (None, slot)}
     patience = Patience.hanging(settings.embed.hang_seconds)
     return {
         slot: WorkerEncoder(spec, clock=time.monotonic, note=note, patience=patience) for slot, spec in specs.items()
