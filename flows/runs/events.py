@@ -12,16 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.flows.runs.accounting import Accounting
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """First of all. `run` names the run in document state; `priority` as on the command line."""
+    """First of all. `run` names the run in document state; `priority` as on the command line.
+
+    `targets`: what was asked for, in the words of whoever asked; none: everything that is configured.
+    """
 
     run: str
     home: str
     priority: str
     at: float
+    targets: tuple[str, ...] = ()
+    dry_run: bool = False
+    budget_tokens: int | None = None
+    budget_minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,8 @@ class Listed:
     """Whether the whole source was looked at, by a listing or by its changes feed, and not a part of it."""
     began: float = 0.0
     """When: each change before it is in the listing."""
+    states: dict[str, int] = field(default_factory=dict)
+    """Documents that the listing alone settled, by where they stand in the account: `unchanged`, `rejected`, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,8 @@ class CommitLanded:
     version: int
     documents: dict[str, int] = field(default_factory=dict)
     """Status → documents."""
+    unchanged: int = 0
+    """Of those `indexed`, the ones whose content was in the index: the account calls them unchanged."""
     chunks: int = 0
     seconds: float = 0.0
     fresh: tuple[float, ...] = ()
@@ -114,11 +129,33 @@ class SourceWaits:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsRepeated:
+    """So many requests to a source had to be repeated so far in this run: reason → count, since it began."""
+
+    source: str
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaLeftOut:
     """A replica did not take a commit, and why; the next one that succeeds brings it in step again."""
 
     replica: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A line that a person should read, as the observer has it."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accounted:
+    """The account of a run that could finish, before its end is told. It adds up; nobody changes it any more."""
+
+    account: Accounting
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +177,10 @@ Event = (
     | GaveWay
     | CommitLanded
     | SourceWaits
+    | RequestsRepeated
     | ReplicaLeftOut
+    | Noted
+    | Accounted
     | RunEnded
 )
 Listener = Callable[[Event], None]

@@ -161,7 +161,7 @@ class Pipeline:
             self.landed[state.uri] = state
             self.done += state.status != "deleted"
             match state.status:
-                case "indexed" if self._contents.get(state.uri) == state.content:
+                case "indexed" if self._same(state):
                     account.unchanged += 1
                 case "indexed":
                     account.indexed += 1
@@ -190,8 +190,13 @@ class Pipeline:
         landed = commit()
         now = self._clock()
         if landed.states:
-            self._tell(_landed(shard, source, landed, started, now))
+            same = sum(state.status == "indexed" and self._same(state) for state in landed.states)
+            self._tell(_landed(shard, source, landed, started, now, same))
         return landed
+
+    def _same(self, state: DocState) -> bool:
+        """Whether the document came out as it is served already."""
+        return self._contents.get(state.uri) == state.content
 
     def _arrived(self, uri: str) -> bool:
         """Whether a new document came to its end, so that nobody misses what it was called before."""
@@ -209,13 +214,14 @@ def count_reason(account: Accounting, status: str, reason: str, count: int = 1) 
     by_reason[reason] = by_reason.get(reason, 0) + count
 
 
-def _landed(shard: str, source: str, landed: Landed, started: float, now: float) -> CommitLanded:
+def _landed(shard: str, source: str, landed: Landed, started: float, now: float, same: int) -> CommitLanded:
     fresh = [now - state.modified for state in landed.states if state.status == "indexed" and state.modified]
     return CommitLanded(
         shard=shard,
         source=source,
         version=landed.version,
         documents=dict(Counter(state.status for state in landed.states)),
+        unchanged=same,
         chunks=sum(state.chunks for state in landed.states if state.status == "indexed"),
         seconds=now - started,
         fresh=tuple(max(0.0, seconds) for seconds in fresh),

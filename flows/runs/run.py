@@ -31,9 +31,21 @@ from penstock.flows.recovery.shipping import Shipping
 from penstock.flows.runs import arenas, endpoint, moved
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
-from penstock.flows.runs.events import Bus, Listed, Listener, RunEnded, RunStarted
+from penstock.flows.runs.events import (
+    Accounted,
+    Bus,
+    CommitLanded,
+    Event,
+    Listed,
+    Listener,
+    RequestsRepeated,
+    RunEnded,
+    RunStarted,
+    ShardPrepared,
+)
 from penstock.flows.runs.gate import Gate
 from penstock.flows.runs.loading import Devices
+from penstock.flows.runs.overheard import Overheard
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
 from penstock.flows.runs.prepare import Allowance, Preparer
 from penstock.flows.runs.proof import prove
@@ -62,14 +74,16 @@ class Run:
         listeners: Sequence[Listener] = (),
     ) -> None:
         """`listeners` are told what happens, beside those of the configuration."""
-        self.request, self.observer = request, observer
+        self.request = request
+        self.observer = heard = Overheard(observer)
         self.stop = stop or Stop()
         self.accounting = Accounting()
         self._settings = load(Path(request.config) if request.config else None)
         self._stack = ExitStack()
         self._started = wiring.clock()
         self._name = wiring.run_name(self._started)
-        self._bus = Bus([*wiring.listeners(self._settings, Path(request.home)), *listeners], observer.note)
+        self._bus = heard.tell = Bus([*wiring.listeners(self._settings, Path(request.home)), *listeners], heard.note)
+        self._repeated: dict[str, dict[str, int]] = {}
         self._sources: Sources | None = None
         self._planned: Planned | None = None
         self._shipping: Shipping | None = None
@@ -80,8 +94,7 @@ class Run:
             return self._plan()
 
     def _plan(self) -> Accounting | None:
-        priority = self.request.priority or "scheduled"
-        self._bus(RunStarted(self._name, self.request.home, priority, self._started))
+        self._bus(_started(self._name, self.request, self._started))
         self.observer.stage("opening the index")
         arenas.shared()
         identity = model_wiring.identity(self._settings)  # a wrong model is refused before a home is made
@@ -164,7 +177,7 @@ class Run:
             clock=wiring.clock,
             stopped=self.stop,
             abort=self.stop.request,
-            tell=self._bus,
+            tell=self._tell,
         )
         # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
         # whoever prepares the next shard may keep it for 5 ms each time.
@@ -185,6 +198,18 @@ class Run:
         costs.remember(home, self._settings, planned, self.accounting, preparer.prepared_tokens, self.observer.note)
         self.observer.stage("checking the account against the index")
         prove(pipeline.landed, planned.writer.states())
+
+    def _tell(self, event: Event) -> None:
+        """As the bus does; and, once for each shard, what had to be asked again meanwhile."""
+        self._bus(event)
+        if isinstance(event, ShardPrepared | CommitLanded):
+            self._tell_repeated()
+
+    def _tell_repeated(self) -> None:
+        for name, reasons in (self._sources.retries() if self._sources else {}).items():
+            if reasons and self._repeated.get(name) != reasons:
+                self._repeated[name] = reasons
+                self._bus(RequestsRepeated(name, dict(reasons)))
 
     def _reader(self, home: Home) -> Callable[[], AbstractContextManager[Reader]]:
         return lambda: wiring.open_reader(self._settings, home, self.observer.note)
@@ -230,7 +255,7 @@ class Run:
             note=self.observer.note,
             ready=planned.mirror.keep if planned.mirror else lambda shard: None,
             run=self._name,
-            tell=self._bus,
+            tell=self._tell,
             allowance=Allowance(self.request.budget_tokens, None if minutes is None else self._started + minutes * 60),
         )
 
@@ -276,6 +301,8 @@ class Run:
         account.seconds = round(wiring.clock() - self._started, 3)
         account.stage_seconds = {stage: round(spent, 3) for stage, spent in account.stage_seconds.items()}
         account.check()
+        self._tell_repeated()
+        self._bus(Accounted(account))
         self._ended("stopped" if self.stop() else "incomplete" if account.exit_code() else "complete")
         return account
 
@@ -299,7 +326,26 @@ class Run:
         return self._finish()
 
 
+def _started(name: str, request: IngestRequest, at: float) -> RunStarted:
+    return RunStarted(
+        name,
+        request.home,
+        request.priority or "scheduled",
+        at,
+        targets=request.targets,
+        dry_run=request.dry_run,
+        budget_tokens=request.budget_tokens,
+        budget_minutes=request.budget_minutes,
+    )
+
+
 def _listed(plan: SourcePlan) -> Listed:
+    settled = {
+        "unchanged": plan.unchanged,
+        "filtered": plan.filtered,
+        "rejected": plan.still_rejected.total(),
+        "failed": plan.waiting.total(),
+    }
     return Listed(
         plan.source,
         plan.listed,
@@ -310,6 +356,7 @@ def _listed(plan: SourcePlan) -> Listed:
         problem=REDACTOR.clean(plan.unlisted or plan.held),
         complete=plan.complete or plan.cursor is not None,
         began=plan.began,
+        states={state: count for state, count in settled.items() if count},
     )
 
 
