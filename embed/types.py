@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -107,4 +107,16 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Let go of the device. May be repeated."""
+        ...
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """An encoder that can let go of its device for a while."""
+
+    def rest(self) -> bool:
+        """Let go of the device and its memory, at once: both are free on return. The next `encode` takes them again.
+
+        Whether it did. Not while a batch is being asked for.
+        """
         ...

@@ -25,13 +25,14 @@ from penstock.flows.plans.plan import DeletionGuard
 from penstock.flows.runs import slots
 from penstock.flows.runs.events import Listener, nobody
 from penstock.flows.runs.prepare import Allowance, Parse, Preparer, ShardLimits
+from penstock.flows.runs.priority import NUMBERS, USUAL
 from penstock.flows.runs.shaping import Cut, Feed
 from penstock.index.errors import NotRetained, WrongIndex
 
 if TYPE_CHECKING:
     from penstock.connectors.parsing.pool import ParserPool
     from penstock.embed.cache import Cache
-    from penstock.flows.runs.embedding import Embedder
+    from penstock.flows.runs.embedding import Aside, Embedder
     from penstock.flows.runs.loading import Devices
     from penstock.flows.runs.moved import Donors
     from penstock.flows.spools.spool import Shard
@@ -83,11 +84,16 @@ def made_store(place: str) -> Store:
     return store(place) if places.is_url(place) else LocalStore.create(Path(place), token=token)
 
 
-def open_writer(settings: Settings, home: Home, report: Callable[[str], None]) -> Writer:
+def open_writer(
+    settings: Settings,
+    home: Home,
+    report: Callable[[str], None],
+    left_out: Callable[[str, str], None] = lambda replica, problem: None,
+) -> Writer:
     """The index, ready to be written; made if the home has none yet. Recovers what a crash left first."""
     found, replicas = layout(settings, home), stores(settings, home)
     new = _is_new(found, replicas)
-    return writer(found.catalog, replicas, found.write_quorum, settings, home, report, new=new)
+    return writer(found.catalog, replicas, found.write_quorum, settings, home, report, new=new, left_out=left_out)
 
 
 def writer(
@@ -100,6 +106,7 @@ def writer(
     leaving: frozenset[str] = frozenset(),
     *,
     new: bool = False,
+    left_out: Callable[[str, str], None] = lambda replica, problem: None,
 ) -> Writer:
     """The index with these replicas, ready to be written; those that are `leaving` need not answer.
 
@@ -128,6 +135,7 @@ def writer(
         crew=Threads(time.monotonic, deadline=settings.index.replica_deadline),
         leaving=leaving,
         donors=donors(settings, os.environ, report),
+        left_out=left_out,
     )
 
 
@@ -372,9 +380,17 @@ def listeners(settings: Settings, home: Path) -> list[Listener]:
 
 
 def embedder(
-    devices: Devices, stopped: Callable[[], bool], observer: Observer, cache: Cache, donors: Donors
+    devices: Devices,
+    stopped: Callable[[], bool],
+    observer: Observer,
+    cache: Cache,
+    donors: Donors,
+    *,
+    priority: str = USUAL,
+    aside: Aside | None = None,
+    tell: Listener = nobody,
 ) -> Embedder:
-    """The second stage, on this host's slots."""
+    """The second stage, on this host's slots. `aside`: what it does for others between its batches."""
     from penstock.flows.runs.embedding import Embedder
 
     return Embedder(
@@ -389,6 +405,9 @@ def embedder(
         stage=observer.stage,
         cache=cache,
         donors=donors,
+        priority=NUMBERS[priority],
+        aside=aside,
+        tell=tell,
     )
 
 

@@ -81,6 +81,15 @@ class Loader:
         self._unless_closed()
         self._current = None
 
+    def rest(self) -> bool:
+        """End the process for now, and wait until it is gone. False if there is none."""
+        with self._changing:
+            self._unless_closed()
+            life, self._current = self._current, None
+        if life is not None:
+            life.end(self._patience.farewell)
+        return life is not None
+
     def close(self) -> None:
         """End the process: kindly, if nobody listens to it at the moment, then hard. From any thread."""
         with self._changing:

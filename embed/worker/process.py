@@ -108,6 +108,11 @@ class WorkerEncoder:
             "Ask others, or look at the device and at the memory"
         )
 
+    def rest(self) -> bool:
+        """As `Resting.rest`: ends the process, and with it all that it holds of the device. The next one is started
+        when there is something to compute. Raises `EncoderUnavailable` where it is closed."""
+        return self._loader.rest()
+
     def close(self) -> None:
         """End the process: kindly, then hard. May be repeated, and called from any thread."""
         self._loader.close()

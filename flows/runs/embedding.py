@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -18,11 +19,15 @@ from numpy.typing import NDArray
 
 from penstock.embed.cache import Cache, NoCache
 from penstock.embed.types import Encoder, EncoderUnavailable
-from penstock.flows.runs import slots
 from penstock.flows.runs.claims import Claims
+from penstock.flows.runs.events import Listener, nobody
 from penstock.flows.runs.filling import Filling
 from penstock.flows.runs.loading import Device, Devices
-from penstock.flows.runs.moved import Donors, nobody
+from penstock.flows.runs.moved import Donors
+from penstock.flows.runs.moved import nobody as no_donors
+from penstock.flows.runs.slots import SCHEDULED
+from penstock.flows.runs.turns import Aside as Aside
+from penstock.flows.runs.turns import NoAside, Turn, Wish
 from penstock.flows.spools.spool import Shard
 
 
@@ -70,11 +75,26 @@ class Embedder:
         reused: Callable[[int], None] = lambda tokens: None,
         flush_seconds: float = 2.0,
         cache: Cache | None = None,
-        donors: Donors = nobody,
+        donors: Donors = no_donors,
+        priority: int = SCHEDULED,
+        aside: Aside | None = None,
+        tell: Listener = nobody,
     ) -> None:
-        self._devices, self._slots = devices, slots_directory
-        self._clock, self._sleep, self._stopped = clock, sleep, stopped
-        self._note, self._advanced, self._reused, self._stage = note, advanced, reused, stage
+        """`aside`: work of others that is done between our batches, while the slot is ours."""
+        self._devices, self._clock, self._stopped = devices, clock, stopped
+        self._advanced, self._reused, self._stage = advanced, reused, stage
+        self._makes_turn = partial(
+            Turn,
+            where=slots_directory,
+            priority=priority,
+            aside=aside or NoAside(),
+            clock=clock,
+            sleep=sleep,
+            stopped=stopped,
+            note=note,
+            tell=tell,
+        )
+        self._turns: dict[str, Turn] = {}
         self._flush_seconds = flush_seconds
         self._cache, self._donors = cache or NoCache(), donors
         self._remembers = cache is not None and not isinstance(cache, NoCache)
@@ -142,36 +162,56 @@ class Embedder:
 
     def _on(self, device: Device, filling: Filling, but: Container[bytes], result: Embedded) -> bool:
         """Embed what is lacking `but` these keys on this device. False if a stop was requested first."""
-        others: list[str] = []
+        turn = self._turn(device)
+        while True:
+            with turn.taken() as held:
+                if not held:
+                    return False
+                if turn.waited:
+                    filling.cached(list(filling.keys))  # whoever held the device may have embedded the same texts
+                match self._in_turn(turn, filling, but, result):
+                    case Wish.NOTHING:
+                        return True
+                    case Wish.STOP:
+                        return False
+                    case _:
+                        pass  # given way: the slot is let go of, and queued up for again
 
-        def waiting() -> None:
-            others.append(device.name)
-            self._note(f"another run holds {device.name}; waiting for it")
-
-        with slots.hold(
-            device.name, where=self._slots, sleep=self._sleep, stopped=self._stopped, waiting=waiting
-        ) as held:
-            if not held:
-                return False
-            if others:
-                filling.cached(list(filling.keys))  # whoever held the device may have embedded the same texts
+    def _in_turn(self, turn: Turn, filling: Filling, but: Container[bytes], result: Embedded) -> Wish:
+        """Embed what is lacking while the slot is ours: why that ended. `NOTHING` if all is there."""
+        wish = turn.look(begun=False)
+        while True:
+            match wish:
+                case Wish.ASIDE:
+                    turn.serve()
+                case Wish.THE_DEVICE:
+                    turn.give()
+                    return wish
+                case Wish.STOP:
+                    return wish
             positions = filling.pending(but)
             if not len(positions):
-                return True
-            self._stage("embedding")
-            result.device = device.name
-            result.provenance = {**device.encoder.provenance}
-            started = self._begins()
-            try:
-                return self._encode(device.encoder, filling, positions, result)
-            finally:
-                result.seconds += self._ends() - started
-                filling.flush()  # while the slot is ours: who has it next looks for our vectors in the cache
+                turn.ends()
+                return Wish.NOTHING
+            wish = self._timed(turn, filling, positions, result)
 
-    def _encode(self, encoder: Encoder, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> bool:
+    def _timed(self, turn: Turn, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> Wish:
+        self._stage("embedding")
+        result.device = turn.device.name
+        result.provenance = {**turn.device.encoder.provenance}
+        started = self._begins()
+        try:
+            return self._encode(turn, filling, positions, result)
+        finally:
+            result.seconds += self._ends() - started
+            filling.flush()  # while the slot is ours: who has it next looks for our vectors in the cache
+
+    def _encode(self, turn: Turn, filling: Filling, positions: NDArray[np.int64], result: Embedded) -> Wish:
+        """Until all came, or somebody wishes something of us. On return no batch is open."""
         left, last_flush = len(positions), self._clock()
+        last_batch = last_flush
         with closing(filling.texts(positions)) as texts:
-            batches = encoder.encode([filling.ids[position] for position in positions], texts)
+            batches = turn.device.encoder.encode([filling.ids[position] for position in positions], texts)
             try:
                 for batch in batches:
                     filling.add(positions, batch)
@@ -180,17 +220,26 @@ class Embedder:
                     result.padded += batch.padded
                     result.billed += batch.billed
                     self._advanced(batch.tokens)
-                    if (now := self._clock()) - last_flush >= self._flush_seconds:
+                    now = self._clock()
+                    turn.worked(now - last_batch)
+                    last_batch = now
+                    if now - last_flush >= self._flush_seconds:
                         filling.flush_beside()
                         last_flush = now
-                    if left and self._stopped():
-                        return False
+                    if left and (wish := turn.look()) is not Wish.NOTHING:
+                        return wish
             finally:
                 if isinstance(batches, Generator):
                     batches.close()  # now, and not when somebody collects it: the device is given back
         if left:
             raise RuntimeError(f"the encoder returned {left} vectors too few; nothing was committed")
-        return True
+        return Wish.NOTHING
+
+    def _turn(self, device: Device) -> Turn:
+        with self._counting:
+            if device.name not in self._turns:
+                self._turns[device.name] = self._makes_turn(device)
+            return self._turns[device.name]
 
     def _begins(self) -> float:
         with self._counting:

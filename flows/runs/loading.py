@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from penstock.embed.types import Encoder, EncoderUnavailable
+from penstock.embed.types import Encoder, EncoderUnavailable, Resting
 from penstock.flows.runs.stop import LOADING
 
 T = TypeVar("T")
+
+CPU = "cpu"
+"""Its slot."""
 
 
 class Model(Protocol):
@@ -57,6 +60,13 @@ class Device:
 
     name: str
     encoder: Encoder
+
+    def rest(self) -> bool:
+        """Let go of the memory of an accelerator, where others need it. Whether it did: then the next batch takes as
+        long as loading. On the CPU the model stays, and an encoder elsewhere has nothing here."""
+        if self.name == CPU or not isinstance(self.encoder, Resting):
+            return False
+        return self.encoder.rest()
 
 
 class Devices:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.embed.types import Encoded, Encoder, TokenIds
+from penstock.embed.types import Encoded, Encoder, Resting, TokenIds
 
 
 class Reloading:
@@ -59,6 +59,10 @@ class Reloading:
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As `Encoder.encode_queries`."""
         return self._encoder.encode_queries(texts)
+
+    def rest(self) -> bool:
+        """As `Resting.rest`. What is loaded again afterwards is judged again."""
+        return isinstance(self._encoder, Resting) and self._encoder.rest()
 
     def close(self) -> None:
         """As `Encoder.close`."""

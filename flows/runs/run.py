@@ -28,7 +28,7 @@ from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
 from penstock.flows.recovery import shipping
 from penstock.flows.recovery.shipping import Shipping
-from penstock.flows.runs import arenas, endpoint, moved
+from penstock.flows.runs import arenas, endpoint, moved, priority
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.events import (
@@ -80,6 +80,7 @@ class Run:
         self.accounting = Accounting()
         self._settings = load(Path(request.config) if request.config else None)
         self._stack = ExitStack()
+        self._priority = priority.resolved(request.priority, request.targets, self._settings.sources)
         self._started = wiring.clock()
         self._name = wiring.run_name(self._started)
         self._bus = heard.tell = Bus([*wiring.listeners(self._settings, Path(request.home)), *listeners], heard.note)
@@ -101,8 +102,13 @@ class Run:
         path = Path(self.request.home)
         home = Home(path) if self.request.dry_run else homes.create(path)
         try:
-            self._sources = Sources(self._settings, home, stopped=self.stop, note=self.observer.note, stack=self._stack)
-            planner = Planner(self.request, self._settings, identity, home, self.observer, self._stack, self._sources)
+            stack, observer = self._stack, self.observer
+            self._sources = Sources(
+                self._settings, home, stopped=self.stop, note=observer.note, stack=stack, tell=self._bus
+            )
+            planner = Planner(
+                self.request, self._settings, identity, home, observer, stack, self._sources, tell=self._bus
+            )
             planned = planner.plan()
             _account_for(planned, self.accounting)
             for plan in planned.plans:
@@ -168,7 +174,9 @@ class Run:
             plans=planned.plans,
             adopted=planned.adopted,
             preparer=preparer,
-            embedder=wiring.embedder(devices, self.stop, self.observer, cache, donors),
+            embedder=wiring.embedder(
+                devices, self.stop, self.observer, cache, donors, priority=self._priority, tell=self._bus
+            ),
             committer=committer,
             devices=devices.count,
             model=self._settings.embed.model,
