@@ -42,20 +42,20 @@ class Prefect:
             "PENSTOCK_SLOTS": str(folder / "slots"),
         }
 
-    def start(self, *words: str, cwd: Path) -> None:
+    def start(self, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
         """Start a process that stays, in a process group of its own; its output goes to a file."""
         with open(self.folder / f"{words[0]}.log", "ab") as log:
-            self._started.append(
-                subprocess.Popen(
-                    [BIN / "prefect", *words],
-                    cwd=cwd,
-                    env=self.environment | {"PWD": str(cwd)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            process = subprocess.Popen(
+                [BIN / "prefect", *words],
+                cwd=cwd,
+                env=self.environment | {"PWD": str(cwd)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+        self._started.append(process)
+        return process
 
     def command(self, *words: str | Path, cwd: Path, url: str | None = None) -> subprocess.CompletedProcess[str]:
         # As a shell does: prefect.yaml takes the folder to run in from $PWD.
