@@ -16,6 +16,10 @@ from penstock.connectors.types import StopSource
 
 T = TypeVar("T")
 
+Waits = Callable[[str, float], object]
+"""Told why nobody may ask the source (`cooldown`, `down`, `quota`), and for how many seconds as far as is known; told
+again at each look while it lasts, from any thread. Must not raise."""
+
 LEDGER_AGAIN = 60.0
 """Seconds until it may be worth trying again when the ledger itself could not be written."""
 
@@ -26,7 +30,7 @@ class SharedBudget:
     `clock`: seconds since 1970; it may be wrong, or be set while this runs. `sleep` is called for a second at most at
     a time, and may raise to stop waiting. `random` is between 0 and 1. `token` makes fresh random ids. `limits` are
     those of this caller alone: another process may still go by older ones. `faults`: what the ledger raises when it
-    cannot be reached; it becomes a `StopSource`.
+    cannot be reached; it becomes a `StopSource`. `waits` is told whenever nobody may ask the source.
     """
 
     def __init__(
@@ -41,12 +45,13 @@ class SharedBudget:
         token: Callable[[], str],
         holders: Holders | None = None,
         faults: tuple[type[Exception], ...] = (OSError,),
+        waits: Waits = lambda why, seconds: None,
     ) -> None:
         self.name, self.limits = name, limits
         self._ledger, self._clock, self._sleep = ledger, clock, sleep
         self._random, self._token = random, token
         self._owed: deque[tuple[turns.Caller, Outcome]] = deque()
-        self._holders, self._faults = holders or Holders(token), faults
+        self._holders, self._faults, self._waits = holders or Holders(token), faults, waits
 
     @contextmanager
     def request(self) -> Iterator[SharedPermit]:
@@ -64,6 +69,8 @@ class SharedBudget:
         try:
             answer = self._ask(caller)
             while isinstance(answer, turns.Wait):
+                if answer.why in ("cooldown", "down"):
+                    self._waits(answer.why, answer.left)
                 self._sleep(answer.seconds)
                 answer = self._ask(caller)
         except BaseException:
@@ -71,6 +78,7 @@ class SharedBudget:
             self._end(caller, Outcome("cancelled"))
             raise
         if isinstance(answer, turns.Stop):
+            self._waits(answer.why, answer.seconds)
             raise self._stopped(answer.seconds, answer.why)
 
     def _ask(self, caller: turns.Caller) -> turns.Go | turns.Wait | turns.Stop:

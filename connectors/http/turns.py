@@ -42,10 +42,11 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Ask again after `seconds`, at most one."""
+    """Ask again after `seconds`, at most one. `left`: how long nobody may ask, as far as is known now."""
 
     seconds: float
     why: Literal["place", "rate", "cooldown", "down"]
+    left: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _in_the_way(state: State, limits: BudgetLimits, caller: Caller, me: Waiter, 
     since = me.blocked if probing or state.unwell is None else min(state.unwell, me.blocked)
     if time - since + (0.0 if probing else remaining) > limits.patience:
         return Stop(remaining, why)
-    return Wait(_bounded(remaining), why)
+    return Wait(_bounded(remaining), why, remaining)
 
 
 def _turn(state: State, limits: BudgetLimits, caller: Caller, me: Waiter, time: float) -> Go | Wait:

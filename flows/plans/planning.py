@@ -24,6 +24,8 @@ from penstock.flows.plans.listing import Known
 from penstock.flows.plans.plan import Rules, SourcePlan, defer_beyond
 from penstock.flows.plans.targets import Target, resolve
 from penstock.flows.runs.accounting import IngestRequest
+from penstock.flows.runs.events import Listener, ReplicaLeftOut, nobody
+from penstock.flows.sources.redactor import REDACTOR
 from penstock.flows.sources.source_wiring import Sources
 from penstock.flows.spools.spool import Shard, leftovers
 from penstock.flows.spools.spool_mirror import Mirror
@@ -74,9 +76,10 @@ class Planner:
         observer: Observer,
         stack: ExitStack,
         sources: Sources,
+        tell: Listener = nobody,
     ) -> None:
         self._request, self._settings, self._identity, self._home = request, settings, identity, home
-        self._observer, self._stack, self._sources = observer, stack, sources
+        self._observer, self._stack, self._sources, self._tell = observer, stack, sources, tell
         self._locks = wiring.locks(settings, home)
         self._locked: set[str] = set()
 
@@ -149,7 +152,7 @@ class Planner:
             planned = Planned(reader.version, identity, None, self._resolved(manifest), known=manifest.sources)
             planned.tokens_per_document = tokens_per_document(manifest)
             return planned, Known(reader.states, reader.find_states, manifest.counts)
-        writer = wiring.open_writer(self._settings, self._home, self._observer.note)
+        writer = wiring.open_writer(self._settings, self._home, self._observer.note, self._left_out)
         self._stack.callback(writer.close)
         head, targets = self._locked_targets(writer)
         model_wiring.check_identity(head, identity)
@@ -159,6 +162,9 @@ class Planner:
         planned = Planned(head.version, identity, writer, targets, known=head.sources, mirror=mirror)
         view = writer.states()
         return planned, Known(view.scan, view.find, head.counts)
+
+    def _left_out(self, replica: str, problem: str) -> None:
+        self._tell(ReplicaLeftOut(replica, REDACTOR.clean(problem)))
 
     def _locked_targets(self, writer: Writer) -> tuple[Manifest, list[Target]]:
         """The targets, each with its source locked, and the head as it was after the last lock was taken."""

@@ -24,11 +24,13 @@ from penstock.flows.config.names import ADHOC
 from penstock.flows.config.settings import Settings
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.plans.targets import Target
+from penstock.flows.runs.events import Listener, nobody
 from penstock.flows.runs.stop import Halted
 from penstock.flows.sources.contained import contained, held_to_contract
 from penstock.flows.sources.guarded import cleaned, guarded
 from penstock.flows.sources.redactor import REDACTOR
 from penstock.flows.sources.secrets import prefect_block, resolver
+from penstock.flows.sources.waiting import Waiting
 from penstock.flows.spools import scratch
 from penstock.index.errors import Unavailable
 from penstock.index.types import SourceState
@@ -53,9 +55,10 @@ class Sources:
         stopped: Callable[[], bool],
         note: Callable[[str], None],
         stack: ExitStack,
+        tell: Listener = nobody,
     ) -> None:
         self._settings, self._home = settings, home
-        self._stopped, self._note, self._stack = stopped, note, stack
+        self._stopped, self._note, self._stack, self._tell = stopped, note, stack, tell
         self._doors: dict[str, list[Door]] = {}
         self._scratch: Path | None = None
         self._passing: Path | None = None
@@ -234,6 +237,7 @@ class Sources:
             token=wiring.token,
             holders=self._holders,
             faults=(OSError, Unavailable),
+            waits=Waiting(name, self._tell, time.monotonic),
         )
 
     @cached_property

@@ -26,7 +26,7 @@ from penstock.index.commits.crew import Crew, Threads
 from penstock.index.commits.delta import Committed as Committed
 from penstock.index.commits.delta import Delta as Delta
 from penstock.index.commits.recover import Site
-from penstock.index.commits.replicas import Reach, Replicas, Report
+from penstock.index.commits.replicas import LeftOut, Reach, Replicas, Report
 from penstock.index.commits.state import StateView
 from penstock.index.errors import Conflict, Fenced, IndexFault, Unavailable, Unknown, of_local_disk
 from penstock.index.stores.store import Store
@@ -92,7 +92,8 @@ class Writer:
         Options: `write_quorum`, `workdir` (a local folder that may be lost), `clock`, `token`, `report`; `reach`
         (called at each crash point), `crew` (how replicas are worked on; threads by default), `locks` (who is alive;
         the catalog's by default), `leaving` (ids of members that are being removed or replaced), `donors` (stores that
-        are read, last of all, for what no replica has whole: `index/recovery/donor.py`).
+        are read, last of all, for what no replica has whole: `index/recovery/donor.py`), `left_out` (told which replica
+        takes no part for now, and why, when that changes; must not raise).
         """
         return cls._opened(catalog, stores, new=False, **options)
 
@@ -113,6 +114,7 @@ class Writer:
         locks: Locks | None = None,
         leaving: frozenset[str] = frozenset(),
         donors: Sequence[Store] = (),
+        left_out: LeftOut = lambda replica, problem: None,
     ) -> Writer:
         at = Catalog(catalog) if isinstance(catalog, str) else catalog
         try:
@@ -128,6 +130,7 @@ class Writer:
                 reach=reach,
                 leaving=leaving,
                 donors=donors,
+                left_out=left_out,
             )
             if new:
                 recover.make(site)

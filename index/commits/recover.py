@@ -20,7 +20,7 @@ from penstock.index.catalog.locks import Locks
 from penstock.index.commits import epochs, log, markers
 from penstock.index.commits.admission import Admission, CatalogBehind, check_catalog_knows, first_incarnation
 from penstock.index.commits.crew import Crew
-from penstock.index.commits.replicas import Quorum, Reach, Replicas, Report, check_quorum, read_manifest
+from penstock.index.commits.replicas import LeftOut, Quorum, Reach, Replicas, Report, check_quorum, read_manifest
 from penstock.index.decoding import decode
 from penstock.index.errors import Corrupt, IndexFault, Unavailable, WrongIndex
 from penstock.index.stores.store import LocalStore, Store
@@ -61,6 +61,7 @@ class Site:
     reach: Reach
     leaving: frozenset[str] = frozenset()
     donors: Sequence[Store] = ()
+    left_out: LeftOut = lambda replica, problem: None
 
 
 def make(site: Site) -> None:
@@ -224,6 +225,7 @@ def _admitted(site: Site, meta: Meta, head: Ratified | None, membership: Members
         report=site.report,
         reach=site.reach,
         donors=site.donors,
+        left_out=site.left_out,
     )
     admission.serve(replicas)
     outcomes = replicas.admit()

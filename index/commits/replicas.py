@@ -25,6 +25,8 @@ from penstock.index.types import BlobRef, Manifest
 
 Report = Callable[[str], None]
 Reach = Callable[[str], None]
+LeftOut = Callable[[str, str], None]
+"""Told the id of a replica that takes no part for now, and why: once, until that changes. Must not raise."""
 Decided = Callable[[int], Sequence[Ratified]]
 """The ratified versions after the given one, oldest first; those that expired are not among them."""
 
@@ -72,6 +74,7 @@ class Replicas:
         report: Report,
         reach: Reach,
         donors: Sequence[Store] = (),
+        left_out: LeftOut = lambda replica, problem: None,
     ) -> None:
         self.stores, self._donors = dict(stores), tuple(donors)
         self.quorums = tuple(quorums)
@@ -79,6 +82,7 @@ class Replicas:
         self._epoch = epoch
         self.crew = crew
         self._admit, self._scratch, self._report, self._reach = admit, scratch, report, reach
+        self._left_out = left_out
         self._admitted: set[str] = set()
         self._said: dict[str, str] = {}
         self._decoded: dict[str, Manifest] = {}
@@ -233,6 +237,7 @@ class Replicas:
             said = "" if name in outcomes and fault is None else str(fault or "is late; it goes on in the background")
             if said and self._said.get(name) != said:
                 self._report(f"replica {name} takes no part for now: {said}")
+                self._left_out(name, said)
             if said:
                 self._said[name] = said
             else:
