@@ -1,8 +1,9 @@
 """The Prefect flow: the same run, seen and steered from Prefect.
 
-Prefect gives scheduling, visibility, cancellation and alerts; *resumption is ours*, by the commit. So the flow
-never retries as a whole, results are not persisted, and only `commit` is retried, for an unavailable store.
-Prefect sees shards, never documents. Deploy it by module path: `penstock.flows.ingest:ingest`.
+Prefect gives scheduling, visibility, cancellation and alerts; *resumption is ours*, by the commit. So the flow never
+retries as a whole and results are not persisted. The work is done on threads of our own, and shown in Prefect beside it
+(`showing.py`): a server that is away is not in its way. How a run ends there: `ending.py`. Deploy it by module path:
+`penstock.flows.ingest:ingest`.
 """
 
 from __future__ import annotations
@@ -15,62 +16,35 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-import msgspec
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from penstock.flows import wiring
-from penstock.flows.answers import summary
+from penstock.flows import ending, prefect_api, wiring
 from penstock.flows.commands.moments import moment
 from penstock.flows.config.settings import load
 from penstock.flows.config.source_settings import Priority
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Retry
+from penstock.flows.runs.launch import on_threads
 from penstock.flows.runs.pipeline import Handle, Submit
 from penstock.flows.runs.run import Run
+from penstock.flows.runs.stop import Stop
+from penstock.flows.showing import TaskRuns, patient
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
-from penstock.index.errors import NoSpace, Unavailable
 
-_handed_over: ContextVar[Run | None] = ContextVar("penstock_run", default=None)
+_handed_over: ContextVar[Recorded | None] = ContextVar("penstock_run", default=None)
 """A run that the command line has planned already, so that the source is not listed twice."""
 
 
-def _store_was_away(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-    """Retry condition: a store that did not answer may answer soon; a full disk will not empty itself."""
-    return isinstance(state.data, Unavailable) and not isinstance(state.data, NoSpace)
+class Recorded:
+    """A run that is recorded from this process, and what came of it, whatever came of the record."""
 
-
-@task(name="prepare", task_run_name="prepare {number}", persist_result=False, cache_policy=NO_CACHE)
-def prepare(number: int, stage: Callable[[], Any]) -> Any:
-    """Fetch, parse and cut one shard into the spool."""
-    return stage()
-
-
-@task(name="embed", task_run_name="embed {number}", persist_result=False, cache_policy=NO_CACHE)
-def embed(number: int, stage: Callable[[], Any]) -> Any:
-    """Embed one shard; holds the device's slot."""
-    return stage()
-
-
-@task(
-    name="commit",
-    task_run_name="commit {number}",
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=5,
-    retry_condition_fn=_store_was_away,
-)
-def commit(number: int, stage: Callable[[], Any]) -> Any:
-    """Commit one shard: all of it, or nothing."""
-    return stage()
-
-
-_TASKS = {"prepare": prepare, "embed": embed, "commit": commit}
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.begun = self.done = False
+        self.error: BaseException | None = None
 
 
 def _run_name() -> str:
@@ -90,7 +64,7 @@ def _run_name() -> str:
     description="Bring the index in step with its sources.",
     retries=0,
     persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=64),  # threads start as devices need them
+    task_runner=ThreadPoolTaskRunner(max_workers=64),  # each waits for a stage, and does nothing else
 )
 def ingest(
     sources: list[str] | None = None,
@@ -115,9 +89,9 @@ def ingest(
     at the budget the run stops at a shard boundary; `full` lists everything; `retry` does only again what failed;
     `priority` says who goes first where a device is wanted. Ends as `ran` says.
     """
-    run = _handed_over.get()
-    if run is not None:
-        return _ended(run)
+    recorded = _handed_over.get()
+    if recorded is not None:
+        return _recorded(recorded)
     return ran(
         IngestRequest(
             home=str(wiring.home_of(home, config)),
@@ -141,71 +115,100 @@ def ingest(
 def ran(request: IngestRequest) -> State[Any]:
     """The state that a flow run ends in which did `request`: the body of every flow that ingests.
 
-    `Completed`, named `Incomplete` if documents failed, were deferred or withheld. Raises what the run raises, if it
-    could not finish; Prefect calls that `Failed`.
+    `Completed`; named `Incomplete` if documents failed, were deferred or withheld; named `Stopped` if somebody asked
+    the process to stop and work was left. `Cancelled` if that was Prefect. Raises what the run raises, if it could not
+    finish; Prefect calls that `Failed`. Either way it first waits for a Prefect that is away, so that the record tells
+    the truth; if that does not come back, the process ends here, with the exit code of the command line.
     """
-    return _ended(Run(request, _ToLog()))
-
-
-def _ended(run: Run) -> State[Any]:
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    observer = _ToLog()
+    if said := prefect_api.version_problem():
+        observer.note(said)
+    run = Run(request, observer, Stop())
     try:
-        account = run.execute(_engine)
+        account = _executed(run)
+    except Exception as error:
+        ending.of_a_failure(run, error)
+        raise
+    return ending.of_a_deployment(run, account)
+
+
+def _recorded(recorded: Recorded) -> State[Any]:
+    recorded.begun = True
+    try:
+        account = _executed(recorded.run)
+    except BaseException as error:
+        recorded.error = error
+        raise
+    recorded.done = True
+    return ending.of_a_command(recorded.run, account)
+
+
+def _executed(run: Run) -> Accounting:
+    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    shown = TaskRuns(run.observer.note)
+
+    def engine(pipeline: Callable[[Submit], None]) -> None:
+        def with_patience(submit: Submit) -> None:
+            def patiently(name: str, number: int, stage: Callable[[], Any]) -> Handle:
+                return submit(name, number, patient(name, stage, run.stop, run.observer.note))
+
+            pipeline(patiently)
+
+        try:
+            on_threads(with_patience, shown)
+        finally:
+            shown.settle()
+
+    try:
+        return run.execute(engine)
     except Exception as error:  # Prefect keeps what it says
         REDACTOR.cleaned(error)
         raise
-    page = REDACTOR.clean(summary.markdown(account))
-    create_markdown_artifact(markdown=page, key="penstock-ingest", description="What became of every document")
-    data = msgspec.to_builtins(account)
-    message = summary.sentence(account)
-    if account.exit_code():
-        return Completed(name="Incomplete", message=message, data=data)
-    return Completed(message=message, data=data)
 
 
 def record(run: Run) -> Accounting:
-    """Execute a run that is planned already as a flow run, from this process. Raises what the run raises."""
-    token = _handed_over.set(run)
-    request = run.request
+    """Execute a run that is planned already as a flow run, from this process. Raises what the run raises.
+
+    What becomes of the record changes nothing: where it cannot be begun the run goes on without, and where it cannot be
+    ended that is said.
+    """
+    recorded = Recorded(run)
+    token = _handed_over.set(recorded)
     try:
-        ingest(
-            sources=list(request.targets),
-            home=request.home,
-            config=request.config,
-            name=request.name,
-            limit=request.limit,
-            dry_run=request.dry_run,
-            confirm_deletions=request.confirm_deletions,
-            since=_time(request.since),
-            until=_time(request.until),
-            budget_tokens=request.budget_tokens,
-            budget_minutes=request.budget_minutes,
-            full=request.full,
-            retry=request.retry is not None,
-            priority=request.priority,
-        )
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):  # we wait ourselves, and may be interrupted
+            _as_flow_run(run.request)
+    except BaseException as error:
+        if recorded.error is not None:
+            raise recorded.error from None
+        if not recorded.done and not isinstance(error, Exception):
+            raise
+        run.observer.note(f"Prefect's record of this run is not complete ({type(error).__name__})")
     finally:
         _handed_over.reset(token)
-    return run.accounting
+    return run.accounting if recorded.begun else run.execute(on_threads)
+
+
+def _as_flow_run(request: IngestRequest) -> None:
+    ingest(
+        sources=list(request.targets),
+        home=request.home,
+        config=request.config,
+        name=request.name,
+        limit=request.limit,
+        dry_run=request.dry_run,
+        confirm_deletions=request.confirm_deletions,
+        since=_time(request.since),
+        until=_time(request.until),
+        budget_tokens=request.budget_tokens,
+        budget_minutes=request.budget_minutes,
+        full=request.full,
+        retry=request.retry is not None,
+        priority=request.priority,
+    )
 
 
 def _time(moment: float | None) -> str | None:
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-def _engine(pipeline: Callable[[Submit], None]) -> None:
-    handles: list[Any] = []
-
-    def submit(name: str, number: int, stage: Callable[[], Any]) -> Handle:
-        handle = _TASKS[name].submit(number, stage)
-        handles.append(handle)
-        return handle  # type: ignore[no-any-return]
-
-    try:
-        pipeline(submit)
-    finally:
-        for handle in handles:
-            handle.wait()  # a stage must not go on when what it works with is closed
 
 
 class _ToLog:

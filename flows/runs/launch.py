@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from penstock.flows import prefect_api
@@ -37,11 +38,17 @@ def ingest(request: IngestRequest, observer: Observer) -> Accounting:
         return record(run)
 
 
-def on_threads(pipeline: Callable[[Submit], None]) -> None:
-    """The engine without Prefect: each stage on a thread of its own."""
+Shown = Callable[[str, int, "Future[Any]"], None]
+"""Is told of each stage that was started: its name, its number, and what will come of it. Never raises, never waits."""
+
+
+def on_threads(pipeline: Callable[[Submit], None], shown: Shown = lambda name, number, outcome: None) -> None:
+    """The engine: each stage on a thread of its own, in the context of whoever started it."""
     with ThreadPoolExecutor(max_workers=_MOST, thread_name_prefix="stage") as pool:
 
         def submit(name: str, number: int, stage: Callable[[], Any]) -> Future[Any]:
-            return pool.submit(stage)
+            outcome = pool.submit(copy_context().run, stage)
+            shown(name, number, outcome)
+            return outcome
 
         pipeline(submit)

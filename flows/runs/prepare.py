@@ -46,7 +46,7 @@ class ShardLimits:
     def token_budget(self, number: int, tokens_per_second: float) -> int:
         """Tokens for shard `number` (from 0) on a device that does `tokens_per_second` (0: unknown)."""
         ramp = self.first_tokens * int(self.growth ** min(number, 20))
-        stretch = 1.5 ** (max(0, number - self.steady) // 10)
+        stretch = 1.5 ** min(max(0, number - self.steady) // 10, 100)  # beyond that it is no number any more
         device = int(self.seconds * stretch * tokens_per_second) if tokens_per_second else ramp
         return max(1, min(self.tokens, ramp, device))
 

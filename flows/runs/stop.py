@@ -38,6 +38,10 @@ class Stop:
     def __call__(self) -> bool:
         return self._event.is_set()
 
+    def wait(self, seconds: float) -> bool:
+        """Sleep so long, or until the stop is requested; whether it was."""
+        return self._event.wait(seconds)
+
 
 @contextmanager
 def on_signals(stop: Stop, told: Callable[[str], None]) -> Iterator[None]:
