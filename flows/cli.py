@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from penstock.flows.commands.arguments import EXITS, Parser, command, common, positive, show
 from penstock.flows.commands.cli_care import add_care
 from penstock.flows.commands.cli_ingest import add_ingest
+from penstock.flows.commands.cli_operate import add_operate
 from penstock.flows.commands.cli_recovery import add_recovery
 from penstock.flows.commands.cli_sources import add_documents, add_sources
 from penstock.flows.commands.console import Console, standard
@@ -64,6 +65,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot expire": ("cmd_snapshot", "expire"),
     "drill": ("cmd_drill", "drill"),
     "restore": ("cmd_restore", "restore"),
+    "deploy": ("cmd_deploy", "deploy"),
 }
 
 
@@ -127,6 +129,7 @@ def build_parser() -> Parser:
     add_sources(commands, everywhere)
     add_care(commands, everywhere)
     add_recovery(commands, everywhere)
+    add_operate(commands, everywhere)
     return parser
 
 

@@ -50,7 +50,9 @@ _OURS = frozenset(
         "prefect",
     )
 ) | {
+    "prometheus_client",
     "psycopg",
+    "pydantic",
     "pyarrow",
     "pypdf",
     "pypdfium2",

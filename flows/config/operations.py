@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.flows.config import periods
+from penstock.flows.config import periods, schedules
 from penstock.flows.config.keys import SettingsError
 
 Named = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
+Block = Annotated[str, Meta(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]
 NIGHTLY = "15 2 * * *"
 
 
@@ -19,7 +20,8 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `penstock deploy` makes. `schedule`: of each source that names none; `timezone`: of every schedule.
 
     `zombie_seconds`: a flow run without a heartbeat for so long counts as crashed. `maintenance`: whether compaction,
-    scrubs, shipping, snapshots, expiry and drills are deployed as well.
+    scrubs, shipping, snapshots, expiry and drills are deployed as well. `notify`: the Prefect block that alerts go to,
+    as type/name; None: they fire and tell nobody.
     """
 
     work_pool: Named = "penstock"
@@ -27,6 +29,7 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timezone: str = "Etc/UTC"
     zombie_seconds: Annotated[float, Meta(ge=90)] = 90.0
     maintenance: bool = True
+    notify: Block | None = None
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +62,15 @@ def anchored(metrics: MetricsSettings, logs: LogSettings, folder: Path) -> tuple
         assert logs.file is not None
         logs = msgspec.structs.replace(logs, file=str(folder / Path(logs.file).expanduser()))
     return metrics, logs
+
+
+def check_schedule(prefect: PrefectSettings, where: str) -> None:
+    """Raises `SettingsError`."""
+    for key, check in (("schedule", schedules.schedule), ("timezone", schedules.check_zone)):
+        try:
+            check(getattr(prefect, key))
+        except ValueError as wrong:
+            raise SettingsError(f"{where}: prefect.{key}: {wrong}") from None
 
 
 def check_alerts(alerts: AlertSettings, where: str) -> None:

@@ -15,3 +15,9 @@ def seconds(word: str) -> float:
     if found is None or not float(found[1]):
         raise ValueError(f"{word!r} is no span of time; {PERIODS}")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def words(seconds: float) -> str:
+    """As people write it: in the largest unit that takes a whole number of, else in seconds."""
+    fitting = [unit for unit, size in _SECONDS.items() if seconds % size == 0]
+    return f"{seconds / _SECONDS[fitting[-1]]:.0f}{fitting[-1]}" if fitting else f"{seconds:g}s"

@@ -179,6 +179,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     settings = _build(raw, folder, where)
     embedding.check(settings.embed, said, where)
     check_sources(settings.sources, where)
+    operations.check_schedule(settings.prefect, where)
     operations.check_alerts(settings.alerts, where)
     settings = _anchored(settings, folder, where)
     _check_replicas(settings.index, where)

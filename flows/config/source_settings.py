@@ -12,7 +12,7 @@ from msgspec import Meta
 from penstock.connectors.connector import SourceOptions
 from penstock.connectors.http.addresses import Allowance
 from penstock.connectors.registry import NoConnector, connector
-from penstock.flows.config import periods
+from penstock.flows.config import periods, schedules
 from penstock.flows.config.keys import SettingsError, typed
 from penstock.flows.config.names import NAMES, is_name
 
@@ -104,6 +104,10 @@ def source(name: str, raw: Any, folder: Path, where: str) -> SourceSettings:
         freshness = None if common.freshness is None else periods.seconds(common.freshness)
     except ValueError as wrong:
         raise SettingsError(f"{where}: {prefix}.freshness: {wrong}") from None
+    try:
+        schedules.schedule(schedules.NONE if common.schedule is None else common.schedule)
+    except ValueError as wrong:
+        raise SettingsError(f"{where}: {prefix}.schedule: {wrong}") from None
     network = typed(common.network, NetworkSettings, where, f"{prefix}.network")
     try:
         Allowance(network.allow)

@@ -77,6 +77,7 @@ def test_building_the_parser_loads_nothing_heavy() -> None:
         "penstock.flows.cli",
         "penstock.flows.commands.cli_care",
         "penstock.flows.commands.cli_ingest",
+        "penstock.flows.commands.cli_operate",
         "penstock.flows.commands.cli_recovery",
         "penstock.flows.commands.cli_snapshot",
         "penstock.flows.commands.cli_sources",

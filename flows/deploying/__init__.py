@@ -1,0 +1,1 @@
+"""What `penstock deploy` makes of a configuration, and how it gets onto a Prefect server."""
