@@ -376,7 +376,20 @@ def preparer(
 
 def listeners(settings: Settings, home: Path) -> list[Listener]:
     """Who is told what happens in a run, as it is configured."""
-    return []
+    found: list[Listener] = []
+    if settings.metrics.textfile is not None:
+        from penstock.flows.metrics.gpu import gpus
+        from penstock.flows.metrics.run_metrics import RunMetrics
+
+        folder, every = Path(settings.metrics.textfile), settings.metrics.every_seconds
+        found.append(RunMetrics(folder, settings.sources, every=every, clock=clock, gpus=gpus))
+    if settings.logs.file is not None:
+        from penstock.flows.metrics.journal import STDERR, Journal
+        from penstock.flows.sources.redactor import REDACTOR
+
+        file = None if settings.logs.file == STDERR else Path(settings.logs.file)
+        found.append(Journal(file, settings.logs.level, clock=clock, clean=REDACTOR.clean))
+    return found
 
 
 def embedder(
