@@ -136,3 +136,19 @@ def test_texts_come_out_of_packages(tmp_path: Path) -> None:
     subprocess.run(["dpkg-deb", "--build", package, debs / "manual-doc_1_all.deb"], check=True, capture_output=True)
     assert script("texts").write(tmp_path / "text", 1.0, ["manual-doc"], debs) > 3000
     assert [file.name[:13] for file in (tmp_path / "text").rglob("*.txt")] == ["manual-doc-ht"]
+
+
+def test_sizing_adds_up_and_writes_its_page(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """bench/sizing.py: the parts are the replica; the table goes between its marks, and the rest of the page stays."""
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- sizing -->\nold\n<!-- /sizing -->\nafter\n")
+    assert run("sizing.py", monkeypatch, "--chunks", 60, "--model", model, "--page", page, "--json") == 0
+    found = said(capsys)
+    sizes = found["compacted"]["sizes"]
+    parts = [size for kind, size in sizes.items() if kind not in ("one replica", "catalog", "cache of vectors")]
+    assert sum(parts) == sizes["one replica"] > sizes["vectors"] > 0
+    assert all(found["ingested"]["reader"][moment] > 0 for moment in ("imported", "open", "after the first search"))
+    assert page.read_text().startswith("before\n<!-- sizing -->\n2") and page.read_text().endswith("-->\nafter\n")
+    assert "| **one replica** |" in page.read_text()
