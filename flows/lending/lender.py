@@ -74,15 +74,10 @@ class Lender:
 
     def serve(self, device: Device) -> None:
         """Answer some asks with this device, which is ours, and so is its slot. Raises `EncoderUnavailable`."""
-        assert self._held is not None
-        started, served = self._clock(), False
         for token, ask in self._counter.asks(self._card)[:MOST_ASKS]:
             with self._counter.claimed(token) as mine:
                 if mine:
-                    served = True
                     self._answer(token, ask, device)
-        if served:
-            self._tell(GaveWay(device.name, self._clock() - started, lent=True))
 
     def _answer(self, token: str, ask: Ask, device: Device) -> None:
         assert self._held is not None
@@ -124,7 +119,9 @@ class Lender:
                 priority=slots.URGENT,
             ) as held:
                 if held:
+                    started = self._clock()
                     self.serve(device)
+                    self._tell(GaveWay(device.name, self._clock() - started, lent=True))
 
 
 def computed(host: str, device: Device, texts: Sequence[TokenIds]) -> Answer:

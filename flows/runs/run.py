@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from penstock.embed.cache import key_of
 from penstock.embed.types import EncoderUnavailable
-from penstock.flows import model_wiring, wiring
+from penstock.flows import lending_wiring, model_wiring, wiring
 from penstock.flows.answers.exits import outcome
 from penstock.flows.answers.progress import Observer
 from penstock.flows.answers.render import duration
@@ -44,7 +44,7 @@ from penstock.flows.runs.events import (
     ShardPrepared,
 )
 from penstock.flows.runs.gate import Gate
-from penstock.flows.runs.loading import Devices
+from penstock.flows.runs.loading import Devices, Model
 from penstock.flows.runs.overheard import Overheard
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
 from penstock.flows.runs.prepare import Allowance, Preparer
@@ -162,10 +162,15 @@ class Run:
         self.observer.planned(planned.documents, sum(plan.bytes for plan in planned.plans))
         self.observer.stage("loading the model")
         gate = model_wiring.gate(self._settings, planned.writer.head(), self.observer.note)
-        models = model_wiring.encoders(self._settings, home, self.observer.note) if planned.documents else {}
+        models: Mapping[str, Model] = {}
+        if planned.documents:
+            models = lending_wiring.models(self._settings, home, self._priority, self.stop, self.observer.note)
         endpoint.stops_with(self.stop, models.values())
         devices = Devices(gate.guarding(models), self.stop, self.observer.note)
         self._stack.callback(devices.close)
+        lender = self._stack.enter_context(
+            lending_wiring.lender(self._settings, home, self._priority, models, devices, self._bus, self.observer.note)
+        )
         cache = model_wiring.vector_cache(self._settings, home, self.observer.note)
         self._stack.callback(cache.close)
         donors = moved.Moved(planned, key_of(model_wiring.model_identity(self._settings)), self._reader(home))
@@ -175,7 +180,7 @@ class Run:
             adopted=planned.adopted,
             preparer=preparer,
             embedder=wiring.embedder(
-                devices, self.stop, self.observer, cache, donors, priority=self._priority, tell=self._bus
+                devices, self.stop, self.observer, cache, donors, priority=self._priority, aside=lender, tell=self._bus
             ),
             committer=committer,
             devices=devices.count,
