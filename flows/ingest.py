@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -26,6 +27,7 @@ from penstock.flows import ending, prefect_api, wiring
 from penstock.flows.commands.moments import moment
 from penstock.flows.config.settings import load
 from penstock.flows.config.source_settings import Priority
+from penstock.flows.deploying.heartbeat import quicken
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Retry
 from penstock.flows.runs.launch import on_threads
 from penstock.flows.runs.pipeline import Handle, Submit
@@ -33,6 +35,9 @@ from penstock.flows.runs.run import Run
 from penstock.flows.runs.stop import Stop
 from penstock.flows.showing import TaskRuns, patient
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
+
+quicken()
+_LOGGERS = ("prefect", "prefect.flow_runs", "prefect.task_runs")
 
 _handed_over: ContextVar[Recorded | None] = ContextVar("penstock_run", default=None)
 """A run that the command line has planned already, so that the source is not listed twice."""
@@ -144,7 +149,8 @@ def _recorded(recorded: Recorded) -> State[Any]:
 
 
 def _executed(run: Run) -> Accounting:
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    clean_logs(*_LOGGERS)
+    _outlive_whoever_reads_the_log()
     shown = TaskRuns(run.observer.note)
 
     def engine(pipeline: Callable[[Submit], None]) -> None:
@@ -205,6 +211,13 @@ def _as_flow_run(request: IngestRequest) -> None:
         retry=request.retry is not None,
         priority=request.priority,
     )
+
+
+def _outlive_whoever_reads_the_log() -> None:
+    """Where a worker is killed nobody reads the log any more; Prefect's console would end the run at its next line."""
+    for console in (getattr(each, "console", None) for name in _LOGGERS for each in logging.getLogger(name).handlers):
+        if console is not None:
+            console.on_broken_pipe = partial(setattr, console, "quiet", True)
 
 
 def _time(moment: float | None) -> str | None:

@@ -19,7 +19,10 @@ from penstock.flows.answers import render
 from penstock.flows.commands.context import Context
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings, load
+from penstock.flows.deploying.heartbeat import quicken
 from penstock.flows.runs import upkeep
+
+quicken()
 
 
 @flow(

@@ -28,11 +28,13 @@ from penstock.flows.commands.context import Context
 from penstock.flows.commands.moments import period
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings, load
+from penstock.flows.deploying.heartbeat import quicken
 from penstock.flows.recovery import drill as drills
 from penstock.flows.recovery import shipping, snapshots
 from penstock.flows.runs.stop import Stop, on_signals
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
 
+quicken()
 DRILL_FAILED = "penstock.drill.failed"
 """The event that an automation pages on."""
 
