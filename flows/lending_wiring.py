@@ -30,12 +30,14 @@ def models(
     """The models of a run: its own, or the one of a less urgent run that has it loaded, and its own on standby."""
     card = _card(settings, priority)
     counter = _counter(home)
-    if settings.embed.endpoint is not None or not counter.hosts(card):
+    host = None if settings.embed.endpoint is not None else counter.host_of(card)
+    if host is None:
         return model_wiring.encoders(settings, home, note)
     wanted = threading.Event()
     lent = LentEncoder(
         counter,
         card,
+        host,
         model_wiring.model_identity(settings),
         clock=time.monotonic,
         sleep=wiring.sleep,

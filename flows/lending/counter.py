@@ -29,10 +29,15 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Card(msgspec.Struct, frozen=True):
-    """Of a host. `model` digests all that decides what comes out; a lower `priority` is more urgent."""
+    """Of a host or a guest. `model` digests all that decides what comes out; a lower `priority` is more urgent.
+
+    `dim` and `provenance` are those of the encoder that a host has loaded.
+    """
 
     model: str
     priority: int
+    dim: int = 0
+    provenance: dict[str, str] = {}
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -98,11 +103,12 @@ class Counter:
         self._clear()
         return self._put(f"{self._token()}.host", card)
 
-    def hosts(self, guest: Card) -> bool:
-        """Whether a living run has the model that `guest` wants, and is less urgent."""
-        return any(
-            card.model == guest.model and card.priority > guest.priority for _, card in self._living(".host", Card)
-        )
+    def host_of(self, guest: Card) -> Card | None:
+        """A living run that has the model that `guest` wants, and is less urgent."""
+        for _, card in self._living(".host", Card):
+            if card.model == guest.model and card.priority > guest.priority:
+                return card
+        return None
 
     def ask(self, ask: Ask) -> Held:
         """Leave an ask; closing it withdraws it."""

@@ -29,12 +29,13 @@ _POLL_SECONDS = 0.05
 
 
 class LentEncoder:
-    """An `Encoder`; who has the model must answer within `patience` seconds. What it is, the first answer says."""
+    """An `Encoder`; who has the model must answer within `patience` seconds."""
 
     def __init__(
         self,
         counter: Counter,
         card: Card,
+        host: Card,
         identity: Mapping[str, str],
         *,
         clock: Callable[[], float],
@@ -43,12 +44,11 @@ class LentEncoder:
         patience: float,
         lost: Callable[[], object],
     ) -> None:
-        """`lost` is called once nobody answers: a model of our own is wanted."""
+        """`host` was there a moment ago. `lost` is called once nobody answers: a model of our own is wanted."""
         self._counter, self._card, self._lost = counter, card, lost
         self._clock, self._sleep, self._stopped, self._patience = clock, sleep, stopped, patience
         self.identity = dict(identity)
-        self.dim = 0
-        self.provenance: dict[str, str] = {}
+        self.dim, self.provenance = host.dim, host.provenance
         self.loads = 0
         """Hosts that answered, one after the other: each has to pass the gate."""
         self._host = ""
@@ -87,7 +87,7 @@ class LentEncoder:
         try:
             until = self._clock() + self._patience
             while (answer := self._counter.answered(held.token)) is None:
-                if self._stopped() or self._clock() > until or not self._counter.hosts(self._card):
+                if self._stopped() or self._clock() > until or self._counter.host_of(self._card) is None:
                     raise self._gone("the run that had the model loaded does not answer")
                 self._sleep(_POLL_SECONDS)
         except (OSError, msgspec.DecodeError) as error:
@@ -102,11 +102,12 @@ class LentEncoder:
         if answer.problem:
             raise self._gone(f"the run that has the model could not help: {answer.problem}")
         outcomes = sorted([*answer.positions, *(one.position for one in answer.refused)])
-        if outcomes != list(range(count)) or len(answer.vectors) != 4 * answer.dim * len(answer.positions):
+        fits = answer.dim == self.dim and len(answer.vectors) == 4 * answer.dim * len(answer.positions)
+        if outcomes != list(range(count)) or not fits:
             raise self._gone("the run that has the model answered something else")
         if answer.host != self._host:
             self._host, self.loads = answer.host, self.loads + 1
-            self.dim, self.provenance = answer.dim, answer.provenance
+            self.provenance = answer.provenance
 
 
 class Lent:

@@ -51,19 +51,14 @@ class Lender:
         self._idle = threading.Thread(target=self._while_idle, name="lending", daemon=True)
 
     def __enter__(self) -> Lender:
-        try:
-            self._held = self._counter.host(self._card)
-        except OSError as error:
-            self._note(f"the model is not lent to more urgent runs: {error}")
-        else:
-            self._idle.start()
+        self._idle.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        self._idle.join(timeout=5.0)
         if self._held is not None:
             self._held.close()
-            self._idle.join(timeout=5.0)
 
     def waits(self) -> bool:
         """Whether somebody more urgent wants vectors of our model. Cheap: one look into a folder."""
@@ -93,8 +88,24 @@ class Lender:
             except OSError:
                 pass
 
+    def _open(self) -> None:
+        """Once the model is loaded, say so. Raises what loading raised, and `OSError`."""
+        first = self._devices.first()
+        if first is not None and not self._ended.is_set():
+            self._held = self._counter.host(
+                Card(self._card.model, self._card.priority, first.dim, dict(first.provenance))
+            )
+
     def _while_idle(self) -> None:
         """A device that waits for documents to be prepared, or for a commit, can be lent as well."""
+        try:
+            self._open()
+        except OSError as error:
+            self._note(f"the model is not lent to more urgent runs: {error}")
+        except BaseException:
+            return  # whoever needs the model is told why there is none
+        if self._held is None:
+            return
         while not self._ended.is_set():
             if self.waits():
                 try:

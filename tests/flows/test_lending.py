@@ -24,9 +24,9 @@ from penstock.flows.runs import slots
 from penstock.flows.runs.events import Event, GaveWay
 from penstock.flows.runs.loading import Device, Devices, Here
 from penstock.flows.runs.stop import Halted
-from tests.fakes.encoder import HashEncoder
+from tests.fakes.encoder import DIM, HashEncoder
 
-HOST, GUEST = Card("m", slots.BACKFILL), Card("m", slots.URGENT)
+HOST, GUEST = Card("m", slots.BACKFILL, DIM, {"device": "fake"}), Card("m", slots.URGENT)
 TEXTS = [(1, 2, 3), (4,), tuple(range(30)), (5, 6)]
 
 
@@ -37,7 +37,7 @@ def counter(folder: Path) -> Counter:
 
 def guest(at: Counter, card: Card = GUEST, patience: float = 20.0, lost: Callable[[], object] = bool) -> LentEncoder:
     return LentEncoder(
-        at, card, {}, clock=time.monotonic, sleep=time.sleep, stopped=lambda: False, patience=patience, lost=lost
+        at, card, HOST, {}, clock=time.monotonic, sleep=time.sleep, stopped=lambda: False, patience=patience, lost=lost
     )
 
 
@@ -50,6 +50,8 @@ def lender(tmp_path: Path, encoder: HashEncoder, told: list[Event] | None = None
         tell=(told if told is not None else []).append, note=pytest.fail,
     )  # fmt: skip
     with lending:
+        while counter(tmp_path).host_of(GUEST) is None:
+            time.sleep(0.01)
         yield devices
     devices.close()
 
@@ -86,7 +88,7 @@ def test_much_is_asked_for_in_parts_and_too_much_not_at_all(tmp_path: Path) -> N
 def test_nobody_lends_another_model_or_to_who_is_not_more_urgent(tmp_path: Path, card: Card) -> None:
     """A guest that finds no host does not wait for one."""
     with lender(tmp_path, HashEncoder()):
-        assert not counter(tmp_path).hosts(card)
+        assert counter(tmp_path).host_of(card) is None
         lost: list[bool] = []
         with pytest.raises(EncoderUnavailable, match="does not answer"):
             vectors(guest(counter(tmp_path), card, lost=lambda: lost.append(True)), TEXTS)
@@ -122,12 +124,12 @@ def test_a_host_that_is_killed_is_not_waited_for(tmp_path: Path) -> None:
     host = subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
     assert host.stdout is not None and host.stdout.readline() == b"there\n"
     at = counter(tmp_path)
-    assert at.hosts(GUEST)
+    assert at.host_of(GUEST) == HOST
     threading.Timer(0.3, host.kill).start()
     with pytest.raises(EncoderUnavailable, match="does not answer"):
         vectors(guest(at, patience=300.0), TEXTS)
     host.wait()
-    assert not at.hosts(GUEST)
+    assert at.host_of(GUEST) is None
     at.host(HOST).close()
     assert list((tmp_path / "lending").iterdir()) == []
 
@@ -161,9 +163,10 @@ def test_an_ask_is_answered_by_one_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer("h", dim=4, positions=[0, 1], vectors=b"\0" * 32),
-        Answer("h", dim=4, positions=[0, 1, 2, 3], vectors=b"\0" * 60),
-        Answer("h", dim=4, positions=[0, 1, 2, 2], vectors=b"\0" * 64),
+        Answer("h", dim=DIM, positions=[0, 1], vectors=b"\0" * 128),
+        Answer("h", dim=DIM, positions=[0, 1, 2, 3], vectors=b"\0" * 252),
+        Answer("h", dim=DIM, positions=[0, 1, 2, 2], vectors=b"\0" * 256),
+        Answer("h", dim=8, positions=[0, 1, 2, 3], vectors=b"\0" * 128),
     ],
 )
 def test_an_answer_that_does_not_fit_is_not_taken(tmp_path: Path, answer: Answer) -> None:
