@@ -6,6 +6,9 @@ import textwrap
 from collections.abc import Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from penstock.flows.answers import freshness
+from penstock.flows.answers.times import duration as duration
+
 if TYPE_CHECKING:
     from penstock.flows.answers.report import SourceStatus, Status
     from penstock.index.care.collect import Collected
@@ -34,14 +37,6 @@ def size(bytes_: float) -> str:
             return f"{bytes_:.0f} {unit}" if unit == "B" else f"{bytes_:.1f} {unit}"
         bytes_ /= 1000
     return f"{bytes_:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 4.2 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def count(number: int, noun: str) -> str:
@@ -219,6 +214,7 @@ def status(found: Status, now: float) -> str:
     rows += _recovery(found)
     rows += [["drill", plain(drilled)]] if found.chunks and (drilled := found.recovery.drilled(now)) else []
     rows += [[f"source {name}", where] for name, where in _bindings(found.sources)]
+    rows += [[f"fresh {plain(name)}", freshness.line(one, now)] for name, one in found.freshness.items()]
     lines.append(table(rows))
     lines += [f"warning: {plain(warning)}" for warning in found.warnings]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from penstock.flows.answers import health, verdict
 from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
 from penstock.flows.config.names import ADHOC
+from penstock.flows.runs.accounting import Fresh
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Status(msgspec.Struct, frozen=True):
     expired_versions: int = 0
     kept_versions: int = 0
     recovery: Recovery = Recovery()
+    freshness: dict[str, Fresh] = {}
+    """Of each source with an objective."""
 
 
 def replica(name: str, store: Store) -> ReplicaStatus:

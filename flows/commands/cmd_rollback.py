@@ -26,6 +26,7 @@ _AT_WORK = "a run or a rollback is at work on"
 def rollback(arguments: argparse.Namespace, console: Console) -> int:
     """Show what would change, ask, and commit it. Nothing to do is complete too."""
     from penstock.flows import wiring
+    from penstock.flows.runs import freshness
     from penstock.index.care import rollback as care
 
     ctx = context(arguments)
@@ -42,6 +43,7 @@ def rollback(arguments: argparse.Namespace, console: Console) -> int:
             _confirm(arguments.yes, to, changes, _warning(changes, writer.head().counts), console)
             names = {*writer.head().sources, *changes}
             with _quiet(names, ctx):
+                freshness.forget(ctx.required().path, names)
                 done = care.rollback(writer, to.version, expected=None if arguments.yes else changes)
             version, changes = done.version, done.sources
     console.answer(_payload(version, to, changes, False), _done(version, to, changes, same_place(arguments)))

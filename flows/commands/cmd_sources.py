@@ -61,6 +61,7 @@ def rebind(arguments: argparse.Namespace, console: Console) -> int:
 def remove(arguments: argparse.Namespace, console: Console) -> int:
     """Commit all documents of a source as deleted, and the source as gone."""
     from penstock.flows import wiring
+    from penstock.flows.runs import freshness
 
     ctx = context(arguments)
     ctx.required()
@@ -74,6 +75,7 @@ def remove(arguments: argparse.Namespace, console: Console) -> int:
             if state.status != "deleted"
         ]
         _confirm(arguments.yes, source.name, len(gone), console)
+        freshness.forget(ctx.required().path, [source.name])
         version = writer.commit(Delta(head.version, gone, sources={source.name: None})).version
     console.answer(
         {"source": source.name, "deleted": len(gone), "version": version},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from penstock.connectors.reasons import FAILURES, REJECTIONS
+from penstock.flows.answers import freshness as aged
 from penstock.flows.answers import health, recovery, render, report, verdict
 from penstock.flows.answers.absent import Absent
 from penstock.flows.answers.exits import COMPLETE, UNAVAILABLE, UsageError
@@ -18,6 +19,7 @@ from penstock.flows.commands.context import Context, context, opened, same_place
 from penstock.flows.config import place
 from penstock.flows.config.home import Home
 from penstock.flows.recovery import unfinished
+from penstock.flows.runs import freshness
 from penstock.flows.sources.source_wiring import hindered, orphans
 from penstock.index.errors import IndexFault, WrongIndex
 from penstock.index.types import DocState, Manifest
@@ -46,7 +48,9 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
         replicas = report.judged(seen, looked, _lacks(stores, looked, console))
         if shared := same_failure_domain(stores):
             looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, shared])
-    looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, *_hindered(ctx, home)])
+    fresh = freshness.figures(ctx.settings, home.path, wiring.clock())
+    stale = [aged.warning(name, one, wiring.clock()) for name, one in fresh.items() if one.breached_since]
+    looked = msgspec.structs.replace(looked, warnings=[*looked.warnings, *_hindered(ctx, home), *stale])
     ready = recovery.look(
         ctx.settings, home, stores, manifest.lineage if manifest else None, wiring.clock(), os.environ
     )
@@ -54,7 +58,7 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
     quorum, spool = layout.write_quorum, home.spool
     found = report.status(ctx.home, manifest, replicas, quorum, spool, looked, catalog, lost, ready, missing)
-    found = msgspec.structs.replace(found, next=found.next + same_place(arguments))
+    found = msgspec.structs.replace(found, next=found.next + same_place(arguments), freshness=fresh)
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE
 

@@ -23,6 +23,7 @@ from penstock.flows.config.snapshots import StorePlace
 from penstock.flows.recovery import clearing, fences, unfinished
 from penstock.flows.recovery.archives import archive
 from penstock.flows.recovery.showing import Showing
+from penstock.flows.runs import freshness
 from penstock.index.catalog.catalog import Catalog
 from penstock.index.catalog.locks import FileLocks
 from penstock.index.errors import Conflict, Corrupt, IndexFault
@@ -132,6 +133,7 @@ class _Restore:
         # Chosen before anything is touched: a wish that cannot be met changes nothing.
         chosen = None if half is not None and self._same(half, holdings) else holdings.pick(self._request.wish)
         homes.create(self._home.path)
+        freshness.forget(self._home.path)
         with self._alone(half):
             begun = self._begun(holdings, half, chosen)
             return self._carried_out(holdings, *begun, searchable)

@@ -67,6 +67,43 @@ class Shipment(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class SourceAccount(msgspec.Struct, frozen=True):
+    """What became of the documents of one source: as in `Accounting`. `waits`: how often nobody was allowed to ask it.
+
+    `problem`: why it was not listed, "" if it was.
+    """
+
+    listed: int = 0
+    unchanged: int = 0
+    indexed: int = 0
+    failed: int = 0
+    rejected: int = 0
+    filtered: int = 0
+    deferred: int = 0
+    deleted: int = 0
+    withheld: int = 0
+    gaps: int = 0
+    waits: int = 0
+    problem: str = ""
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """How fresh one source is in the index. Times are seconds since 1970, spans seconds.
+
+    `as_of`: each change at the source before it is searchable, 0 if that is known of none. `objective`: how old that
+    may be; None: nobody said. `breached_since`: since when it is older, 0 if it is not. The lags, from a change to when
+    it was searchable, are those of the last run that met changes; `documents` is how many it met.
+    """
+
+    as_of: float = 0.0
+    objective: float | None = None
+    breached_since: float = 0.0
+    documents: int = 0
+    lag_p50: float = 0.0
+    lag_p95: float = 0.0
+    lag_max: float = 0.0
+
+
 class Unbalanced(Exception):
     """The account does not add up: a document was lost or counted twice. Nothing of it can be trusted."""
 
@@ -147,6 +184,12 @@ class Accounting(msgspec.Struct):
     """Bodies that were fetched from a source."""
     ship: dict[str, Shipment] = msgspec.field(default_factory=dict)
     """DR store -> how far it is. Nothing of it changes what became of a document."""
+    sources: dict[str, SourceAccount] = msgspec.field(default_factory=dict)
+    """Source -> its part of this account; the parts add up to it."""
+    freshness: dict[str, Fresh] = msgspec.field(default_factory=dict)
+    """Source -> how fresh it is in the index after this run."""
+    replicas: dict[str, int] = msgspec.field(default_factory=dict)
+    """Replica -> the version that it was seen to publish last; empty if nothing was committed."""
 
     @property
     def would_do(self) -> int:

@@ -12,6 +12,7 @@ from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.recovery import unfinished
 from penstock.flows.recovery.donors import donors
+from penstock.flows.runs import freshness
 from penstock.index.types import Finding
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def repair(
 
     unfinished.refuse(home.path)
     found = wiring.layout(settings, home)
-    return heal(
+    done = heal(
         found.catalog,
         wiring.stores(settings, home),
         workdir=home.spool,
@@ -77,6 +78,9 @@ def repair(
         clock=wiring.clock,
         crew=Threads(time.monotonic, deadline=settings.index.replica_deadline),
     )
+    if done.documents or done.lost or done.given_up:
+        freshness.forget(home.path)
+    return done
 
 
 def compact(settings: Settings, home: Home, report: Report, progress: Progress, full: bool = False) -> Compacted:
