@@ -1,6 +1,9 @@
 """Before anything is fetched: open the index, say which sources are meant, list them, compare, take over the spool.
 
-A source is worked on by one run at a time: its lock is taken first, and freed by the kernel when a run dies.
+A source is worked on by one run at a time: its lock is taken first, and freed by the kernel when a run dies. Only an
+urgent run that wants some paths of a source goes ahead beside another one. It takes nothing of that one's: not what it
+keeps of the source, not what lies in the spool, and it calls nothing gone. Of a document that both want, the commit
+keeps the one that lands first, and whoever comes second sees that.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ class Planned:
     adopted: list[Adopted] = field(default_factory=list)
     known: Mapping[str, SourceState] = field(default_factory=dict)
     """The index's sources before this run."""
+    beside: frozenset[str] = frozenset()
+    """Sources that another run works on as well, and whose it is to say how far they are."""
     mirror: Mirror | None = None
     messages: list[str] = field(default_factory=list)
     tokens_per_document: float = 0.0
@@ -77,11 +82,14 @@ class Planner:
         stack: ExitStack,
         sources: Sources,
         tell: Listener = nobody,
+        urgent: bool = False,
     ) -> None:
+        self._urgent = urgent
         self._request, self._settings, self._identity, self._home = request, settings, identity, home
         self._observer, self._stack, self._sources, self._tell = observer, stack, sources, tell
         self._locks = wiring.locks(settings, home)
         self._locked: set[str] = set()
+        self._beside: set[str] = set()
 
     def plan(self) -> Planned:
         """List every target and compare. Raises what a source, the settings or the index refuse with.
@@ -94,7 +102,7 @@ class Planner:
             planned.plans.append(self._listed(planned, target, known))
         for plan in planned.plans:
             if plan.source == ADHOC:
-                _gone_by_name(plan, known.scan(ADHOC))
+                _gone_by_name(plan, known.scan(ADHOC), ADHOC not in planned.beside)
         if planned.writer is not None:
             self._adopt(planned, known)
         self._overlaps(planned)
@@ -160,6 +168,7 @@ class Planner:
         if mirror is not None:
             self._stack.callback(mirror.close)
         planned = Planned(head.version, identity, writer, targets, known=head.sources, mirror=mirror)
+        planned.beside = frozenset(self._beside)
         view = writer.states()
         return planned, Known(view.scan, view.find, head.counts)
 
@@ -171,22 +180,44 @@ class Planner:
         while True:
             head = writer.head()
             targets = self._resolved(head)
-            names = sorted({target.source.name for target in targets} - self._locked)
+            parts = {target.source.name: bool(target.under) for target in targets}
+            names = [name for name, part in sorted(parts.items()) if not self._suffices(name, part)]
             if not names:
                 return head, targets
             for name in names:
-                self._lock(name)
+                self._lock(name, self._urgent and parts[name])
 
-    def _lock(self, name: str) -> None:
-        """Wait until no other run works on this source, on any machine that shares the catalog."""
+    def _suffices(self, name: str, part: bool) -> bool:
+        """Whether we hold what it takes for the whole of this source, or for a `part` of it."""
+        return name in self._locked or (part and name in self._beside)
+
+    def _lock(self, name: str, beside: bool) -> None:
+        """Wait until no other run works on this source, on any machine that shares the catalog.
+
+        `beside`: or else, until no other run works beside that one.
+        """
         told = False
-        while (held := self._locks.take(f"source.{name}", wait=False)) is None:
+        while not (self._take(f"source.{name}", self._locked, name) or (beside and self._goes_ahead(name))):
             if not told:
                 self._observer.note(f"another run works on {name}; waiting for it")
                 told = True
             wiring.sleep(POLL_SECONDS)
-        self._stack.callback(held.release)
-        self._locked.add(name)
+        if name in self._locked:
+            self._beside.discard(name)
+
+    def _goes_ahead(self, name: str) -> bool:
+        if not self._take(f"urgent.{name}", self._beside, name):
+            return False
+        self._observer.note(f"another run works on {name}; this one goes ahead beside it")
+        return True
+
+    def _take(self, lock: str, held: set[str], name: str) -> bool:
+        taken = self._locks.take(lock, wait=False)
+        if taken is None:
+            return False
+        self._stack.callback(taken.release)
+        held.add(name)
+        return True
 
     def _resolved(self, head: Manifest) -> list[Target]:
         configured = self._sources.configured()
@@ -228,9 +259,10 @@ class Planner:
     def _adopt(self, planned: Planned, known: Known) -> None:
         """Take over what interrupted runs left in the spool, as far as this run still wants it.
 
-        What is of a source that is held lies there until it goes on: then it is looked at with what is listed.
+        What is of a source that is held lies there until it goes on: then it is looked at with what is listed. What is
+        of a source that another run works on is that one's.
         """
-        by_name = {plan.source: plan for plan in planned.plans if not plan.held}
+        by_name = {plan.source: plan for plan in planned.plans if not plan.held and plan.source not in planned.beside}
         types = {target.source.name: target.source.type for target in planned.targets}
         for shard in self._leftovers(planned, by_name):
             plan = by_name[shard.marker.source]
@@ -261,8 +293,11 @@ class Planner:
             yield from planned.mirror.abandoned(self._home.spool, lambda marker: marker.source in sources)
 
 
-def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:
-    """A lone file that is named, known and not there any more goes away: its name says that it is meant."""
+def _gone_by_name(plan: SourcePlan, known: Iterator[DocState], believed: bool) -> None:
+    """A lone file that is named, known and not there any more goes away: its name says that it is meant.
+
+    Not `believed`: it stays, as what could not be listed.
+    """
     states = {state.uri: state for state in known}
     for gap in list(plan.gaps):
         path = Path("/") / gap.uri_prefix.removeprefix(f"{ADHOC}/")
@@ -272,8 +307,9 @@ def _gone_by_name(plan: SourcePlan, known: Iterator[DocState]) -> None:
             raise UsageError(
                 f"{path}: there is no such file, folder or source; `penstock sources list` names the sources"
             )
-        plan.gaps.remove(gap)
-        plan.gone.append(states[gap.uri_prefix])
+        if believed:
+            plan.gaps.remove(gap)
+            plan.gone.append(states[gap.uri_prefix])
 
 
 def _name_in(name: str, error: Exception) -> bool:

@@ -23,18 +23,24 @@ from penstock.index.types import DocState, Row, SourceState
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What one commit did. `states` are those that landed, `dropped` what somebody else changed meanwhile."""
+    """What one commit did. `states` are those that landed, `dropped` what somebody else changed meanwhile.
+
+    `settled`: of what was dropped, the documents that another run has brought in at the very version that this one
+    would have, indexed or rejected, as the index has them.
+    """
 
     version: int
     states: list[DocState] = field(default_factory=list)
     dropped: tuple[str, ...] = ()
+    settled: list[DocState] = field(default_factory=list)
     seconds: float = 0.0
 
 
 class Committer:
     """Commits into one space. `base_version` is the head that the run was planned against.
 
-    `acknowledged` is called after each commit, and must not raise.
+    Where sources are concerned that this run works on `beside` another one, what is kept of the source is that one's to
+    write. `acknowledged` is called after each commit, and must not raise.
     """
 
     def __init__(
@@ -45,13 +51,14 @@ class Committer:
         identity: Mapping[str, str],
         sources: Mapping[str, SourceState],
         gate: Gate | None = None,
+        beside: Container[str] = (),
         acknowledged: Callable[[], object] = lambda: None,
     ) -> None:
         self._writer = writer
         self._base = base_version
         self._identity = dict(identity)
         self._sources = dict(sources)
-        self._gate = gate
+        self._gate, self._beside = gate, beside
         self._acknowledged = acknowledged
 
     def commit(
@@ -116,23 +123,40 @@ class Committer:
 
     def commit_sources(self, sources: Mapping[str, SourceState | None]) -> Landed:
         """Commit what is now known of sources themselves: their cursors."""
+        head = self._writer.head()
+        ours = all(head.sources.get(name) == self._sources.get(name) for name in sources)
         self._sources.update({name: state for name, state in sources.items() if state is not None})
-        return self._commit(Delta(base_version=self._base, states=[], sources=sources), [])
+        # As we left them: then nobody else's change is lost, although the plan was made against an older version.
+        return self._commit(Delta(head.version if ours else self._base, states=[], sources=sources), [])
 
     def _commit(self, delta: Delta, states: Sequence[DocState]) -> Landed:
         committed = self._writer.commit(delta)
         self._acknowledged()
-        if committed.version == self._base + 1:
+        if committed.made and committed.version == self._base + 1:
             # Only our own commit lies between: the plan holds against the new head as well. With somebody
             # else's in between, the old base stays, so that a clash on one of our documents is still seen.
             self._base = committed.version
         dropped = set(committed.dropped)
-        return Landed(committed.version, [state for state in states if state.uri not in dropped], committed.dropped)
+        landed = [state for state in states if state.uri not in dropped]
+        settled = self._settled([state for state in states if state.uri in dropped])
+        return Landed(committed.version, landed, committed.dropped, settled)
+
+    def _settled(self, dropped: Sequence[DocState]) -> list[DocState]:
+        found = self._writer.states().find([state.uri for state in dropped]) if dropped else {}
+        return [found[mine.uri] for mine in dropped if mine.uri in found and _same(mine, found[mine.uri])]
 
     def _source_of(self, name: str) -> dict[str, SourceState | None]:
         head = self._writer.head()
         mine = self._sources[name]
-        return {} if head.sources.get(name) == mine else {name: mine}
+        known = head.sources.get(name)
+        return {} if known == mine or (known is not None and name in self._beside) else {name: mine}
+
+
+def _same(mine: DocState, theirs: DocState) -> bool:
+    """Whether theirs is what ours would have become: the same version, under what is configured of it now."""
+    if mine.status == "deleted" or theirs.status not in ("indexed", "rejected"):
+        return False
+    return (mine.version, mine.carried.partition(".")[0]) == (theirs.version, theirs.carried.partition(".")[0])
 
 
 def quarantined(states: Sequence[DocState], bad: Mapping[str, tuple[Row, Refused]]) -> list[DocState]:

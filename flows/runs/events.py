@@ -110,7 +110,7 @@ class CommitLanded:
     source: str
     version: int
     documents: dict[str, int] = field(default_factory=dict)
-    """Status → documents."""
+    """Status → documents. `unchanged` are those that another run brought in meanwhile, at the same version."""
     unchanged: int = 0
     """Of those `indexed`, the ones whose content was in the index: the account calls them unchanged."""
     chunks: int = 0

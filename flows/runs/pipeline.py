@@ -62,6 +62,8 @@ class Pipeline:
         """How many of the planned documents came to an end; deletions are not counted."""
         self.landed: dict[str, DocState] = {}
         """Every document that this run committed, as it was committed."""
+        self.settled: dict[str, DocState] = {}
+        """Every document that another run brought in meanwhile, at the version that this one had of it."""
         self.unavailable: EncoderUnavailable | None = None
         """Why embedding ended before its time."""
         self._device_seconds = 0.0
@@ -147,7 +149,7 @@ class Pipeline:
 
     def committed(self, landed: Landed) -> None:
         self._count(landed)
-        self._observer.advanced(len(landed.states), 0)
+        self._observer.advanced(len(landed.states) + len(landed.settled), 0)
         if landed.states:
             self._observer.committed(landed.version)
 
@@ -175,6 +177,14 @@ class Pipeline:
                     count_reason(account, "failed", state.reason)
                 case "deleted":
                     account.deleted += 1
+        for state in landed.settled:
+            self.settled[state.uri] = state
+            self.done += 1
+            if state.status == "rejected":
+                account.rejected += 1
+                count_reason(account, "rejected", state.reason)
+            else:
+                account.unchanged += 1
 
     def _deletions(self) -> None:
         for plan in self._plans:
@@ -189,7 +199,7 @@ class Pipeline:
         started = self._clock()
         landed = commit()
         now = self._clock()
-        if landed.states:
+        if landed.states or landed.settled:
             same = sum(state.status == "indexed" and self._same(state) for state in landed.states)
             self._tell(_landed(shard, source, landed, started, now, same))
         return landed
@@ -200,7 +210,7 @@ class Pipeline:
 
     def _arrived(self, uri: str) -> bool:
         """Whether a new document came to its end, so that nobody misses what it was called before."""
-        state = self.landed.get(uri)
+        state = self.landed.get(uri) or self.settled.get(uri)
         return state is not None and state.status != "failed"
 
 
@@ -216,11 +226,12 @@ def count_reason(account: Accounting, status: str, reason: str, count: int = 1) 
 
 def _landed(shard: str, source: str, landed: Landed, started: float, now: float, same: int) -> CommitLanded:
     fresh = [now - state.modified for state in landed.states if state.status == "indexed" and state.modified]
+    settled = ("rejected" if state.status == "rejected" else "unchanged" for state in landed.settled)
     return CommitLanded(
         shard=shard,
         source=source,
         version=landed.version,
-        documents=dict(Counter(state.status for state in landed.states)),
+        documents=dict(Counter([*(state.status for state in landed.states), *settled])),
         unchanged=same,
         chunks=sum(state.chunks for state in landed.states if state.status == "indexed"),
         seconds=now - started,

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.runs import slots
 
-NUMBERS = {"urgent": slots.URGENT, "scheduled": slots.SCHEDULED, "backfill": slots.BACKFILL}
+URGENT, USUAL = "urgent", "scheduled"
+NUMBERS = {URGENT: slots.URGENT, USUAL: slots.SCHEDULED, "backfill": slots.BACKFILL}
 """What each priority is in the line for a device: the lower goes first."""
-USUAL = "scheduled"
 
 
 def resolved(asked: str | None, words: Collection[str], configured: Mapping[str, SourceSettings]) -> str:

@@ -28,9 +28,8 @@ from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
 from penstock.flows.recovery import shipping
 from penstock.flows.recovery.shipping import Shipping
-from penstock.flows.runs import arenas, endpoint, freshness, moved, priority
+from penstock.flows.runs import arenas, endpoint, moved, priority
 from penstock.flows.runs.accounting import Accounting, IngestRequest
-from penstock.flows.runs.by_source import BySource
 from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.events import (
     Accounted,
@@ -45,7 +44,6 @@ from penstock.flows.runs.events import (
     ShardPrepared,
 )
 from penstock.flows.runs.gate import Gate
-from penstock.flows.runs.heard import Heard
 from penstock.flows.runs.loading import Devices, Model
 from penstock.flows.runs.overheard import Overheard
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
@@ -85,12 +83,7 @@ class Run:
         self._priority = priority.resolved(request.priority, request.targets, self._settings.sources)
         self._started = wiring.clock()
         self._name = wiring.run_name(self._started)
-        self._by_source, self.heard = BySource(), Heard()
-        self._lags = freshness.Lags(lambda: freshness.read(Path(request.home)), wiring.clock)
-        mine = (self._by_source, self._lags, self.heard)
-        others = wiring.listeners(self._settings, Path(request.home))
-        self._bus = heard.tell = Bus([*others, *listeners, *mine], heard.note)
-        self._landed: Mapping[str, DocState] = {}
+        self._bus = heard.tell = Bus([*wiring.listeners(self._settings, Path(request.home)), *listeners], heard.note)
         self._repeated: dict[str, dict[str, int]] = {}
         self._sources: Sources | None = None
         self._planned: Planned | None = None
@@ -102,7 +95,7 @@ class Run:
             return self._plan()
 
     def _plan(self) -> Accounting | None:
-        self._bus(_started(self._name, self.request, self._started))
+        self._bus(_started(self._name, self.request, self._priority, self._started))
         self.observer.stage("opening the index")
         arenas.shared()
         identity = model_wiring.identity(self._settings)  # a wrong model is refused before a home is made
@@ -114,7 +107,15 @@ class Run:
                 self._settings, home, stopped=self.stop, note=observer.note, stack=stack, tell=self._bus
             )
             planner = Planner(
-                self.request, self._settings, identity, home, observer, stack, self._sources, tell=self._bus
+                self.request,
+                self._settings,
+                identity,
+                home,
+                observer,
+                stack,
+                self._sources,
+                tell=self._bus,
+                urgent=self._priority == priority.URGENT,
             )
             planned = planner.plan()
             _account_for(planned, self.accounting)
@@ -199,13 +200,12 @@ class Run:
             abort=self.stop.request,
             tell=self._tell,
         )
-        self._landed = pipeline.landed
         # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
         # whoever prepares the next shard may keep it for 5 ms each time.
         sys.setswitchinterval(0.0005)
         try:
             engine(pipeline.run)
-            self._move_cursors(planned, committer, pipeline.landed)
+            self._move_cursors(planned, committer, {**pipeline.settled, **pipeline.landed})
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpace(f"{home.spool}: the disk is full; nothing is damaged: make room and run again") from error
@@ -218,7 +218,8 @@ class Run:
         self.accounting.quality = gate.figures()
         costs.remember(home, self._settings, planned, self.accounting, preparer.prepared_tokens, self.observer.note)
         self.observer.stage("checking the account against the index")
-        prove(pipeline.landed, planned.writer.states())
+        writer = planned.writer
+        prove(pipeline.landed, writer.states(), lambda: writer.states(planned.version))
 
     def _tell(self, event: Event) -> None:
         """As the bus does; and, once for each shard, what had to be asked again meanwhile."""
@@ -243,11 +244,13 @@ class Run:
             identity=planned.identity,
             sources={target.source.name: target.source for target in planned.targets},
             gate=gate,
+            beside=planned.beside,
             acknowledged=self._shipping.kick if self._shipping else lambda: None,
         )
 
     def _move_cursors(self, planned: Planned, committer: Committer, landed: Mapping[str, DocState]) -> None:
-        found = cursors.moved(planned.plans, planned.targets, landed.values(), wiring.clock())
+        ours = [plan for plan in planned.plans if plan.source not in planned.beside]
+        found = cursors.moved(ours, planned.targets, landed.values(), wiring.clock())
         if found:
             self.accounting.version = max(self.accounting.version, committer.commit_sources(found).version)
 
@@ -317,7 +320,6 @@ class Run:
         account = self.accounting
         if self._sources is not None:
             account.retries |= self._sources.retries()
-        self._know_by_source()
         self._stack.close()
         self._ship_the_rest()
         account.seconds = round(wiring.clock() - self._started, 3)
@@ -327,27 +329,6 @@ class Run:
         self._bus(Accounted(account))
         self._ended("stopped" if self.stop() else "incomplete" if account.exit_code() else "complete")
         return account
-
-    def _know_by_source(self) -> None:
-        """While the sources are still ours: nobody else says now what is known of them."""
-        account, planned, now = self.accounting, self._planned, wiring.clock()
-        account.sources = self._by_source.accounts()
-        if planned is None or planned.writer is None:
-            return
-        account.replicas = planned.writer.replicas.progress() if self._landed else {}
-        try:
-            account.freshness = freshness.after(
-                self._settings,
-                self.request,
-                planned.plans,
-                planned.targets,
-                self._landed,
-                self._lags.found,
-                account.version,
-                now,
-            )
-        except OSError as error:
-            self.observer.note(f"how fresh the index is could not be remembered ({error}); documents are not affected")
 
     def _ship_the_rest(self) -> None:
         """Nothing is held any more by now, no source, no device, no writer: nobody waits for a DR store but us."""
@@ -369,11 +350,11 @@ class Run:
         return self._finish()
 
 
-def _started(name: str, request: IngestRequest, at: float) -> RunStarted:
+def _started(name: str, request: IngestRequest, priority: str, at: float) -> RunStarted:
     return RunStarted(
         name,
         request.home,
-        request.priority or "scheduled",
+        priority,
         at,
         targets=request.targets,
         dry_run=request.dry_run,

@@ -144,9 +144,9 @@ class Writer:
         """The newest decided version; version 0 (empty, never stored) before the first commit."""
         return self._manifest(self._catalog.head())
 
-    def states(self) -> StateView:
-        """Document state as the head has it now."""
-        return self._view(self.head())
+    def states(self, version: int | None = None) -> StateView:
+        """Document state as the head has it now, or as that version had it. Raises `Conflict` where it is not here."""
+        return self._view(self.head() if version is None else self._base(version))
 
     def commit(self, delta: Delta) -> Committed:
         """Make `delta` part of the index. When this returns, at least W replicas have it, durably.
@@ -157,11 +157,11 @@ class Writer:
         """
         deltas.check(delta)
         if not delta:
-            return Committed(self.head().version)
+            return Committed(self.head().version, made=False)
         base = self._base(delta.base_version)
         change = _DeltaChange(delta, base, self._view(base), self._reach)
         version = self.advance(change)
-        return Committed(version, change.dropped)
+        return Committed(version, change.dropped, change.made)
 
     def advance(self, change: Change) -> int:
         """Make the next version as `change` says, and return it; the head's where there is nothing to change.
@@ -297,6 +297,7 @@ class _DeltaChange:
         self._delta, self._base, self._before, self._reach = delta, base, before, reach
         self._built: effects.Built | None = None
         self.dropped: tuple[str, ...] = ()
+        self.made = False
 
     def __call__(self, attempt: Attempt) -> Manifest | None:
         """The next version on top of the head; None if there is nothing to change."""
@@ -313,7 +314,8 @@ class _DeltaChange:
         self.dropped = fate.dropped
         effects.check_kept_rows(fate, built.places)
         sources = effects.sources(delta, self._base, head, view, attempt.report)
-        if not fate.kept and not sources:
+        self.made = bool(fate.kept or sources)
+        if not self.made:
             return None
         dead = effects.bury(attempt, delta.space, fate, built.places)
         born = effects.born(built, fate, attempt)

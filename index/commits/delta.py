@@ -57,10 +57,14 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The version that holds the delta, and the uris left out because somebody else changed them meanwhile."""
+    """The version that holds the delta, and the uris left out because somebody else changed them meanwhile.
+
+    `made`: this commit made that version; else nothing of the delta was left to do, and it may be anybody's.
+    """
 
     version: int
     dropped: tuple[str, ...] = ()
+    made: bool = field(default=True, compare=False)
 
 
 def check(delta: Delta) -> None:
