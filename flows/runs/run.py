@@ -28,8 +28,9 @@ from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
 from penstock.flows.recovery import shipping
 from penstock.flows.recovery.shipping import Shipping
-from penstock.flows.runs import arenas, endpoint, moved, priority
+from penstock.flows.runs import arenas, endpoint, freshness, moved, priority
 from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.by_source import BySource
 from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.events import (
     Accounted,
@@ -44,6 +45,7 @@ from penstock.flows.runs.events import (
     ShardPrepared,
 )
 from penstock.flows.runs.gate import Gate
+from penstock.flows.runs.heard import Heard
 from penstock.flows.runs.loading import Devices, Model
 from penstock.flows.runs.overheard import Overheard
 from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
@@ -83,7 +85,12 @@ class Run:
         self._priority = priority.resolved(request.priority, request.targets, self._settings.sources)
         self._started = wiring.clock()
         self._name = wiring.run_name(self._started)
-        self._bus = heard.tell = Bus([*wiring.listeners(self._settings, Path(request.home)), *listeners], heard.note)
+        self._by_source, self.heard = BySource(), Heard()
+        self._lags = freshness.Lags(lambda: freshness.read(Path(request.home)), wiring.clock)
+        mine = (self._by_source, self._lags, self.heard)
+        others = wiring.listeners(self._settings, Path(request.home))
+        self._bus = heard.tell = Bus([*others, *listeners, *mine], heard.note)
+        self._landed: Mapping[str, DocState] = {}
         self._repeated: dict[str, dict[str, int]] = {}
         self._sources: Sources | None = None
         self._planned: Planned | None = None
@@ -200,6 +207,7 @@ class Run:
             abort=self.stop.request,
             tell=self._tell,
         )
+        self._landed = pipeline.landed
         # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
         # whoever prepares the next shard may keep it for 5 ms each time.
         sys.setswitchinterval(0.0005)
@@ -320,6 +328,7 @@ class Run:
         account = self.accounting
         if self._sources is not None:
             account.retries |= self._sources.retries()
+        self._know_by_source()
         self._stack.close()
         self._ship_the_rest()
         account.seconds = round(wiring.clock() - self._started, 3)
@@ -329,6 +338,27 @@ class Run:
         self._bus(Accounted(account))
         self._ended("stopped" if self.stop() else "incomplete" if account.exit_code() else "complete")
         return account
+
+    def _know_by_source(self) -> None:
+        """While the sources are still ours: nobody else says now what is known of them."""
+        account, planned, now = self.accounting, self._planned, wiring.clock()
+        account.sources = self._by_source.accounts()
+        if planned is None or planned.writer is None:
+            return
+        account.replicas = planned.writer.replicas.progress() if self._landed else {}
+        try:
+            account.freshness = freshness.after(
+                self._settings,
+                self.request,
+                planned.plans,
+                planned.targets,
+                self._landed,
+                self._lags.found,
+                account.version,
+                now,
+            )
+        except OSError as error:
+            self.observer.note(f"how fresh the index is could not be remembered ({error}); documents are not affected")
 
     def _ship_the_rest(self) -> None:
         """Nothing is held any more by now, no source, no device, no writer: nobody waits for a DR store but us."""
