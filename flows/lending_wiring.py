@@ -28,15 +28,15 @@ def models(
     settings: Settings, home: Home, priority: str, stopped: Callable[[], bool], note: Callable[[str], None]
 ) -> dict[str, Model]:
     """The models of a run: its own, or the one of a less urgent run that has it loaded, and its own on standby."""
-    card = _card(settings, priority)
+    mine = card(settings, priority)
     counter = _counter(home)
-    host = None if settings.embed.endpoint is not None else counter.host_of(card)
+    host = None if settings.embed.endpoint is not None else counter.host_of(mine)
     if host is None:
         return model_wiring.encoders(settings, home, note)
     wanted = threading.Event()
     lent = LentEncoder(
         counter,
-        card,
+        mine,
         host,
         model_wiring.model_identity(settings),
         clock=time.monotonic,
@@ -65,7 +65,7 @@ def lender(
         return nullcontext()
     return Lender(
         _counter(home),
-        _card(settings, priority),
+        card(settings, priority),
         devices,
         slots_directory=slots.directory(),
         clock=wiring.clock,
@@ -83,7 +83,7 @@ def _counter(home: Home) -> Counter:
     return Counter(home.path / "lending", wiring.token)
 
 
-def _card(settings: Settings, priority: str) -> Card:
+def card(settings: Settings, priority: str) -> Card:
     """A model is the same where its vectors are, and the numbers that they are made with."""
     identity = model_wiring.model_identity(settings)
     said = [*(f"{key}={identity[key]}" for key in sorted(identity)), f"dtype={settings.embed.dtype}"]

@@ -170,7 +170,7 @@ def encoder(settings: Settings) -> Encoder:
     return load_spec(_spec(settings, settings.embed.device or next(iter(settings.embed.devices), None), None))
 
 
-def devices_of(settings: Settings) -> dict[str, str]:
+def devices_of(settings: Settings) -> dict[str, str | None]:
     """The devices of this run by their slots; none where the vectors come from an endpoint."""
     from penstock.flows.config import devices
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from penstock.embed.types import EncoderUnavailable, TokenIds
+from penstock.embed.types import EncoderUnavailable, Refused, TokenIds
 from penstock.flows.lending.counter import Answer, Ask, Card, Counter, Held
 from penstock.flows.runs import slots
 from penstock.flows.runs.events import GaveWay, Listener
@@ -139,7 +139,7 @@ def computed(host: str, device: Device, texts: Sequence[TokenIds]) -> Answer:
     """The vectors of these texts. Raises what the encoder raises."""
     positions: list[int] = []
     vectors = []
-    refused = []
+    refused: list[Refused] = []
     tokens = padded = 0
     for batch in device.encoder.encode(texts):
         positions += batch.positions.tolist()

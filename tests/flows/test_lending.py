@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.embed.types import EncoderUnavailable
+from penstock.flows import lending_wiring, model_wiring
+from penstock.flows.config.settings import load
 from penstock.flows.lending.counter import Answer, Ask, Card, Counter
 from penstock.flows.lending.guest import AT_ONCE, MOST, LentEncoder, Standby
 from penstock.flows.lending.lender import Lender
@@ -25,6 +28,7 @@ from penstock.flows.runs.events import Event, GaveWay
 from penstock.flows.runs.loading import Device, Devices, Here
 from penstock.flows.runs.stop import Halted
 from tests.fakes.encoder import DIM, HashEncoder
+from tests.flows.conftest import World
 
 HOST, GUEST = Card("m", slots.BACKFILL, DIM, {"device": "fake"}), Card("m", slots.URGENT)
 TEXTS = [(1, 2, 3), (4,), tuple(range(30)), (5, 6)]
@@ -235,3 +239,46 @@ def test_devices_are_used_by_one_at_a_time(tmp_path: Path) -> None:
         time.sleep(0.5)
         assert counter(tmp_path).answered(asked.token) is None and encoder.embedded == []
         asked.close()
+
+
+def test_an_urgent_run_beside_a_backfill_loads_no_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its vectors are those of the backfill's model, long before the backfill ends; both are complete."""
+    loaded: list[str] = []
+    slow = HashEncoder(seconds=0.05, rows=1)
+    slow.identity = world.encoder.identity
+
+    def encoders(*_: object) -> dict[str, Here]:
+        loaded.append("once")
+        return {"cpu": Here(lambda: slow)}
+
+    monkeypatch.setattr(model_wiring, "encoders", encoders)
+    for number in range(150):
+        world.write(f"{number}.txt", f"long work {number}")
+    urgent = world.docs.parent / "urgent"
+    urgent.mkdir()
+    (urgent / "now.txt").write_text("this is urgent")
+    with ThreadPoolExecutor() as pool:
+        backfill = pool.submit(world.ingest, priority="backfill")
+        while Counter(world.home / "lending", str).host_of(Card(_model(), slots.URGENT)) is None:
+            time.sleep(0.02)
+        account = world.ingest(urgent, priority="urgent")
+        assert not backfill.done()
+        assert (account.indexed, account.exit_code(), backfill.result().indexed) == (1, 0, 150)
+    assert loaded == ["once"]
+    assert ("urgent/now.txt", "this is urgent") in world.rows()
+
+
+def test_an_urgent_run_whose_host_dies_loads_a_model_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says why it took longer."""
+    monkeypatch.setattr(model_wiring, "devices_of", lambda settings: {"fake": None})
+    world.write("a.txt", "alpha")
+    at = Counter(world.home / "lending", iter("abcdefgh").__next__)
+    host = at.host(Card(_model(), slots.BACKFILL, DIM, {}))
+    threading.Timer(0.5, host.close).start()
+    account = world.ingest(priority="urgent")
+    assert (account.indexed, account.exit_code(), world.rows()) == (1, 0, {("docs/a.txt", "alpha")})
+
+
+def _model() -> str:
+    """Of the settings that the world has."""
+    return lending_wiring.card(load(None), "urgent").model
