@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,10 @@ SECONDS = 5.0
 """So long a DR store has to say how far it is."""
 LATE = 3600.0
 """Seconds behind from which on somebody has to look: whatever ships is not running."""
+
+
+Ask = Callable[[Mapping[str, Callable[[], "StoreStatus"]], float], dict[str, "StoreStatus | Exception"]]
+"""Does all of the work at once, waits so many seconds at most, and returns what came of each."""
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
@@ -111,9 +115,11 @@ def look(
     now: float,
     environ: Mapping[str, str],
     seconds: float = SECONDS,
+    ask: Ask | None = None,
 ) -> Recovery:
     """Ask all DR stores of the configuration at the same time; one that does not answer costs `seconds`, once.
 
+    `ask`: how, for whoever looks again and again; what it leaves out is late.
     `lineage` None: of the index itself nothing can be read, so nobody knows what they lack.
     """
     from penstock.index.blobs.deadline import gather
@@ -121,7 +127,10 @@ def look(
     places = settings.snapshots.places
     had = {place.url: _last(home, place, lineage) for place in places}
     work = {place.url: partial(_one, home, place, had[place.url], replicas, lineage, now, environ) for place in places}
-    found = gather(work, lambda _: False, grace=0.0, limit=seconds, clock=time.monotonic)
+    if ask is not None:
+        found = ask(work, seconds)
+    else:
+        found = gather(work, lambda _: False, grace=0.0, limit=seconds, clock=time.monotonic)
     stores = []
     for place in places:
         one = found.get(place.url, TimeoutError(f"no answer within {seconds:g} s"))

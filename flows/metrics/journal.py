@@ -148,7 +148,9 @@ def _instead(event: events.Event) -> dict[str, Any]:
             account = event.account
             figures = {key: getattr(account, key) for key in account.__struct_fields__ if key not in _ELSEWHERE}
             said = {key: value for key, value in figures.items() if value not in (0, 0.0, {}, [], None)}
-            tables: dict[str, Any] = {key: said.pop(key) for key in ("reasons", "retries", "stage_seconds") if key in said}
+            tables: dict[str, Any] = {
+                key: said.pop(key) for key in ("reasons", "retries", "stage_seconds") if key in said
+            }
             return {"account": said, **tables}
         case _:
             return {}
