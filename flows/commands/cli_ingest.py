@@ -26,9 +26,12 @@ def add_ingest(commands: Commands, everywhere: Parser) -> None:
         "  penstock ingest ./handbook/new             a part of a known source: infers no deletion\n"
         "  penstock ingest report.pdf                 a lone file belongs to the source `adhoc`\n"
         "  penstock ingest --config penstock.toml     all sources of the file\n"
-        "  penstock ingest wiki --budget minutes=30   stop at a shard boundary after half an hour",
+        "  penstock ingest wiki --budget minutes=30   stop at a shard boundary after half an hour\n"
+        "  penstock ingest --urgent ./handbook/a.pdf  now: what runs on the device gives way, and a run that\n"
+        "                                             works on the handbook is not waited for",
     )
     _targets(ingest)
+    _priority(ingest)
     ingest.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
     ingest.add_argument(
         "--confirm-deletions",
@@ -42,9 +45,11 @@ def add_ingest(commands: Commands, everywhere: Parser) -> None:
         everywhere,
         "plan",
         "say what an ingest would do and cost",
-        "Say what `ingest` of the same would do and cost, and change nothing.",
+        "Say what `ingest` of the same would do and cost, and change nothing. It waits for nobody, so it\n"
+        "takes --urgent and --priority only to take the same words.",
     )
     _targets(plan)
+    _priority(plan)
     retry = command(
         commands,
         everywhere,
@@ -59,6 +64,7 @@ def add_ingest(commands: Commands, everywhere: Parser) -> None:
     retry.add_argument("--source", metavar="NAME", default="", help="only of this source")
     retry.add_argument("--class", dest="reason", metavar="REASON", default="", help="only with this reason")
     retry.add_argument("--uri", action="append", default=[], metavar="URI", help="only this document; may be repeated")
+    _priority(retry)
     _spending(retry)
 
 
@@ -69,6 +75,22 @@ def _targets(parser: Parser) -> None:
     parser.add_argument("--until", metavar="TIME", help="only what changed before then")
     parser.add_argument("--full", action="store_true", help="list everything, not only what a source says has changed")
     _spending(parser)
+
+
+def _priority(parser: Parser) -> None:
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--urgent",
+        dest="priority",
+        action="store_const",
+        const="urgent",
+        help="before everything else: --priority urgent",
+    )
+    either.add_argument(
+        "--priority",
+        choices=("urgent", "scheduled", "backfill"),
+        help="who goes first where a device is wanted (default: as its sources are configured, else scheduled)",
+    )
 
 
 def _spending(parser: Parser) -> None:

@@ -58,6 +58,7 @@ def retry(arguments: argparse.Namespace, console: Console) -> int:
         budget_tokens=tokens,
         budget_minutes=minutes,
         retry=Retry(arguments.source, arguments.reason, tuple(arguments.uri)),
+        priority=arguments.priority,
     )
     return _run(request, console, _retry_again(arguments))
 
@@ -78,6 +79,7 @@ def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ..
         budget_tokens=tokens,
         budget_minutes=minutes,
         full=arguments.full,
+        priority=arguments.priority,
     )
 
 
@@ -86,6 +88,7 @@ def _again(arguments: argparse.Namespace) -> str:
     words = ["penstock", "ingest", *arguments.targets, *(["--as", arguments.name] if arguments.name else [])]
     for option, value in (("--since", arguments.since), ("--until", arguments.until)):
         words += [option, value] if value else []
+    words += _first(arguments)
     return shlex.join(words) + same_place(arguments)
 
 
@@ -96,7 +99,14 @@ def _retry_again(arguments: argparse.Namespace) -> str:
         words += [option, value] if value else []
     for uri in arguments.uri:
         words += ["--uri", uri]
+    words += _first(arguments)
     return shlex.join(words) + same_place(arguments)
+
+
+def _first(arguments: argparse.Namespace) -> list[str]:
+    """How its priority is said."""
+    said: str | None = arguments.priority
+    return [] if said is None else ["--urgent"] if said == "urgent" else ["--priority", said]
 
 
 def _run(request: IngestRequest, console: Console, again: str) -> int:
@@ -124,6 +134,8 @@ def _targets(arguments: argparse.Namespace, ctx: Context) -> tuple[str, ...]:
     """Refuse what cannot be meant before anything is made or imported; names are for the run to resolve."""
     targets: tuple[str, ...] = tuple(arguments.targets)
     made = (ctx.home / homes.MARK).exists() or ctx.layout().remote
+    if arguments.priority == "urgent" and not targets:
+        raise UsageError("--urgent: name what is urgent: a folder, a file or a source; not everything can go first")
     if not targets and not ctx.settings.sources and not made:
         raise UsageError("nothing to ingest: name a folder, a file or a source, or configure [sources.NAME]")
     if arguments.name and (len(targets) != 1 or not Path(targets[0]).is_dir()):

@@ -137,6 +137,33 @@ def test_ingest_hands_over_what_was_asked(run: FakeRun, capsys: pytest.CaptureFi
     assert "chatters" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("words", "priority"),
+    [
+        (["ingest", "docs"], None),
+        (["ingest", "docs", "--urgent"], "urgent"),
+        (["ingest", "docs", "--priority", "backfill"], "backfill"),
+        (["ingest", "--urgent", "docs"], "urgent"),
+        (["retry", "--urgent"], "urgent"),
+        (["retry", "--source", "docs"], None),
+    ],
+)
+def test_a_priority_is_handed_over_as_it_was_said(run: FakeRun, words: list[str], priority: str | None) -> None:
+    """Nothing said leaves it to the sources."""
+    Path("docs").mkdir()
+    cli.main(["init"])
+    assert cli.main(words) == 0
+    assert run.asked[-1].priority == priority
+
+
+def test_what_is_urgent_is_said_again_by_the_next_command(run: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that goes on is as urgent as the one that was stopped."""
+    Path("docs").mkdir()
+    run.answer = Accounting(listed=1, deferred=1)
+    assert cli.main(["ingest", "docs", "--urgent"]) == 1
+    assert "penstock ingest docs --urgent" in capsys.readouterr().out
+
+
 def test_ingest_json_has_the_documented_keys_and_adds_up(run: FakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     """The contract of scripts that call it."""
     Path("docs").mkdir()
@@ -238,6 +265,9 @@ def test_unknown_model_is_a_matter_of_configuration() -> None:
         ["ingest", "no/such/folder"],
         ["ingest", "nothing-of-that-name"],
         ["ingest", ".", "--limit", "0"],
+        ["ingest", "--urgent"],
+        ["ingest", ".", "--urgent", "--priority", "backfill"],
+        ["ingest", ".", "--priority", "first"],
         ["ingest", ".", "/", "--as", "two"],
         ["ingest", ".", "--config", "none.toml"],
         ["ingest", ".", "--home", "file"],
