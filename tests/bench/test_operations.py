@@ -1,0 +1,151 @@
+"""What bench/urgent.py and bench/orchestration.py make of what they saw; measuring takes half an hour each."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """The modules, which find each other beside them."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    names = ("figures", "invented", "family", "service", "urgent_figures", "urgent", "orchestration")
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+
+
+def task(name: str, begin: int, end: int, state: str = "COMPLETED") -> dict[str, Any]:
+    at = "2026-11-21T10:{:02d}:{:02d}+00:00"
+    return {
+        "name": name,
+        "state_type": state,
+        "start_time": at.format(*divmod(begin, 60)),
+        "end_time": at.format(*divmod(end, 60)),
+    }
+
+
+def turn(bench: SimpleNamespace, seconds: int, urgents: list[Any]) -> Any:
+    run = task("backfill texts", 0, seconds) | {"state": {"message": "version 12: 9 indexed, of 9 listed"}}
+    index = {"documents": 9, "others": 0, "tokens": 6000, "chunks": 40, "version": 12}
+    return bench.urgent_figures.Turn(run, 12, 610.0, index, urgents)
+
+
+def urgent(bench: SimpleNamespace, way: str, seconds: float | None, problem: str = "") -> Any:
+    return bench.urgent_figures.Urgent("u.txt", way, "text", np.zeros(4, np.float32), seconds, problem)
+
+
+def test_embedding_that_overlaps_counts_once(bench: SimpleNamespace) -> None:
+    """Two devices that embed at the same time do not make an hour out of half an hour; other stages do not count."""
+    tasks = [task("embed 2", 10, 30), task("embed 1", 0, 20), task("embed 3", 40, 50), task("prepare 1", 0, 59)]
+    assert bench.figures.embedding_seconds(tasks) == 40.0
+    assert bench.figures.embedding_seconds([]) == 0.0
+
+
+def test_shards_are_those_that_were_committed(bench: SimpleNamespace) -> None:
+    """A commit that failed is no shard of the backfill."""
+    tasks = [task("commit 1", 0, 1), task("commit 2", 1, 2, "FAILED"), task("embed 1", 0, 1)]
+    assert bench.figures.shards(tasks) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "sound"),
+    [
+        (
+            "version 7: 3 indexed, 1 unchanged, 1 rejected, 0 failed, 0 deferred, 0 deleted, 0 withheld, of 5 listed",
+            True,
+        ),
+        ("version 7: 1,003 indexed, 1 unchanged, 0 deferred, of 1,004 listed", True),
+        ("version 7: 3 indexed, 1 unchanged, of 5 listed", False),
+        ("the process was gone", False),
+    ],
+)
+def test_an_account_that_does_not_add_up_is_seen(bench: SimpleNamespace, message: str, sound: bool) -> None:
+    """The message of the run's state is read; one that says nothing of documents does not add up."""
+    assert bench.figures.adds_up(message) is sound
+
+
+def test_loss_is_of_equal_work(bench: SimpleNamespace) -> None:
+    """The backfill took a twentieth longer beside urgent documents: that is what it lost."""
+    urgents = [urgent(bench, "command", 20.0), urgent(bench, "deployment", 30.0)]
+    found = bench.urgent_figures.report([turn(bench, 600, [])], [turn(bench, 630, urgents)], 10.0)
+    assert found["backfill"]["loss_percent"] == 4.76
+    assert (found["backfill"]["tokens_per_second_alone"], found["backfill"]["tokens_per_second_disturbed"]) == (10, 10)
+    assert found["until_found"]["command"] == {"n": 1, "p50": 20.0, "p95": 20.0, "max": 20.0}
+    assert found["until_found"]["all"]["max"] == 30.0
+    assert all(line.startswith("met") for line in found["targets"].values())
+    assert dict(bench.urgent_figures.rows(found))["targets missed"] == "none"
+
+
+def test_an_urgent_document_that_was_never_found_misses_the_target(bench: SimpleNamespace) -> None:
+    """It has no seconds that could be averaged away; one whose run ended badly is no success either."""
+    for bad in (urgent(bench, "command", None), urgent(bench, "command", 3.0, "ended with 3")):
+        found = bench.urgent_figures.report([turn(bench, 600, [])], [turn(bench, 600, [bad])], 10.0)
+        assert found["targets"]["p95 until found <= 60 s"].startswith("MISSED")
+        assert len(found["problems"]) == 1
+        bench.urgent_figures.rows(found)
+
+
+def test_what_only_prefect_costs_is_counted_once(bench: SimpleNamespace) -> None:
+    """Server, worker, and what the run's own process took more than without; embedding is nobody's overhead."""
+    seen = {
+        "documents": 10, "tokens": 5, "shards": 3, "task_runs": 9, "until_it_ran": 7.0, "server_cpu_seconds": 12.0,
+        "worker_cpu_seconds": 3.0, "server_mb": {"before": 200, "after": 230, "most": 240},
+        "database_kb": {"before": 900, "after": 1400},
+    }  # fmt: skip
+    without, with_ = bench.orchestration.Ran(600.0, 590.0, 10.0, {}), bench.orchestration.Ran(612.0, 601.0, 15.0, seen)
+    found = bench.orchestration.report([without], [with_], SimpleNamespace(minutes=10.0))
+    assert found["wall_share_percent"] == 1.96
+    assert found["processor_seconds"] == [{"server": 12.0, "worker": 3.0, "run": 5.0}]
+    assert all(line.startswith("met") for line in found["targets"].values())
+    assert "900 / 1,400 kB" in dict(bench.orchestration.rows(found))["server database before / after"]
+
+
+def test_invented_text_is_the_same_each_time_and_never_said_twice(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """What is said twice would be embedded once, and a run that is measured twice must do the same work."""
+    sizes = [bench.invented.write(tmp_path / name, 30, 1500) for name in ("one", "two")]
+    texts = [file.read_text() for file in sorted((tmp_path / "one").iterdir())]
+    assert texts == [file.read_text() for file in sorted((tmp_path / "two").iterdir())]
+    assert sizes[0] == sizes[1] and 0.6 < sizes[0] / (30 * 1500) < 1.6
+    sentences = [part for text in texts for part in text.split("\n\n") if len(part) > 300]
+    assert len(set(sentences)) == len(sentences) > 30
+
+
+def test_a_table_goes_between_its_marks(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """What stands around it stays; a page without the marks is refused, and so is one that has them twice."""
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- urgent -->\nold\n<!-- /urgent -->\nafter\n")
+    bench.figures.put(page, "urgent", "new \\1")
+    assert page.read_text() == "before\n<!-- urgent -->\nnew \\1\n<!-- /urgent -->\nafter\n"
+    with pytest.raises(ValueError, match="orchestration"):
+        bench.figures.put(page, "orchestration", "new")
+
+
+@pytest.mark.parametrize("mark", ["urgent", "orchestration"])
+def test_the_page_has_the_marks(mark: str) -> None:
+    """`--page docs/performance.md` finds its place."""
+    page = (BENCH.parent / "docs" / "performance.md").read_text()
+    assert page.count(f"<!-- {mark} -->") == page.count(f"<!-- /{mark} -->") == 1
+
+
+def test_a_family_is_counted_and_ended_whole(bench: SimpleNamespace) -> None:
+    """A child in a session of its own costs, and ends, with its parent's family."""
+    child = "import subprocess, sys; subprocess.run(['sleep', '600'], start_new_session=True)"
+    with subprocess.Popen([sys.executable, "-c", f"{child}  # penstock.embed.worker"]) as process:
+        while len(members := bench.family.members(process.pid)) < 2:
+            pass
+        with bench.family.Watch({"it": process.pid}, period=60) as watch:
+            pass
+        assert watch.peak["it"] > 1_000_000 and watch.cpu("it") >= 0.0
+        bench.family.end(members)
+        while bench.family.left(members):  # SIGKILL is on its way
+            pass
