@@ -66,6 +66,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drill": ("cmd_drill", "drill"),
     "restore": ("cmd_restore", "restore"),
     "deploy": ("cmd_deploy", "deploy"),
+    "watch": ("cmd_watch", "watch"),
+    "up": ("cmd_up", "up"),
 }
 
 

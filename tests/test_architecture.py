@@ -51,7 +51,9 @@ DOORS = {
     "huggingface_hub": {"embed/models.py"},
     "prefect": {
         "flows/deploying/applying.py",
+        "flows/deploying/automations.py",
         "flows/deploying/deployed.py",
+        "flows/deploying/heartbeat.py",
         "flows/ending.py",
         "flows/ingest.py",
         "flows/maintain.py",
@@ -59,6 +61,9 @@ DOORS = {
         "flows/requests.py",
         "flows/showing.py",
         "flows/sources/secrets.py",
+        "flows/telling/board.py",
+        "flows/telling/emit.py",
+        "flows/watch.py",
     },
     "pydantic": {"flows/parameters.py"},
     "pypdf": {"connectors/parsers/pdf_pypdf.py"},
@@ -72,7 +77,7 @@ DOORS = {
     "charset_normalizer": {"connectors/parsers/charset.py"},
     "prometheus_client": {"flows/metrics/exposition.py"},
     "pynvml": {"flows/metrics/gpu.py"},
-    "httpx": {"flows/prefect_api.py", "connectors/http/asking.py"},
+    "httpx": {"flows/deploying/server_api.py", "flows/prefect_api.py", "connectors/http/asking.py"},
     "httpcore": {"connectors/http/network.py", "connectors/http/wire.py"},
     "tenacity": {"connectors/http/retrying.py"},
 }

@@ -1,0 +1,69 @@
+"""The few things that `penstock up` asks its Prefect server for, without importing Prefect."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import httpx
+
+_FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+_SECONDS = 10.0
+
+
+class ApiFault(Exception):
+    """No answer, or none that helps."""
+
+
+class NotThere(ApiFault):
+    """The server answers, and knows nothing of what was asked for."""
+
+
+class Api:
+    """One server. `auth`: user:password, where it asks for it. Each call raises `ApiFault` where it gets no answer."""
+
+    def __init__(self, url: str, auth: str = "") -> None:
+        self.url = url
+        name, colon, password = auth.partition(":")
+        self._auth = (name, password) if colon else None
+
+    def healthy(self) -> bool:
+        """Whether it answers."""
+        try:
+            self._ask("GET", "health")
+        except ApiFault:
+            return False
+        return True
+
+    def hands_out(self, pool: str) -> bool:
+        """Whether workers get runs from this work pool; one that is not there hands out none."""
+        try:
+            return not self._ask("GET", f"work_pools/{pool}")["is_paused"]
+        except NotThere:
+            return False
+
+    def pause(self, pool: str, paused: bool) -> None:
+        """Stop handing out runs, or go on with it."""
+        with suppress(NotThere):
+            self._ask("PATCH", f"work_pools/{pool}", {"is_paused": paused})
+
+    def crashed(self, run: str, message: str) -> bool:
+        """Say of a flow run that its process died, unless it has ended already. Whether it had not."""
+        try:
+            if self._ask("GET", f"flow_runs/{run}")["state_type"] in _FINAL:
+                return False
+        except NotThere:
+            return False
+        self._ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "message": message}})
+        return True
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            answer = httpx.request(method, f"{self.url}/{path}", json=body, auth=self._auth, timeout=_SECONDS)
+        except httpx.HTTPError as error:
+            raise ApiFault(f"Prefect at {self.url} does not answer ({type(error).__name__})") from None
+        if answer.status_code == 404:
+            raise NotThere(path)
+        if not answer.is_success:
+            raise ApiFault(f"Prefect at {self.url} answers {answer.status_code} to {method} {path}")
+        return answer.json() if answer.content else None
