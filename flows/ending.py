@@ -46,6 +46,7 @@ def of_a_failure(run: Run, error: Exception) -> None:
         if not is_told(run, SERVER_AWAY_SECONDS):
             code, _, said = outcome(error)
             leave(code, REDACTOR.clean(said))
+        _tell_the_rest(run)
 
 
 def of_a_command(run: Run, account: Accounting) -> State[Any]:
@@ -68,9 +69,15 @@ def is_told(run: Run, seconds: float) -> bool:
     return prefect_api.until_there(run.stop.wait, seconds, wiring.clock)
 
 
+def _tell_the_rest(run: Run) -> None:
+    for tell in run.closing:
+        tell()
+
+
 def told(run: Run, account: Accounting) -> State[Any]:
     """The state, after the account was kept as an artifact."""
-    page = REDACTOR.clean(summary.markdown(account))
+    _tell_the_rest(run)
+    page = REDACTOR.clean(summary.markdown(account, run.story, wiring.clock()))
     try:
         create_markdown_artifact(markdown=page, key="penstock-ingest", description="What became of every document")
     except Exception as error:

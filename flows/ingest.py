@@ -14,7 +14,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -35,6 +35,7 @@ from penstock.flows.runs.run import Run
 from penstock.flows.runs.stop import Stop
 from penstock.flows.showing import TaskRuns, patient
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
+from penstock.flows.telling import page, tags
 
 quicken()
 _LOGGERS = ("prefect", "prefect.flow_runs", "prefect.task_runs")
@@ -53,14 +54,14 @@ class Recorded:
 
 
 def _run_name() -> str:
-    """`ingest handbook, wiki`: what a person looks for in the list of runs."""
-    given = flow_run.parameters
-    sources = given.get("sources") or []
-    if not sources and given.get("config"):
+    """`ingest handbook, wiki since 2026-11-01`: what a person looks for in the list of runs."""
+    given, names = flow_run.parameters, []
+    if given.get("config"):
         with suppress(Exception):  # what is wrong with the settings, the run itself will say
-            sources = list(load(Path(given["config"])).sources)
-    names = ", ".join(PurePath(source).name or source for source in sources)
-    return f"ingest {names or 'everything configured'}"[:100]
+            names = list(load(Path(given["config"])).sources)
+    if (recorded := _handed_over.get()) is not None:
+        return tags.title(recorded.run.request, names)
+    return tags.asked("penstock-ingest", given, names)
 
 
 @flow(
@@ -151,6 +152,7 @@ def _recorded(recorded: Recorded) -> State[Any]:
 def _executed(run: Run) -> Accounting:
     clean_logs(*_LOGGERS)
     _outlive_whoever_reads_the_log()
+    run.closing.append(partial(page.ended, run, page.begun(run)))
     shown = TaskRuns(run.observer.note)
 
     def engine(pipeline: Callable[[Submit], None]) -> None:

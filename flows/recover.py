@@ -6,8 +6,6 @@ Deploy them by module path: `penstock.flows.recover:ship` and so on.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ import msgspec
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.events import emit_event
 from prefect.states import Completed, Failed
 
 from penstock.flows import wiring
@@ -33,10 +30,10 @@ from penstock.flows.recovery import drill as drills
 from penstock.flows.recovery import shipping, snapshots
 from penstock.flows.runs.stop import Stop, on_signals
 from penstock.flows.sources.redactor import REDACTOR, clean_logs
+from penstock.flows.telling.emit import emit
+from penstock.flows.telling.names import DRILL_FAILED
 
 quicken()
-DRILL_FAILED = "penstock.drill.failed"
-"""The event that an automation pages on."""
 
 
 @flow(
@@ -168,13 +165,8 @@ def _page_of(key: str, description: str, said: str) -> str:
 
 
 def _page(home: Home, result: str, reasons: Sequence[str]) -> None:
-    """Say so where automations listen. The home is named by its place, hashed: an id must be made of plain letters."""
-    name = hashlib.sha256(os.fsencode(home.path)).hexdigest()[:12]
-    emit_event(
-        event=DRILL_FAILED,
-        resource={"prefect.resource.id": f"penstock.home.{name}", "prefect.resource.name": str(home.path)},
-        payload={"home": str(home.path), "result": result, "reasons": [REDACTOR.clean(reason) for reason in reasons]},
-    )
+    """Say so where automations listen."""
+    emit(DRILL_FAILED, str(home.path), {"result": result, "reasons": list(reasons)})
 
 
 def _opened(home: str | None, config: str | None) -> tuple[Settings, Home]:

@@ -7,7 +7,7 @@ by module path: `penstock.flows.requests:backfill` and so on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -24,15 +24,12 @@ from penstock.flows.config.source_settings import Priority
 from penstock.flows.ingest import ran
 from penstock.flows.parameters import AtLeastNone, AtLeastOne, Minutes, Moment, Paths, Reason
 from penstock.flows.runs.accounting import IngestRequest, Retry
+from penstock.flows.telling import tags
 
 
 def _run_name() -> str:
-    """`backfill wiki since 30d`, `urgent leaflet.pdf`, `retry wiki timed_out`: what a person asked for."""
-    given = flow_run.parameters
-    words = [PurePath(word).name or word for word in [*(given.get("sources") or []), *(given.get("paths") or [])]]
-    words += [str(given[key]) for key in ("source", "reason") if given.get(key)]
-    words += [f"{key} {given[key]}" for key in ("since", "until") if given.get(key)]
-    return " ".join([flow_run.flow_name.removeprefix("penstock-"), *(words or ["everything"])])[:100]
+    """`backfill wiki since 30d`, `urgent handbook/leaflet.pdf`, `retry wiki timed_out`: what a person asked for."""
+    return tags.asked(str(flow_run.flow_name), flow_run.parameters)
 
 
 @flow(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-
-from penstock.flows.answers.render import duration, money, plain, size
-from penstock.flows.runs.accounting import STATES, Accounting, Shipment
-
-_MARKUP = re.compile(r"([\\`|\[\]!])")
+from penstock.flows.answers import summary_parts as parts
+from penstock.flows.answers.limits import limiting
+from penstock.flows.answers.render import money
+from penstock.flows.runs.accounting import STATES, Accounting
+from penstock.flows.runs.story import Story
 
 _MEANING = {
     "unchanged": "already indexed, not touched",
@@ -29,103 +27,54 @@ def sentence(account: Accounting) -> str:
     )
 
 
-def markdown(account: Accounting) -> str:
-    """The accounting table, throughput and failures. Every figure is computed; the table adds up or it says so."""
-    total = sum(getattr(account, name) for name in STATES)
-    rows = [f"| {name} | {getattr(account, name)} | {_MEANING[name]} |" for name in STATES]
-    parts = [
+def markdown(account: Accounting, story: Story | None = None, now: float = 0.0) -> str:
+    """The accounting table, throughput, what limits, and all that a person may have to look at.
+
+    Every figure is computed; the tables add up or say so. `story`: what happened beside the account; `now`: seconds
+    since 1970, for ages.
+    """
+    story = story or Story()
+    lines = [
         "## What became of every document",
         "",
-        "| state | documents | meaning |",
-        "|---|---:|---|",
-        *rows,
-        f"| **listed** | **{account.listed}** | {'adds up' if total == account.listed else 'DOES NOT ADD UP'} |",
+        *_states(account),
         "",
         f"Deleted: {account.deleted}. Withheld from deletion: {account.withheld}. Parts not listed: {account.gaps}. "
         f"Sources not listed: {account.unlisted}. Sources held: {account.held}.",
-        "",
-        "## Throughput",
-        "",
+        *parts.titled("To be looked at", [f"- {parts.cell(message)}" for message in account.messages]),
+        *parts.titled("By source", parts.by_source(account)),
+        *parts.titled("Failed and rejected, by reason", parts.reasons(account)),
+        *parts.titled("Throughput", _throughput(account, story)),
+        *parts.titled("How fresh the index is", parts.fresh(account, now)),
+        *parts.titled("Waited for, and given way to", parts.aside(story)),
+        *parts.titled("Slowest documents", parts.slowest(story)),
+        *parts.titled("Requests that were repeated", parts.repeated(account)),
+        *parts.titled("Vectors of this run", parts.vectors(account.quality)),
+        *parts.titled("Replicas", parts.replicas(account, story)),
+        *parts.titled("DR stores", parts.shipments(account)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _states(account: Accounting) -> list[str]:
+    total = sum(getattr(account, name) for name in STATES)
+    fits = "adds up" if total == account.listed else "DOES NOT ADD UP"
+    rows = [[name, str(getattr(account, name)), _MEANING[name]] for name in STATES]
+    return parts.table(["state", "documents:", "meaning"], [*rows, ["**listed**", f"**{account.listed}**", fits]])
+
+
+def _throughput(account: Accounting, story: Story) -> list[str]:
+    limits = limiting(account, story)
+    stages = [[stage, f"{spent:.1f}"] for stage, spent in account.stage_seconds.items()]
+    return [
         f"Version {account.version} after {account.seconds:.1f} s: {account.chunks} chunks, {account.tokens} tokens; "
         f"{account.embedded_tokens} embedded now{_rate(account)}, {account.taken_over_tokens} taken over, "
         f"{account.reused_tokens} not again because their vectors were there ({account.reused_share:.0%}, "
         f"{account.reused_chunks} chunks);{_paid(account)} {account.fetched} documents fetched; "
         f"padding {_padding(account)}; {account.resumed} documents taken over from an interrupted run.",
-        "",
-        "| stage | seconds |",
-        "|---|---:|",
-        *(f"| {stage} | {spent:.1f} |" for stage, spent in account.stage_seconds.items()),
-        "",
-        "The stages run beside each other; the longest one limits.",
+        *(["", limits] if limits else []),
+        *(["", *parts.table(["stage", "seconds:"], stages)] if stages else []),
     ]
-    if account.quality:
-        parts += ["", "## Vectors of this run", "", *_vectors(account.quality)]
-    if account.reasons:
-        parts += [
-            "",
-            "## Failed and rejected, by reason",
-            "",
-            "| state | reason | documents |",
-            "|---|---|---:|",
-        ]
-        parts += [
-            f"| {status} | {_cell(reason)} | {count} |"
-            for status, reasons in sorted(account.reasons.items())
-            for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
-        ]
-        parts += ["", f"{_next_try(account)}`penstock failures` lists each with its detail."]
-    if account.retries:
-        parts += ["", "## Requests that were repeated", "", "| source | reason | times |", "|---|---|---:|"]
-        parts += [
-            f"| {_cell(source)} | {_cell(reason)} | {count} |"
-            for source, reasons in sorted(account.retries.items())
-            for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
-        ]
-    if account.ship:
-        parts += [
-            "",
-            "## DR stores",
-            "",
-            "| DR store | up to version | still to go | shipped now | seconds behind its commit |",
-        ]
-        parts += ["|---|---:|---|---|---|", *(_shipment(name, one) for name, one in account.ship.items())]
-    if account.messages:
-        parts += ["", "## To be looked at", "", *(f"- {_cell(message)}" for message in account.messages)]
-    return "\n".join(parts) + "\n"
-
-
-def _vectors(quality: dict[str, float]) -> list[str]:
-    """What was committed beside what was there before; what is out of the ordinary stands among the messages."""
-    rows = [
-        ("tokens in a chunk, mean", "tokens_mean", ".0f"),
-        ("tokens in a chunk, standard deviation", "tokens_sd", ".0f"),
-        ("cosine of two documents, mean", "documents_cosine", ".3f"),
-        ("near-duplicates", "near_duplicates", ".1%"),
-    ]
-    lines = ["| | this run | before |", "|---|---:|---:|"]
-    for said, name, form in rows:
-        before = format(quality[f"before_{name}"], form) if f"before_{name}" in quality else ""
-        lines.append(f"| {said} | {format(quality[name], form)} | {before} |")
-    if "centroid_cosine" in quality:
-        lines += ["", f"Cosine of the centroids: {quality['centroid_cosine']:.3f}."]
-    return lines
-
-
-def _shipment(name: str, one: Shipment) -> str:
-    left = "nothing"
-    if one.versions_behind is None or one.bytes_behind is None or one.seconds_behind is None:
-        left = "unknown"
-    elif one.versions_behind:
-        left = f"{one.versions_behind} versions, {size(one.bytes_behind)}; behind by {duration(one.seconds_behind)}"
-    shipped = f"{one.shipped_versions} versions, {size(one.shipped_bytes)}"
-    late = f"median {one.lag_p50:.1f}, at most {one.lag_max:.1f}" if one.shipped_versions else ""
-    return f"| {_cell(name)} | {one.version} | {left} | {shipped} | {late} |"
-
-
-def _next_try(account: Accounting) -> str:
-    if not account.next_try:
-        return ""
-    return f"The first of them is due at {datetime.fromtimestamp(account.next_try, UTC):%Y-%m-%d %H:%M:%S} UTC. "
 
 
 def _rate(account: Accounting) -> str:
@@ -139,8 +88,3 @@ def _paid(account: Accounting) -> str:
 
 def _padding(account: Accounting) -> str:
     return f"{1 - account.embedded_tokens / account.padded:.0%}" if account.padded else "none"
-
-
-def _cell(text: str) -> str:
-    """Names of files are hostile: nothing of them may become markup, be it escaped already."""
-    return _MARKUP.sub(r"\\\1", " ".join(plain(text).split())).replace("&", "&amp;").replace("<", "&lt;")

@@ -53,6 +53,7 @@ from penstock.flows.runs.prepare import Allowance, Preparer
 from penstock.flows.runs.proof import prove
 from penstock.flows.runs.shaping import Feed
 from penstock.flows.runs.stop import Stop, on_signals
+from penstock.flows.runs.story import Story
 from penstock.flows.sources.redactor import REDACTOR
 from penstock.flows.sources.source_wiring import Sources
 from penstock.index.errors import NoSpace
@@ -77,7 +78,8 @@ class Run:
     ) -> None:
         """`listeners` are told what happens, beside those of the configuration."""
         self.request = request
-        self.observer = heard = Overheard(observer)
+        heard = Overheard(observer)
+        self.observer: Observer = heard
         self.stop = stop or Stop()
         self.accounting = Accounting()
         self._settings = load(Path(request.config) if request.config else None)
@@ -87,9 +89,12 @@ class Run:
         self._name = wiring.run_name(self._started)
         self._by_source, self.heard = BySource(), Heard()
         self._lags = freshness.Lags(lambda: freshness.read(Path(request.home)), wiring.clock)
-        mine = (self._by_source, self._lags, self.heard)
+        self.story = Story()
+        mine = (self._by_source, self._lags, self.story, self.heard)
         others = wiring.listeners(self._settings, Path(request.home))
         self._bus = heard.tell = Bus([*others, *listeners, *mine], heard.note)
+        self.closing: list[Callable[[], None]] = []
+        """What is still to be told when the run is over, and whoever is to be told is there."""
         self._landed: Mapping[str, DocState] = {}
         self._repeated: dict[str, dict[str, int]] = {}
         self._sources: Sources | None = None

@@ -358,10 +358,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     import logging
 
     from penstock.flows import recover
+    from penstock.flows.telling import emit
 
     made: dict[str, list[Any]] = {"page": [], "event": []}
     monkeypatch.setattr(recover, "create_markdown_artifact", lambda markdown, **rest: made["page"].append(markdown))
-    monkeypatch.setattr(recover, "emit_event", lambda **event: made["event"].append(event))
+    monkeypatch.setattr(emit, "emit_event", lambda **event: made["event"].append(event))
     monkeypatch.setattr(recover, "get_run_logger", lambda: logging.getLogger("test"))
     return made
 

@@ -51,7 +51,7 @@ def test_what_is_escaped_already_does_not_escape_the_escape() -> None:
     page = markdown(Accounting(messages=["a \\[x](javascript:alert(1)) &lt;b> `<i>` \x1b[31m ![y](z)"]))
     said = page.split("To be looked at")[1]
     assert "a \\\\\\[x\\](javascript" in said
-    assert "&amp;lt;b>" in said and "\\`&lt;i>\\`" in said and "\x1b" not in said and "\\!\\[y" in said
+    assert "&amp;lt;b&gt;" in said and "\\`&lt;i&gt;\\`" in said and "\x1b" not in said and "\\!\\[y" in said
 
 
 def test_the_state_says_what_happened_in_one_line() -> None:
