@@ -38,7 +38,7 @@ from penstock.flows.sources.redactor import REDACTOR, clean_logs
 from penstock.flows.telling import page, tags
 
 quicken()
-_LOGGERS = ("prefect", "prefect.flow_runs", "prefect.task_runs")
+_LOGGERS = ("", "prefect", "prefect.flow_runs", "prefect.task_runs")
 
 _handed_over: ContextVar[Recorded | None] = ContextVar("penstock_run", default=None)
 """A run that the command line has planned already, so that the source is not listed twice."""

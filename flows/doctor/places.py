@@ -68,10 +68,17 @@ def clock(now: float, written: Mapping[str, Path]) -> Iterator[Finding]:
 
 
 def prefect(configured: bool, answers: Callable[[Callable[[str], None]], bool]) -> Iterator[Finding]:
-    """Whether a run would be recorded."""
+    """Whether a run would be recorded, by a server that speaks as the client here does."""
     said: list[str] = []
-    if configured and not answers(said.append):
-        yield Finding("warning", said[0] if said else "the Prefect API does not answer", "start the Prefect server")
+    if not configured:
+        return
+    there = answers(said.append)
+    if not there and not said:
+        said.append("the Prefect API does not answer")
+    for what in said:
+        away = "does not answer" in what
+        fix = "start the Prefect server" if away else "have one version of Prefect on both sides: docs/upgrade.md"
+        yield Finding("warning", what, fix)
 
 
 def _place(what: str, path: Path) -> Place:

@@ -384,6 +384,18 @@ def test_a_prefect_api_that_does_not_answer_is_a_warning() -> None:
     assert list(places.prefect(False, silent)) == list(places.prefect(True, lambda note: True)) == []
 
 
+def test_a_prefect_server_of_another_version_is_a_warning() -> None:
+    """It answers, and what it records may be incomplete: the fix is one version on both sides, not a start."""
+
+    def older(note: Callable[[str], None]) -> bool:
+        note(prefect_api.judge("3.8.8", "3.6.2"))
+        return True
+
+    (finding,) = places.prefect(True, older)
+    assert "3.6.2" in finding.what and "older" in finding.what
+    assert "one version" in finding.fix
+
+
 def test_samples_are_files_of_their_kind(tmp_path: Path) -> None:
     """The parsers read all of them, with the words that were put in."""
     files = samples.written(tmp_path)
