@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 
 from penstock.flows.answers.render import count, duration, plain, size, table
 from penstock.flows.metrics.look import Look
@@ -15,6 +18,12 @@ def verdict(look: Look) -> str:
     worst = look.problems[0].said
     more = f" (and {len(look.problems) - 1} more)" if len(look.problems) > 1 else ""
     return f"{worst[:1].upper()}{worst[1:]}{more}."
+
+
+def payload(look: Look) -> dict[str, Any]:
+    """For programs."""
+    found: dict[str, Any] = msgspec.to_builtins(look)
+    return {"ok": not look.problems, "verdict": verdict(look), **found}
 
 
 def text(look: Look) -> str:

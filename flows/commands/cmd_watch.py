@@ -32,7 +32,7 @@ def watch(arguments: argparse.Namespace, console: Console) -> int:
                 raise UsageError("--once looks once and ends: leave --listen out")
             look = watcher.look()
             textfiles.leave(ctx.settings, home.path, look, console.say)
-            console.answer(look, answers.text(look))
+            console.answer(answers.payload(look), answers.text(look))
             return INCOMPLETE if look.problems else COMPLETE
         return _go_on(arguments, ctx.settings, home, console, watcher)
     finally:
@@ -98,7 +98,7 @@ class _Said:
     def __call__(self, look: Look) -> None:
         now = frozenset(each.key for each in look.problems)
         if self._console.as_json:
-            self._console.json_line(look)
+            self._console.json_line(answers.payload(look))
         elif now != self._before:
             self._console.write(answers.verdict(look))
             for each in look.problems:

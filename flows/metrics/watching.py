@@ -58,40 +58,37 @@ class Watcher:
         began = wiring.clock()
         found = wiring.layout(self._settings, self._home)
         look = Look(str(self._home.path), began, spool_shards=_shards(self._home), freshness=self._freshness(began))
-        if found.touched():
-            look = self._looked(look, found)
-        else:
-            limits = self._limits(began)
-            look = msgspec.structs.replace(look, version=0, chunks=0)
-            look = msgspec.structs.replace(look, problems=judging.problems(look, None, None, limits, ""))
+        look = self._looked(look, found, begun=found.touched())
         return msgspec.structs.replace(look, seconds=round(wiring.clock() - began, 3))
 
     def close(self) -> None:
         """Let go of the index."""
         self._searching.close()
 
-    def _looked(self, look: Look, found: Layout) -> Look:
-        if found.replicas != self._places:
+    def _looked(self, look: Look, found: Layout, begun: bool) -> Look:
+        places = found.replicas if begun else {}
+        if places != self._places:
             self._searching.close()
-            self._places, self._stores = found.replicas, dict(wiring.stores(self._settings, self._home))
+            self._places = places
+            self._stores = dict(wiring.stores(self._settings, self._home)) if begun else {}
         replicas, budgets, late = self._first()
         present: dict[str, Store] = {
             name: store if name in replicas and replicas[name].version >= 0 else Absent(store.name)
             for name, store in self._stores.items()
         }
-        served, fault = self._served(replicas)
+        served, fault = self._served(replicas) if begun else (None, "")
         manifest = served.manifest if served else None
-        rest = self._ask(self._rest(found, present, manifest), PATIENCE)
+        rest = self._ask(self._rest(found, present, manifest, begun), PATIENCE)
         copies = _ok(rest.get("catalog"), tuple)
         healthy = copies[0] if copies else None
-        late += ["catalog"] if copies is None else []
+        late += ["catalog"] if begun and copies is None else []
         ready = self._recovery(present, manifest, look.at)
         looked = {name: _judged(one, name, copies) for name, one in self._all(replicas).items()}
         documents = _ok(rest.get("documents"), Counted) or self._documents.last
         look = msgspec.structs.replace(
             look,
             up=not fault,
-            **_of_index(served, documents),
+            **_of_index(served, documents, fault),
             replicas=looked,
             under_replicated=sum(one.lacks for one in looked.values()) if copies else None,
             stores=_stores(ready, rest, look.at),
@@ -144,12 +141,13 @@ class Watcher:
         return wiring.open_reader(self._settings, self._home, self._note)
 
     def _rest(
-        self, found: Layout, present: Mapping[str, Store], manifest: Manifest | None
+        self, found: Layout, present: Mapping[str, Store], manifest: Manifest | None, begun: bool
     ) -> dict[str, Callable[[], Any]]:
         work: dict[str, Callable[[], Any]] = {
             f"snapshots {place.url}": partial(_snapshots, place) for place in self._settings.snapshots.places
         }
-        work["catalog"] = partial(_copies, self._home, found, present, manifest)
+        if begun:
+            work["catalog"] = partial(_copies, self._home, found, present, manifest)
         if manifest is not None and (reader := self._searching.reader) is not None:
             work["documents"] = partial(self._documents.count, reader)
         return work
@@ -270,9 +268,9 @@ def _stores(ready: recovery.Recovery, rest: Mapping[str, Any], now: float) -> di
     return found
 
 
-def _of_index(served: Served | None, documents: Counted) -> dict[str, Any]:
+def _of_index(served: Served | None, documents: Counted, fault: str) -> dict[str, Any]:
     if served is None:
-        return {}
+        return {} if fault else {"version": 0, "chunks": 0}
     manifest = served.manifest
     ours = documents.lineage == manifest.lineage
     return {
