@@ -13,6 +13,7 @@ from penstock.flows.config.keys import SettingsError
 
 Named = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,59}$")]
 Block = Annotated[str, Meta(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]
+Suffix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,19}$")]
 NIGHTLY = "15 2 * * *"
 
 
@@ -21,10 +22,12 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `zombie_seconds`: a flow run without a heartbeat for so long counts as crashed. `maintenance`: whether compaction,
     scrubs, shipping, snapshots, expiry and drills are deployed as well. `notify`: the Prefect block that alerts go to,
-    as type/name; None: they fire and tell nobody.
+    as type/name; None: they fire and tell nobody. `suffix`: ends the names of all deployments, so that two
+    configurations have room on one server.
     """
 
     work_pool: Named = "penstock"
+    suffix: Suffix | None = None
     schedule: str = NIGHTLY
     timezone: str = "Etc/UTC"
     zombie_seconds: Annotated[float, Meta(ge=90)] = 90.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +30,7 @@ _UPKEEP: tuple[_Upkeep, ...] = (
      "needs."),
     ("scrub", "maintain", "backfill", "15 6 * * 0", "Read every byte on every replica; with repair, make whole what is "
      "not. Ends Failed while something is wrong."),
+    ("watch", "watch", "scheduled", "every 5m", "Look whether everything is as it should be, and say what is not."),
 )  # fmt: skip
 _RECOVERY: tuple[_Upkeep, ...] = (
     ("ship", "recover", "scheduled", "every 5m", "Copy to the DR stores what is not there yet. Ends Failed where that "
@@ -79,7 +80,8 @@ def planned(settings: Settings, config: Path, home: Path | None = None) -> list[
     if settings.prefect.maintenance:
         upkeep = _UPKEEP + (_RECOVERY if settings.snapshots.places else ())
         found += [_upkeep(one, every, tags, zone) for one in upkeep]
-    return found
+    suffix = settings.prefect.suffix
+    return [replace(each, name=f"{each.name}-{suffix}") for each in found] if suffix else found
 
 
 def mark(config: Path) -> str:

@@ -21,7 +21,7 @@ from penstock.flows.deploying.deployments import mark, planned, too_slow
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("/srv/penstock.toml")
 ON_DEMAND = {"penstock-backfill/backfill", "penstock-urgent/urgent", "penstock-retry/retry"}
-UPKEEP = {"penstock-compact/compact", "penstock-scrub/scrub"}
+UPKEEP = {f"penstock-{name}/{name}" for name in ("compact", "scrub", "watch")}
 RECOVERY = {f"penstock-{name}/{name}" for name in ("ship", "snapshot", "expire", "drill")}
 
 names = st.from_regex(r"[a-z0-9]([a-zA-Z0-9_.-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -109,3 +109,11 @@ def test_every_flow_that_is_named_is_there_and_takes_its_parameters() -> None:
             limit = other.get("concurrency_limit") or {"limit": None, "collision_strategy": "ENQUEUE"}
             assert (limit["limit"], limit["collision_strategy"]) == (each.limit, each.collision), each.name
             assert bool(other.get("schedules")) == (each.schedule is not None)
+
+
+def test_two_configurations_have_room_on_one_server() -> None:
+    """With a suffix, no name of one is a name of the other."""
+    plain = planned(settings({"wiki": source()}), CONFIG)
+    other = planned(settings({"wiki": source()}, prefect=PrefectSettings(suffix="staging")), Path("/srv/other.toml"))
+    assert {each.full_name for each in other} == {f"{each.full_name}-staging" for each in plain}
+    assert mark(CONFIG) != mark(Path("/srv/other.toml"))
