@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from queue import Empty, Full, Queue
 
 Job = Callable[[], object]
+Tick = Callable[[bool], object]
+"""Is told whether it is the last one."""
 MOST = 200
 LEAST_SECONDS = 1.0
 """Between two ticks, however often somebody asks for one."""
@@ -20,7 +23,7 @@ class Aside:
     seconds. The thread is a daemon: one that hangs keeps no process alive.
     """
 
-    def __init__(self, tick: Job, monotonic: Callable[[], float], every: float = 10.0) -> None:
+    def __init__(self, tick: Tick, monotonic: Callable[[], float], every: float = 10.0) -> None:
         self._tick, self._monotonic, self._every = tick, monotonic, every
         self._jobs: Queue[Job | None] = Queue(MOST)
         self._asked = False
@@ -62,11 +65,11 @@ class Aside:
                 _quietly(job)
             now = self._monotonic()
             if self._over.is_set() and self._jobs.empty():
-                _quietly(self._tick)
+                _quietly(partial(self._tick, True))
                 return
             if now - last >= (LEAST_SECONDS if self._asked else self._every):
                 self._asked, last = False, now
-                _quietly(self._tick)
+                _quietly(partial(self._tick, False))
 
 
 def _wake() -> None:

@@ -47,7 +47,7 @@ class Live:
         self._sources: dict[str, None] = {}
         self._priority = ""
         self._ticks = 0
-        self._closing = False
+        self._closed = False
         self._aside = Aside(self._tick, monotonic, every)
 
     def heard(self, event: Event) -> None:
@@ -76,12 +76,12 @@ class Live:
 
     def close(self, patience: float = PATIENCE) -> bool:
         """Tell the end; False if that took too long and is left. May be called again."""
-        if not self._closing:
+        if not self._closed:
+            self._closed = True
             self.tell(self._news.last())
-            self._closing = True
         return self._aside.close(patience)
 
-    def _tick(self) -> None:
+    def _tick(self, last: bool) -> None:
         self._ticks += 1
         for one in self._news.rest():
             self._send(one)
@@ -89,7 +89,7 @@ class Live:
             _quietly(lambda: self._board.tag(list(self._sources), self._priority))
         if self._figures.planned_any:  # of a run that found nothing to do, nobody wants to see how far it is
             _quietly(lambda: self._board.progress(self._figures.share(), self._figures.line()))
-        if self._closing or self._ticks % PLOT_EVERY == 0:
+        if last or self._ticks % PLOT_EVERY == 0:
             samples = self._series.samples(self._clock())
             if any(rate for rates in samples.rates.values() for rate in rates) or samples.commits:
                 self._board.plot(data_uri(svg(samples)))
