@@ -18,7 +18,7 @@ from prefect.states import Completed
 from penstock.flows import wiring
 from penstock.flows.answers import watch as answers
 from penstock.flows.commands.context import Context
-from penstock.flows.config.home import Home
+from penstock.flows.config.home import Home, NoHome
 from penstock.flows.config.settings import Settings, load
 from penstock.flows.metrics import remembered, textfiles
 from penstock.flows.metrics.look import Problem
@@ -45,11 +45,17 @@ EVENTS = {
     persist_result=False,
 )
 def watch(home: str | None = None, config: str | None = None) -> State[Any]:
-    """Look once. Ends `Completed`, named `Problems` where somebody has to see to something."""
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    """Look once. Ends `Completed`, named `Problems` where somebody has to see to something.
+
+    Named `Skipped` where there is no home yet.
+    """
+    clean_logs("", "prefect", "prefect.flow_runs", "prefect.task_runs")
     path = wiring.configured(config)
     settings = load(path)
-    where = Context(settings, wiring.home_of(home, config), path).required()
+    try:
+        where = Context(settings, wiring.home_of(home, config), path).required()
+    except NoHome as missing:  # before the first ingest; where one is lost, the next ingest says so and fails
+        return Completed(name="Skipped", message=str(missing))
     warn = get_run_logger().warning
     watcher = Watcher(settings, where, warn)
     try:

@@ -490,6 +490,14 @@ def test_the_flow_calls_somebody_once_for_each_problem(world: World, monkeypatch
     assert one(parse(path.read_bytes()), "penstock_watch_problems") == 2
 
 
+def test_before_the_first_ingest_there_is_nothing_to_look_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new deployment's first looks call nobody."""
+    flow, told, pages = flowing(monkeypatch)
+    state = flow(home=str(world.home))
+    assert (state.name, state.type.value, told, pages) == ("Skipped", "COMPLETED", [], [])
+    assert not world.home.exists()
+
+
 def test_a_store_that_is_too_far_behind_is_told_as_a_problem_of_the_watch(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
