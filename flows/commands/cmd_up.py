@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from penstock.flows.runs.stop import INTERRUPTED, Stop, on_signals
 
 DATA = "prefect"
 """The server's folder in the home."""
+_GLANCES, _GLANCE_SECONDS = 10, 0.2
 
 
 def up(arguments: argparse.Namespace, console: Console) -> int:
@@ -38,7 +41,7 @@ def up(arguments: argparse.Namespace, console: Console) -> int:
             with taken(data, arguments.port, mark, wiring.sleep) as stale:
                 if stale:
                     console.say(f"ended {stale} processes that an earlier penstock up had left")
-                _refuse_taken(arguments.port)
+                _refuse_taken(arguments.port, wiring.sleep)
                 return _run(arguments, console, ctx, data, mark, stop)
         except ledger.Busy as busy:
             raise UsageError(
@@ -140,15 +143,22 @@ def _configured(arguments: argparse.Namespace) -> Context:
     return found
 
 
-def _refuse_taken(port: int) -> None:
+def _refuse_taken(port: int, sleep: Callable[[float], None]) -> None:
+    """Raise `UsageError` for a port that stays in use: one whose process is just dying is free in a moment."""
     from penstock.flows.deploying import server
 
-    with closing(socket.socket()) as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tried.bind((server.HOST, port))
-        except OSError as error:
+    for glance in range(_GLANCES):
+        with closing(socket.socket()) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind((server.HOST, port))
+                return
+            except OSError as error:
+                if glance < _GLANCES - 1 and error.errno == errno.EADDRINUSE:
+                    sleep(_GLANCE_SECONDS)
+                    continue
+                why = error.strerror
             raise UsageError(
-                f"port {port} is not free ({error.strerror}): --port N takes another one; if a Prefect server is "
+                f"port {port} is not free ({why}): --port N takes another one; if a Prefect server is "
                 f"there, PREFECT_API_URL={server.api_url(port)} penstock deploy uses it"
-            ) from None
+            )

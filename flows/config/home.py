@@ -192,7 +192,7 @@ def refuse_occupied(path: Path) -> None:
 
 
 _SIGNS = (MARK, "catalog.db", "replicas", "restoring", "restored.json", "before-restore-")
-_WORK = frozenset({"spool", "cache", "drill", "lost+found"})
+_WORK = frozenset({"spool", "cache", "drill", "prefect", "lost+found"})
 
 
 def _is_home(path: Path) -> bool:
