@@ -80,12 +80,12 @@ class Turn:
         """Seconds of own work before the next favour."""
         self._gave = self._returning = self._told = False
         self.waited = False
-        """Whether somebody else had the device when we came for it last."""
+        """Whether somebody else had the device before we took it last."""
 
     @contextmanager
     def taken(self) -> Iterator[bool]:
         """Wait for the slot and hold it. Yields False if a stop was requested first."""
-        self.waited, started = False, self._clock()
+        self.waited, started = self._gave, self._clock()
         name = self.device.name
         with slots.hold(
             name,
@@ -133,6 +133,9 @@ class Turn:
 
     def give(self) -> None:
         """Prepare to let go of the slot for somebody better: on an accelerator its memory goes first."""
+        if not self._told:
+            self._told = True
+            self._note(f"{self.device.name} is given to more urgent runs while they wait; this one goes on after each")
         self._gave, self._owed = True, max(self._owed, OWN_SECONDS)
         self._returning = self.device.rest()
 
@@ -150,6 +153,3 @@ class Turn:
         self.waited = True
         if not self._gave:
             self._note(f"another run holds {self.device.name}; waiting for it")
-        elif not self._told:
-            self._told = True
-            self._note(f"{self.device.name} is given to more urgent runs while they wait; this one goes on after each")

@@ -6,10 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from penstock.flows.runs import slots
 from penstock.flows.runs.slots import BACKFILL, MOST_OVERTAKING, SCHEDULED, URGENT
@@ -229,3 +234,93 @@ def test_whoever_waits_is_told_once(tmp_path: Path) -> None:
         assert not held
     assert waits == ["waiting"]
     assert not list(tmp_path.glob("*.ticket"))
+
+
+def test_no_two_processes_ever_hold_the_same_slot() -> None:
+    """Of six that hammer at it, two are killed while they hold it; the others have all their turns."""
+    turns = 30
+    with tempfile.TemporaryDirectory() as where:
+        hammers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.flows.slot_hammer", where, str(n % 3), str(turns), str(dies_at)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+                text=True,
+            )
+            for n, dies_at in enumerate([-1, -1, -1, -1, 10, 20])
+        ]
+        for each in hammers:
+            assert each.stdout is not None and each.stdout.readline() == "ready\n"
+        said = [each.communicate("go\n")[0].split() for each in hammers]
+    times = []
+    for words in said:
+        begun, ended = [int(word) for word in words[1::4]], [int(word) for word in words[3::4]]
+        times += list(zip(begun, ended + begun[len(ended) :], strict=True))  # one that was killed: a moment
+    times.sort()
+    assert all(before[1] <= after[0] for before, after in pairwise(times))
+    assert [len(words) // 4 for words in said] == [turns, turns, turns, turns, 10, 20]
+
+
+class LineModel(RuleBasedStateMachine):
+    """Whoever asks for a slot gets it exactly when it is free and his turn, whatever came before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self._patience, slots._SILENT_NS = slots._SILENT_NS, 10**15  # nobody is slow here but the machine
+        self._line = slots._Line(Path(self._folder.name), "cpu")
+        self.waiting: list[tuple[int, slots._Waiter]] = []
+        """(priority, waiter), in the order in which they came."""
+        self.holder: slots._Waiter | None = None
+        self.overtaking = 0
+
+    @precondition(lambda self: len(self.waiting) < 6)
+    @rule(priority=st.sampled_from([URGENT, SCHEDULED, BACKFILL]))
+    def comes(self, priority: int) -> None:
+        self.waiting.append((priority, slots._Waiter(self._line, priority)))
+        self._asks(len(self.waiting) - 1)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def asks_again(self, data: st.DataObject) -> None:
+        self._asks(data.draw(st.integers(0, len(self.waiting) - 1)))
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def gives_up(self, data: st.DataObject) -> None:
+        self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))[1].leave()
+
+    @precondition(lambda self: self.holder is not None)
+    @rule()
+    def gives_back(self) -> None:
+        assert self.holder is not None
+        self.holder.leave()
+        self.holder = None
+
+    @invariant()
+    def a_holder_sees_who_is_better(self) -> None:
+        for priority in (URGENT, SCHEDULED, BACKFILL):
+            better = any(each < priority for each, _ in self.waiting)
+            assert slots.waiting_better("cpu", priority, where=Path(self._folder.name)) == better
+
+    def teardown(self) -> None:
+        for _, each in self.waiting:
+            each.leave()
+        if self.holder is not None:
+            self.holder.leave()
+        slots._SILENT_NS = self._patience
+        self._folder.cleanup()
+
+    def _asks(self, number: int) -> None:
+        best = min(range(len(self.waiting)), key=lambda n: (self.waiting[n][0], n))
+        turn = 0 if self.overtaking >= MOST_OVERTAKING else best
+        expected = self.holder is None and number == turn
+        assert asked(self.waiting[number][1]) == expected
+        if expected:
+            self.overtaking = 0 if number == 0 else self.overtaking + 1
+            self.holder = self.waiting.pop(number)[1]
+
+
+TestLine = LineModel.TestCase
+TestLine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

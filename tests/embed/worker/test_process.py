@@ -451,3 +451,40 @@ def test_nothing_heavy_is_imported_here() -> None:
         "import sys, penstock.embed.worker.process; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_one_that_rests_lets_go_of_everything_and_comes_back(make: MakeWorker, tmp_path: Path) -> None:
+    """Its process is gone on return; the next is loaded when there is work, not before, and makes the same bits."""
+    worker = make(spec(tmp_path)).ready()
+    before = children()
+    assert worker.rest() and not worker.rest()
+    assert not before & children(), "no process, no zombie"
+    assert (loads(tmp_path), worker.loads) == (1, 1)
+    vectors, _ = collected(worker.encode(IDS), len(IDS))
+    assert np.array_equal(vectors, expected(IDS))
+    assert (loads(tmp_path), worker.loads) == (2, 2)
+
+
+def test_one_that_rests_in_the_middle_of_its_work_loses_no_vector(make: MakeWorker) -> None:
+    """What is left is asked for again, and all of it has the same bits."""
+    worker = make(spec(seconds=0.01)).ready()
+    came = []
+    for batch in (batches := worker.encode(IDS)):
+        came.append(batch)
+        if len(came) == 3:
+            break
+    batches.close()  # type: ignore[attr-defined]
+    worker.rest()
+    done = {position for batch in came for position in batch.positions.tolist()}
+    left = [position for position in range(len(IDS)) if position not in done]
+    vectors, _ = collected(worker.encode([IDS[position] for position in left]), len(left))
+    assert np.array_equal(vectors, expected([IDS[position] for position in left]))
+    assert all(np.array_equal(batch.vectors, expected([IDS[k] for k in batch.positions])) for batch in came)
+
+
+def test_one_that_is_closed_does_not_rest(make: MakeWorker) -> None:
+    """It would start again."""
+    worker = make(spec()).ready()
+    worker.close()
+    with pytest.raises(EncoderUnavailable, match="closed"):
+        worker.rest()
