@@ -380,9 +380,13 @@ def listeners(settings: Settings, home: Path) -> list[Listener]:
     if settings.metrics.textfile is not None:
         from penstock.flows.metrics.gpu import gpus
         from penstock.flows.metrics.run_metrics import RunMetrics
+        from penstock.flows.runs import freshness
+
+        def as_of() -> dict[str, float]:
+            return {name: kept.as_of for name, kept in freshness.read(home).items()}
 
         folder, every = Path(settings.metrics.textfile), settings.metrics.every_seconds
-        found.append(RunMetrics(folder, settings.sources, every=every, clock=clock, gpus=gpus))
+        found.append(RunMetrics(folder, settings.sources, every=every, clock=clock, gpus=gpus, as_of=as_of))
     if settings.logs.file is not None:
         from penstock.flows.metrics.journal import STDERR, Journal
         from penstock.flows.sources.redactor import REDACTOR

@@ -71,7 +71,7 @@ RUN_COMMIT_SECONDS = Metric(
 )
 RUN_FRESH_SECONDS = Metric(
     "penstock_run_fresh_seconds", "histogram", (*RUN, "source"),
-    "From a document's change at its source until it was searchable", LONG,
+    "From a document's change at its source until it was searchable; of changes since the source was complete", LONG,
 )  # fmt: skip
 RUN_GAVE_WAY = _counter(
     "penstock_run_gave_way_seconds_total", RUN, "Seconds for which a device was given to something more urgent"

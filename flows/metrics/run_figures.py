@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from penstock.flows.metrics import names
 from penstock.flows.metrics.figures import Figures
@@ -18,12 +18,15 @@ MORE = ("deleted", "withheld")
 class RunFigures:
     """The figures of the run that `started`. Not thread-safe.
 
-    `sources`: the label of that name. What became of each document is said of each source in the terms of the account:
-    the states of `accounting.STATES` add up to what was listed there, all the time.
+    `sources`: the label of that name. `as_of`: source → each change before it was searchable when the run began: of an
+    older document, and of a source that was never complete, nobody knows how long its change took.
+
+    What became of each document is said of each source in the terms of the account: the states of `accounting.STATES`
+    add up to what was listed there, all the time.
     """
 
-    def __init__(self, started: events.RunStarted, sources: str) -> None:
-        self._started = started
+    def __init__(self, started: events.RunStarted, sources: str, as_of: Mapping[str, float] | None = None) -> None:
+        self._started, self._as_of = started, as_of or {}
         self._figures = Figures({"home": started.home, "priority": started.priority, "sources": sources})
         self._listed: Counter[str] = Counter()
         self._states: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -49,7 +52,7 @@ class RunFigures:
             case events.ShardEmbedded():
                 self._on_shard(event)
             case events.CommitLanded():
-                self._on_commit(event)
+                self._on_commit(event, now)
             case events.GaveWay():
                 figures.add(names.RUN_GAVE_WAY, event.seconds)
             case events.SourceWaits():
@@ -114,7 +117,7 @@ class RunFigures:
             spent[1] += event.seconds
             figures.set(names.RUN_TOKENS_PER_SECOND, sum(tokens / secs for tokens, secs in self._devices.values()))
 
-    def _on_commit(self, event: events.CommitLanded) -> None:
+    def _on_commit(self, event: events.CommitLanded, now: float) -> None:
         figures = self._figures
         states = self._states[event.source]
         states.update({**event.documents, "indexed": event.documents.get("indexed", 0) - event.unchanged})
@@ -128,8 +131,10 @@ class RunFigures:
             del self._embedded[event.shard]
         figures.add(names.RUN_STAGE_SECONDS, event.seconds, stage="commit")
         figures.raise_to(names.RUN_VERSION, event.version)
-        for seconds in event.fresh:
-            figures.observe(names.RUN_FRESH_SECONDS, seconds, source=event.source)
+        known = self._as_of.get(event.source, 0.0)
+        for seconds in event.fresh if known else ():
+            if now - seconds >= known:
+                figures.observe(names.RUN_FRESH_SECONDS, seconds, source=event.source)
 
     def _on_account(self, account: Accounting) -> None:
         figures = self._figures

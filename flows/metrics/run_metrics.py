@@ -7,7 +7,7 @@ last file, in which it has not ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from penstock.flows.metrics import exposition, textfile
@@ -23,7 +23,10 @@ MOST_SOURCES = 5
 
 class RunMetrics:
     """A listener. `configured`: the names of the configured sources; `clock`: seconds since 1970; `gpus`: asked before
-    each writing. A dry run leaves no figures: it would hide the last real run."""
+    each writing; `as_of`: how fresh each source is, once, when the run begins.
+
+    A dry run leaves no figures: it would hide the last real run.
+    """
 
     def __init__(
         self,
@@ -33,9 +36,10 @@ class RunMetrics:
         every: float,
         clock: Callable[[], float],
         gpus: Callable[[], Sequence[Gpu]],
+        as_of: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._folder, self._configured = folder, frozenset(configured)
-        self._every, self._clock, self._gpus = every, clock, gpus
+        self._every, self._clock, self._gpus, self._as_of = every, clock, gpus, as_of
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._figures: RunFigures | None = None
@@ -57,7 +61,7 @@ class RunMetrics:
         if started.dry_run:
             return
         sources = of(started.targets, self._configured)
-        self._figures = RunFigures(started, sources)
+        self._figures = RunFigures(started, sources, self._as_of())
         file = Textfile(self._folder, Path(started.home), f"run:{started.priority}:{sources}")
         self._thread = threading.Thread(target=self._write, args=(file,), name="metrics", daemon=True)
         self._thread.start()
