@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -34,7 +35,7 @@ SERVER_AWAY_SECONDS, PERSON_WAITS_SECONDS = 600.0, 60.0
 
 def of_a_deployment(run: Run, account: Accounting) -> State[Any]:
     """The state to end in. Does not return where Prefect stays away: the process has ended."""
-    with on_signals(run.stop, run.observer.note):
+    with on_signals(run.stop, partial(_waits_no_longer, run)):
         if not is_told(run, SERVER_AWAY_SECONDS):
             leave(account.exit_code(), summary.sentence(account))
         return told(run, account)
@@ -42,19 +43,22 @@ def of_a_deployment(run: Run, account: Accounting) -> State[Any]:
 
 def of_a_failure(run: Run, error: Exception) -> None:
     """Wait until Prefect can be told of `error`. Does not return where it stays away."""
-    with on_signals(run.stop, run.observer.note):
+    with on_signals(run.stop, partial(_waits_no_longer, run)):
         if not is_told(run, SERVER_AWAY_SECONDS):
             code, _, said = outcome(error)
             leave(code, REDACTOR.clean(said))
-        _tell_the_rest(run)
 
 
 def of_a_command(run: Run, account: Accounting) -> State[Any]:
     """As `of_a_deployment`, where a person waits at a terminal: not for long, and it always returns."""
-    with on_signals(run.stop, run.observer.note):
+    with on_signals(run.stop, partial(_waits_no_longer, run)):
         if is_told(run, PERSON_WAITS_SECONDS):
             return told(run, account)
     return state(account, stopped=run.stop(), cancelling=False)
+
+
+def _waits_no_longer(run: Run, _: str) -> None:
+    run.observer.note("not waiting for Prefect any longer")
 
 
 def is_told(run: Run, seconds: float) -> bool:

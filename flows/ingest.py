@@ -182,6 +182,7 @@ def record(run: Run) -> Accounting:
     """
     recorded = Recorded(run)
     token = _handed_over.set(recorded)
+    logging.raiseExceptions = False  # what cannot be logged in Prefect is no news for whoever sits at the terminal
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):  # we wait ourselves, and may be interrupted
             _as_flow_run(run.request)

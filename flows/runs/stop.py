@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from penstock.flows import prefect_api
+
 INTERRUPTED = 130
 LOADING = "load-model"
 """The name of the thread that loads a model."""
@@ -84,12 +86,16 @@ def interrupting(stop: Stop) -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End the process here if a model is still being loaded; else return.
+    """End the process here if its exit would wait for what nobody needs any more; else return.
 
-    Nobody waits for it any more, waiting takes seconds, and the interpreter cannot be torn down around a library
-    that is just being loaded. Where Prefect takes part it is waited for: Prefect sends its last logs at exit.
+    For a model that is still being loaded: it takes seconds, and the interpreter cannot be torn down around a library
+    that is just being loaded. For a Prefect that is away: its client would try for minutes to tell the rest. Where it
+    is there it is waited for: Prefect sends its last logs at exit.
     """
-    if "prefect" in sys.modules or all(thread.name != LOADING for thread in threading.enumerate()):
+    if "prefect" in sys.modules:
+        if not prefect_api.configured() or prefect_api.there(seconds=2.0):
+            return
+    elif all(thread.name != LOADING for thread in threading.enumerate()):
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -69,6 +69,15 @@ class Logged(HashEncoder):
 
 def main(argument: str) -> int:
     child = msgspec.json.decode(argument, type=Child)
+    disguise(child)
+    print("ready", file=sys.stderr, flush=True)
+    config = ["--config", child.config] if child.config else []
+    sys.argv = ["penstock", "ingest", *child.targets, "--home", child.home, *config, "--json"]
+    return cli.main()
+
+
+def disguise(child: Child) -> None:
+    """From now on this process ingests as `child` says."""
     model_wiring.encoders = lambda *_: {"fake": Here(lambda: slow(child.load_seconds, lambda: Logged(child)))}
     if child.worker:
         model_wiring.encoders = lambda settings, home, note, *_: {"fake": in_a_process(child, note)}
@@ -77,10 +86,6 @@ def main(argument: str) -> int:
     embedding.Embedder = partial(embedding.Embedder, flush_seconds=child.flush_seconds)  # type: ignore[misc]
     if child.die_at:
         arm(dying(child.die_at, child.times))
-    print("ready", file=sys.stderr, flush=True)
-    config = ["--config", child.config] if child.config else []
-    sys.argv = ["penstock", "ingest", *child.targets, "--home", child.home, *config, "--json"]
-    return cli.main()
 
 
 def in_a_process(child: Child, note: Callable[[str], None]) -> WorkerEncoder:

@@ -52,6 +52,8 @@ PARTS = (
     Part("failover", ("bench/failover.py", "--json"), takes=60),
     Part("recovery", ("-m", "tests.proof.recovery"), takes=240, beside=True),
     Part("disaster", ("-m", "examples.disaster", "--at", ".demo-disaster", "--json"), takes=180, beside=True),
+    Part("screens", ("-m", "tests.proof.screens", "--into", "docs/pictures", "--json"), takes=300, beside=True),
+    Part("operations", ("-m", "tests.proof.operations"), takes=480, beside=True),
     Part("rough", ("-m", "tests.proof.rough", "--seconds", "120"), takes=600, beside=True),
     Part("sources", ("-m", "tests.proof.real", "--json"), takes=600, beside=True),
 )
