@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from penstock.index.reading.reader import Reader
 from tests.flows.prefect_server import BIN, Prefect, free_port, patience
@@ -69,6 +70,18 @@ def test_a_deployed_run_completes_from_any_directory(prefect: Prefect, deployed:
     log = (prefect.folder / "worker.log").read_text(errors="replace")
     assert (deployed["state_type"], deployed["name"]) == ("COMPLETED", "ingest examples"), log[-3000:]
     assert "9 indexed" in deployed["state"]["message"]
+
+
+def test_all_of_the_file_is_deployed_each_to_its_queue(prefect: Prefect, deployed: dict[str, Any]) -> None:
+    """The queues are there, urgent first, and each form knows its fields and what may stand in them."""
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    there = {each["name"]: each for each in prefect.ask("deployments/filter")}
+    queues = {each["name"]: each["work_pool"]["work_queue_name"] for each in written}
+    assert {name: each["work_queue_name"] for name, each in there.items()} == queues
+    order = sorted(prefect.ask("work_pools/penstock/queues/filter"), key=lambda queue: queue["priority"])
+    assert [queue["name"] for queue in order if queue["name"] != "default"] == ["urgent", "scheduled", "backfill"]
+    fields = there["retry"]["parameter_openapi_schema"]["properties"]
+    assert fields["priority"]["enum"] == ["urgent", "scheduled", "backfill"] and fields["uris"]["description"]
 
 
 def test_its_stages_are_tasks(prefect: Prefect, deployed: dict[str, Any]) -> None:
