@@ -20,6 +20,7 @@ from penstock.flows.answers import watch as answers
 from penstock.flows.commands.context import Context
 from penstock.flows.config.home import Home, NoHome
 from penstock.flows.config.settings import Settings, load
+from penstock.flows.deploying.heartbeat import quicken
 from penstock.flows.metrics import remembered, textfiles
 from penstock.flows.metrics.look import Problem
 from penstock.flows.metrics.watching import Watcher
@@ -29,6 +30,7 @@ from penstock.flows.telling.emit import emit
 from penstock.flows.telling.names import REPLICA_DEGRADED
 from penstock.flows.telling.news import breached
 
+quicken()
 PROBLEM = "penstock.watch.problem"
 EVENTS = {
     "replica": REPLICA_DEGRADED,

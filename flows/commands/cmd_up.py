@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import socket
@@ -147,18 +146,22 @@ def _refuse_taken(port: int, sleep: Callable[[float], None]) -> None:
     """Raise `UsageError` for a port that stays in use: one whose process is just dying is free in a moment."""
     from penstock.flows.deploying import server
 
-    for glance in range(_GLANCES):
-        with closing(socket.socket()) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind((server.HOST, port))
-                return
-            except OSError as error:
-                if glance < _GLANCES - 1 and error.errno == errno.EADDRINUSE:
-                    sleep(_GLANCE_SECONDS)
-                    continue
-                why = error.strerror
-            raise UsageError(
-                f"port {port} is not free ({why}): --port N takes another one; if a Prefect server is "
-                f"there, PREFECT_API_URL={server.api_url(port)} penstock deploy uses it"
-            )
+    for _ in range(_GLANCES):
+        if (why := _not_free(server.HOST, port)) is None:
+            return
+        sleep(_GLANCE_SECONDS)
+    raise UsageError(
+        f"port {port} is not free ({why}): --port N takes another one; if a Prefect server is there, "
+        f"PREFECT_API_URL={server.api_url(port)} penstock deploy uses it"
+    )
+
+
+def _not_free(host: str, port: int) -> str | None:
+    """Why the port cannot be had; None if it can."""
+    with closing(socket.socket()) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError as error:
+            return error.strerror
+    return None

@@ -4,6 +4,8 @@
     spool/                  work in hand, safe to keep      cache/       safe to delete
     home.json               says that this is a home; where the replicas are, if a command moved them
     drill/                  what drills ask and what came of them, safe to delete
+    freshness.json          how fresh each source is      watch.json    which problems somebody was told of
+    prefect/                the server of `penstock up`, with its history of runs, safe to delete while none is up
 
 Only `create` makes one; everything else calls `require`.
 """
@@ -192,7 +194,7 @@ def refuse_occupied(path: Path) -> None:
 
 
 _SIGNS = (MARK, "catalog.db", "replicas", "restoring", "restored.json", "before-restore-")
-_WORK = frozenset({"spool", "cache", "drill", "prefect", "lost+found"})
+_WORK = frozenset({"spool", "cache", "drill", "prefect", "freshness.json", "watch.json", "lost+found"})
 
 
 def _is_home(path: Path) -> bool:
