@@ -87,14 +87,15 @@ def _stores(look: Look, recovery: Recovery | None, limits: Limits) -> Iterator[P
 
 
 def _old(stores: Mapping[str, StoreLook], what: str, limit: float, since: float, step: str) -> Iterator[Problem]:
+    said = "snapshot" if what == "snapshot" else "drill that passed"
     for name, one in stores.items():
-        age = one.snapshot_age if what == "snapshot" else one.drill_age
+        age = one.snapshot_age if what == "snapshot" else one.passed_age
         if what == "snapshot" and not one.snapshots_known:
             continue  # what is wrong is said already
         if age is None and since > limit:
-            yield Problem(what, name, f"DR store {name}: there was no {what} yet", step)
+            yield Problem(what, name, f"DR store {name}: there was no {said} yet", step)
         elif age is not None and age > limit:
-            yield Problem(what, name, f"DR store {name}: the last {what} is {duration(age)} old", step)
+            yield Problem(what, name, f"DR store {name}: the last {said} is {duration(age)} old", step)
 
 
 def _freshness(look: Look) -> Iterator[Problem]:

@@ -61,6 +61,8 @@ class StoreLook(msgspec.Struct, frozen=True):
     snapshots_known: bool = False
     """Whether it said which snapshots it has: then no age means that there is none."""
     drill_age: float | None = None
+    passed_age: float | None = None
+    """Since the last drill that passed."""
     drill: str = ""
     """What came of the last drill: `passed`, `failed`, `undone`; "" if there was none."""
 

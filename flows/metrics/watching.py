@@ -25,7 +25,7 @@ from penstock.flows.metrics.asking import Asking
 from penstock.flows.metrics.documents import Counted, Documents
 from penstock.flows.metrics.look import BudgetLook, FreshLook, Look, Problem, ReplicaLook, StoreLook
 from penstock.flows.metrics.searching import Searching, Served
-from penstock.flows.recovery import unfinished
+from penstock.flows.recovery import drill_log, unfinished
 from penstock.flows.runs import freshness
 from penstock.flows.sources.redactor import REDACTOR
 from penstock.index.errors import WrongIndex
@@ -91,7 +91,7 @@ class Watcher:
             **_of_index(served, documents, fault),
             replicas=looked,
             under_replicated=sum(one.lacks for one in looked.values()) if copies else None,
-            stores=_stores(ready, rest, look.at),
+            stores=_stores(ready, rest, _passed(self._home), look.at),
             budgets=budgets,
             late=tuple(late),
         )
@@ -249,7 +249,14 @@ def _snapshots(place: Any) -> float | None:
     return max((one.taken_at for one in named.values()), default=None)
 
 
-def _stores(ready: recovery.Recovery, rest: Mapping[str, Any], now: float) -> dict[str, StoreLook]:
+def _passed(home: Home) -> dict[str, float]:
+    """DR store → when a drill passed there last."""
+    return {one.store: one.at for one in drill_log.read(home.path, _unsaid) if one.result == "passed"}
+
+
+def _stores(
+    ready: recovery.Recovery, rest: Mapping[str, Any], passed: Mapping[str, float], now: float
+) -> dict[str, StoreLook]:
     drilled = {one.store: one for one in ready.drills}
     found = {}
     for one in ready.stores:
@@ -263,6 +270,7 @@ def _stores(ready: recovery.Recovery, rest: Mapping[str, Any], now: float) -> di
             snapshot_age=max(0.0, now - taken) if isinstance(taken, float) else None,
             snapshots_known=not isinstance(taken, Exception),
             drill_age=max(0.0, now - drill.at) if drill else None,
+            passed_age=max(0.0, now - passed[one.place]) if one.place in passed else None,
             drill=drill.result if drill else "",
         )
     return found
