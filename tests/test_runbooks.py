@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +20,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from penstock.connectors.http.breaker import FAILURES
+from penstock.connectors.http.budget import SharedBudget
+from penstock.connectors.http.ledger import FileLedger
+from penstock.connectors.http.types import BudgetLimits, Outcome
 from penstock.flows.cli import build_parser
 from penstock.index.reading.reader import Reader
+from tests import prefect_help
 from tests.fakes.embeddings_server import Embeddings, vector
+from tests.fakes.json_api import JsonApi
 from tests.fakes.rough.serving import Serving
 
 PAGES = Path(__file__).parent.parent / "docs" / "runbooks"
@@ -108,10 +116,12 @@ class Site:
         assert needed == list(places)
         return self.shell(script, **places)
 
-    def over(self, page: Page) -> None:
-        """See that it is over as the page says."""
+    def over(self, page: Page) -> str:
+        """See that it is over as the page says. What its commands said."""
         section = "How to know that it is over"
-        shows(self.follow(page, section), page.seen(section=section))
+        said = self.follow(page, section)
+        shows(said, page.seen(section=section))
+        return said
 
     def found(self) -> list[list[tuple[str, float, str]]]:
         """What questions find: uri, score, text."""
@@ -139,6 +149,17 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as stack:
         made = Site(tmp_path, stack)
+        for number in range(12):
+            made.write(number)
+        made.ask("ingest")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site for the pages of alerts, each of which leaves it well."""
+    with ExitStack() as stack:
+        made = Site(tmp_path_factory.mktemp("standing"), stack)
         for number in range(12):
             made.write(number)
         made.ask("ingest")
@@ -294,6 +315,172 @@ def test_a_source_that_was_removed_by_mistake_is_there_again(site: Site) -> None
     site.over(page)
     assert site.found() == found
     assert site.embedded() == []
+
+
+WIKI = """
+[sources.wiki]
+type = "rest"
+url = "URL"
+network = { allow = ["127.0.0.0/8"] }
+[[sources.wiki.collections]]
+name = "pages"
+list = "/none/items"
+items = ""
+paging = { kind = "none" }
+title = "{id}"
+body = "{body}"
+"""
+
+
+def test_a_source_that_is_left_alone_comes_back(site: Site) -> None:
+    """Eight failures open its breaker; once it answers again, the page closes it and what was missed is embedded."""
+    page, tickets = Page("alert-breaker-open"), iter(map(str, range(100)))
+    with JsonApi().serving() as api:
+        api.rows = {"1": {"id": "1", "body": "Document 70. A page of the wiki."}}
+        (site.folder / "penstock.toml").write_text(site.configuration + WIKI.replace("URL", api.url))
+        budget = SharedBudget(
+            "wiki", BudgetLimits(), FileLedger(site.home / "budgets"),
+            clock=time.time, sleep=time.sleep, random=lambda: 0.5, token=lambda: next(tickets),
+        )  # fmt: skip
+        for _ in range(FAILURES):
+            with budget.request() as permit:
+                permit.done(Outcome("failed"))
+        shows(site.shell("penstock status"), page.seen())
+        site.embedded()
+        site.follow(page, SOURCE="wiki")
+        assert "is not asked" not in site.over(page)
+    assert site.embedded() == ["Document 70. A page of the wiki."]
+
+
+def test_a_degraded_replica_is_brought_up(standing: Site) -> None:
+    """Gone, or emptied, which stops writing: the same page, the same bytes."""
+    page, found = Page("alert-replica-degraded"), standing.found()
+    for which, happens in enumerate([gone, Path.mkdir]):
+        happens(standing.home / "replicas/1")
+        shows(standing.shell("penstock status"), page.seen(which))
+    standing.follow(page)
+    standing.over(page)
+    assert standing.found() == found
+
+
+def test_withheld_deletions_are_confirmed_by_their_number(standing: Site) -> None:
+    """Looking changes nothing; confirming takes exactly what is gone away."""
+    page = Page("alert-deletions-withheld")
+    for number in range(30):
+        standing.write(number)
+    standing.ask("ingest")
+    for number in range(5, 30):
+        (standing.docs / f"{number:02d}.txt").unlink()
+    shows(standing.shell("penstock ingest || test $? = 1"), page.seen())
+    before = standing.ask("status")["documents"]
+    standing.follow(page, SOURCE="handbook", GONE=25)
+    standing.over(page)
+    assert (before, standing.ask("status")["documents"]) == (30, 5)
+
+
+def test_a_drill_that_failed_passes_again(standing: Site) -> None:
+    """The damaged blob is named, deleted by whoever may, and put back by shipping."""
+    page, blobs = Page("alert-drill-failed"), standing.elsewhere / "penstock/blobs"
+    newest = max(standing.home.glob("replicas/0/log/*")).read_text()
+    manifest = json.loads(newest.splitlines()[0])["manifest"]["name"]
+    (damaged_there,) = blobs.glob(f"*/{manifest}")
+    body = bytearray(damaged_there.read_bytes())
+    body[len(body) // 2] ^= 1
+    damaged_there.write_bytes(body)
+    assert "Failed: what was shipped" in standing.shell("penstock drill || test $? = 1")
+    shows(standing.shell("penstock status"), page.seen())
+    named = standing.shell("penstock snapshot verify || test $? = 1")
+    assert damaged_there.name in named and "delete it there" in named
+    damaged_there.unlink()
+    standing.follow(page)
+    standing.over(page)
+
+
+def test_a_dr_store_that_is_behind_catches_up(standing: Site) -> None:
+    """It was not there while a run committed; afterwards it has all of it."""
+    page, away = Page("alert-ship-behind"), standing.folder / "away"
+    standing.elsewhere.rename(away)
+    standing.elsewhere.write_text("no folder")
+    standing.write(3, " And more, while the DR store is away.")
+    standing.ask("ingest")
+    shows(standing.shell("penstock status"), page.seen())
+    standing.elsewhere.unlink()
+    away.rename(standing.elsewhere)
+    standing.follow(page)
+    standing.over(page)
+
+
+def test_an_old_snapshot_is_followed_by_a_new_one(standing: Site) -> None:
+    """And by a drill, which is on the same kind of schedule."""
+    page = Page("alert-snapshot-old")
+    shows(standing.shell("penstock snapshot list"), page.seen())
+    standing.follow(page)
+    standing.over(page)
+
+
+def test_after_a_failed_run_the_next_one_goes_on(standing: Site) -> None:
+    """What it had prepared is taken over; only what has no vector is embedded."""
+    page = Page("alert-run-failed")
+    changed = standing.write(3, " And more, while the key is refused.")
+    standing.app.status = 401
+    standing.shell("penstock ingest || test $? = 1")
+    standing.app.status = 0
+    shows(standing.shell("penstock status"), page.seen())
+    standing.embedded()
+    standing.follow(page)
+    standing.over(page)
+    assert standing.embedded() == [changed]
+
+
+def test_a_source_that_is_not_fresh_becomes_so(standing: Site) -> None:
+    """The page names what stands in between, and the run that helps."""
+    page, file = Page("alert-freshness"), standing.home / "freshness.json"
+    fresh = standing.configuration.replace('path = "documents"\n', 'path = "documents"\nfreshness = "1h"\n')
+    (standing.folder / "penstock.toml").write_text(fresh)
+    standing.ask("ingest")
+    kept = json.loads(file.read_text().splitlines()[0])
+    kept["sources"]["handbook"]["as_of"] -= 7200
+    line = json.dumps(kept, separators=(",", ":"))
+    file.write_text(f"{line}\n{hashlib.sha256(line.encode()).hexdigest()}\n")
+    shows(standing.shell("penstock watch --once || test $? = 1"), page.seen())
+    standing.follow(page, SOURCE="handbook")
+    standing.over(page)
+
+
+def test_what_penstock_can_do_about_a_dead_run_and_a_dead_worker_is_done(standing: Site) -> None:
+    """The commands of prefect are in blocks that are not run; the others are."""
+    for page in (Page("alert-zombie-run"), Page("alert-watch-silent")):
+        standing.follow(page)
+        standing.over(page)
+
+
+def test_every_alert_has_a_page_that_says_how_bad_it_is() -> None:
+    """Each page that an automation names is there and in the index, and each alert's page is named by one."""
+    automations = (PAGES.parent.parent / "flows/deploying/automations.py").read_text("utf-8")
+    named = set(re.findall(r"alert-[a-z-]+", automations))
+    pages = {file.stem for file in PAGES.glob("alert-*.md")}
+    assert named == pages
+    for name in pages:
+        text = (PAGES / f"{name}.md").read_text("utf-8")
+        assert text.startswith("# Alert: ") and "**How bad:** " in text
+        assert "first look" in text.lower()
+
+
+def test_the_commands_of_prefect_on_the_pages_exist() -> None:
+    """With their options."""
+    asked: dict[tuple[str, ...], set[str]] = {}
+    for file in PAGES.glob("*.md"):
+        text = file.read_text("utf-8")
+        lines = [line for block in blocks(text, "bash") for line in block.splitlines()]
+        for line in [*lines, *re.findall(r"`(prefect [^`]+)`", text)]:
+            words = shlex.split(line)
+            if words[0] == "prefect":
+                asked.setdefault(tuple(words[1:3]), set()).update(word for word in words if word.startswith("--"))
+            else:
+                assert words[0] == "penstock" and build_parser().parse_args(words[1:]).command
+    assert ("flow-run", "ls") in asked
+    there = prefect_help.options(asked)
+    assert {command for command, words in asked.items() if not words <= there[command]} == set()
 
 
 def test_every_page_is_in_the_index_and_has_its_sections() -> None:
