@@ -41,10 +41,15 @@ def of_a_deployment(run: Run, account: Accounting) -> State[Any]:
         return told(run, account)
 
 
-def of_a_failure(run: Run, error: Exception) -> None:
-    """Wait until Prefect can be told of `error`. Does not return where it stays away."""
+def of_a_failure(run: Run, error: Exception, seconds: float = SERVER_AWAY_SECONDS) -> None:
+    """Wait until Prefect can be told of `error`, and tell what else there is.
+
+    Of a deployed run it does not return where Prefect stays away.
+    """
     with on_signals(run.stop, partial(_waits_no_longer, run)):
-        if not is_told(run, SERVER_AWAY_SECONDS):
+        if is_told(run, seconds):
+            _tell_the_rest(run)
+        else:
             code, _, said = outcome(error)
             leave(code, REDACTOR.clean(said))
 

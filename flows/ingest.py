@@ -144,6 +144,8 @@ def _recorded(recorded: Recorded) -> State[Any]:
         account = _executed(recorded.run)
     except BaseException as error:
         recorded.error = error
+        if isinstance(error, Exception):
+            ending.of_a_failure(recorded.run, error, ending.PERSON_WAITS_SECONDS)
         raise
     recorded.done = True
     return ending.of_a_command(recorded.run, account)
