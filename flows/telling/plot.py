@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from penstock.flows.telling.series import Samples
 
 WIDTH, HEIGHT = 860, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 20, 56, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 36, 56, 48
 _GROUND, _INK, _FAINT, _GRID = "#ffffff", "#1f2430", "#5b6270", "#dfe3ea"
 _LINES = {"prepared": ("#b45309", "6 3"), "embedded": ("#0b63b5", "")}
 """Stage → colour and dashes: told apart without colours as well."""

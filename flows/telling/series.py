@@ -48,6 +48,8 @@ class Series:
         with self._lock:
             last = self._bin(now)
             seconds = max(self._end - self._began, 0.0)
+            if last and seconds - last * self._width < 0.25 * self._width and not self._any(last):
+                last -= 1  # it has only just begun: no rate yet, not a rate of nothing
             rates = {
                 stage: tuple(
                     tokens / max(min(self._width, seconds - place * self._width), 0.25 * self._width)
@@ -57,6 +59,9 @@ class Series:
             }
             commits = tuple(place for place in range(last + 1) if self._commits[place])
             return Samples(self._width, seconds, rates, commits)
+
+    def _any(self, place: int) -> bool:
+        return self._commits[place] or any(counted[place] for counted in self._tokens.values())
 
     def _bin(self, at: float) -> int:
         self._end = max(self._end, at)
