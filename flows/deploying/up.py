@@ -64,6 +64,7 @@ class Up:
         stopped: Callable[[], bool],
         sleep: Callable[[float], None],
         clock: Callable[[], float],
+        grace: float = GRACE_SECONDS,
     ) -> None:
         self.data, self.pool = data, pool
         self.api = Api(environ["PREFECT_API_URL"], environ.get("PREFECT_API_AUTH_STRING", ""))
@@ -71,7 +72,7 @@ class Up:
         self._environ, self._mark = environ, environ[server.MARK]
         self._say, self._stopped, self._sleep, self._clock = say, stopped, sleep, clock
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._served = False
+        self._served, self._grace = False, grace
 
     def log(self, name: str) -> Path:
         """Where the output of `server`, `worker` or `deploy` goes."""
@@ -164,13 +165,13 @@ class Up:
     def _stop_flows(self) -> None:
         """Ask each flow run to stop, those that come late too; end those that are still there after the grace."""
         asked: set[int] = set()
-        deadline = self._clock() + GRACE_SECONDS
+        deadline = self._clock() + self._grace
         while (left := services.flow_runs(self._mark)) and self._clock() < deadline:
             new = [each for each in left if each.pid not in asked]
             if new:
                 asked |= {each.pid for each in new}
                 what = "1 flow run is" if len(left) == 1 else f"{len(left)} flow runs are"
-                self._say(f"{what} asked to stop: the commit in hand is finished, {GRACE_SECONDS:.0f} s at most …")
+                self._say(f"{what} asked to stop: the commit in hand is finished, {self._grace:.0f} s at most …")
             for each in new:
                 services.ask(each)
             self._sleep(_LOOK_SECONDS)

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from penstock.flows.deploying import ledger, server, services
+from penstock.flows.deploying.server_api import Api
+from penstock.flows.deploying.up import NotUp, Up
 from penstock.index.reading.reader import Reader
 from tests.fakes.embeddings_server import Embeddings, vector
 from tests.fakes.rough.serving import Serving
@@ -132,6 +135,22 @@ def answer(process: subprocess.Popen[str], place: Place) -> dict[str, Any]:
     return found
 
 
+def asked(place: Place) -> list[Any]:
+    """What the server does with what `up` asks of it: a run whose process is gone, a pool that waits."""
+    flow = httpx.post(f"{place.api}/flows/", json={"name": "somebody's"}, timeout=30).json()["id"]
+    state = {"type": "RUNNING", "name": "Running"}
+    run = httpx.post(f"{place.api}/flow_runs/", json={"flow_id": flow, "state": state}, timeout=30).json()["id"]
+    pool = {"name": "other", "type": "process"}
+    httpx.post(f"{place.api}/work_pools/", json=pool, timeout=30).raise_for_status()
+    api = Api(place.api)
+    found: list[Any] = [api.crashed(run, "gone"), api.crashed(run, "again"), api.crashed(str(uuid4()), "nobody's")]
+    after = httpx.get(f"{place.api}/flow_runs/{run}", timeout=30).json()
+    found += [after["state_type"], after["state"]["message"], api.hands_out("other")]
+    api.pause("other", True)
+    found += [api.hands_out("other"), api.hands_out("none"), api.healthy(), Api("http://127.0.0.1:9/api").healthy()]
+    return found
+
+
 def mark_of(place: Place) -> str:
     mark: str = json.loads((place.data / "up.lock").read_text())["mark"]
     return mark
@@ -156,6 +175,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             seen["port"] = place.refused("--data", str(place.folder / "other"))
             with Reader.open(place.home) as reader:
                 seen["hits"] = [hit.uri for hit in reader.search(vector("Document 3 says")[None], FEW)[0]]
+            seen["asked"] = asked(place)
             seen["stopped run"] = place.mid_run()
             first.terminate()
             seen["end"], seen["code"] = answer(first, place), first.wait(PATIENCE)
@@ -215,6 +235,11 @@ def test_a_second_one_is_refused_and_named(story: dict[str, Any]) -> None:
     assert code == 2 and f"process {story['ready']['pid']}" in said
     code, said = story["port"]
     assert code == 2 and f"port {story['place'].port} is not free" in said
+
+
+def test_a_run_whose_process_is_gone_is_said_to_have_crashed(story: dict[str, Any]) -> None:
+    """Once, with the reason, and only if it had not ended; a pool that is paused, or not there, hands out nothing."""
+    assert story["asked"] == [True, False, False, "CRASHED", "gone", True, False, False, True, False]
 
 
 def test_sigterm_stops_the_run_before_the_worker(story: dict[str, Any]) -> None:
@@ -300,6 +325,35 @@ def test_a_folder_is_one_ups_at_a_time(tmp_path: Path) -> None:
         assert busy.value.who == us
     with ledger.locked(tmp_path, ledger.Who("two", 1, 1), lambda _: None) as (_, before):
         assert before == us
+
+
+def test_a_server_that_does_not_start_is_said_with_its_log(tmp_path: Path) -> None:
+    """At once, not after the patience for one that is slow."""
+    up = alone(tmp_path, PYTHONHOME="/nowhere")
+    with pytest.raises(NotUp, match=f"the server ended by itself .*{tmp_path}/server.log"):
+        up.serve()
+    assert (up.down().asked, up.log("server").exists()) == (0, True)
+
+
+def test_a_run_that_does_not_stop_is_killed_after_the_grace(tmp_path: Path) -> None:
+    """It was asked; that it was killed is said, and written down for the next one."""
+    said: list[str] = []
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    environ = {**os.environ, server.MARK: "alone", "PREFECT__FLOW_RUN_ID": "run-2"}
+    with subprocess.Popen([sys.executable, "-c", script], env=environ, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"deaf\n"
+        ended = alone(tmp_path, said).down()
+        assert process.wait() == -signal.SIGKILL
+    assert (ended.asked, ended.killed) == (1, 1)
+    assert "1 did not stop in time" in said[-1]
+    assert ledger.remembered(tmp_path) == {"run-2"}
+
+
+def alone(data: Path, said: list[str] | None = None, **environ: str) -> Up:
+    """One that nothing was started for yet."""
+    told = server.environment(os.environ | environ, data, free_port(), "alone")
+    say = ([] if said is None else said).append
+    return Up(data, told, "penstock", say=say, stopped=lambda: False, sleep=time.sleep, clock=time.monotonic, grace=0.5)
 
 
 def test_a_child_dies_with_the_one_that_started_it(tmp_path: Path) -> None:

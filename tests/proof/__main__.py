@@ -54,6 +54,7 @@ PARTS = (
     Part("disaster", ("-m", "examples.disaster", "--at", ".demo-disaster", "--json"), takes=180, beside=True),
     Part("screens", ("-m", "tests.proof.screens", "--into", "docs/pictures", "--json"), takes=300, beside=True),
     Part("operations", ("-m", "tests.proof.operations"), takes=480, beside=True),
+    Part("zombie", ("-m", "tests.proof.zombie"), takes=360, beside=True),
     Part("rough", ("-m", "tests.proof.rough", "--seconds", "120"), takes=600, beside=True),
     Part("sources", ("-m", "tests.proof.real", "--json"), takes=600, beside=True),
 )
