@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
+import msgspec
+
 from penstock.flows.runs import events
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -145,17 +147,16 @@ def _instead(event: events.Event) -> dict[str, Any]:
         case events.CommitLanded():
             return {"fresh": max(event.fresh, default=0.0)}
         case events.Accounted():
-            account = event.account
-            figures = {key: getattr(account, key) for key in account.__struct_fields__ if key not in _ELSEWHERE}
+            account: dict[str, Any] = msgspec.to_builtins(event.account)
+            figures = {key: value for key, value in account.items() if key not in _ELSEWHERE}
             said = {key: value for key, value in figures.items() if value not in (0, 0.0, {}, [], None)}
-            tables: dict[str, Any] = {
-                key: said.pop(key) for key in ("reasons", "retries", "stage_seconds") if key in said
-            }
+            tables: dict[str, Any] = {key: said.pop(key) for key in _TABLES if key in said}
             return {"account": said, **tables}
         case _:
             return {}
 
 
+_TABLES = ("reasons", "retries", "stage_seconds", "sources", "freshness")
 _ELSEWHERE = ("messages", "quality", "ship")
 
 
@@ -166,7 +167,12 @@ def encoded(fields: Mapping[str, Any], clean: Callable[[str], str]) -> bytes:
         line = _line(_fit(kept, clean, most))
         if len(line) <= LONGEST:
             return line
-    kept = {key: value for key, value in kept.items() if not isinstance(value, dict | list | tuple)}
+    while tables := [key for key, value in kept.items() if isinstance(value, dict | list | tuple)]:
+        del kept[max(tables, key=lambda key: len(_line(_fit(kept[key], clean, 100))))]
+        kept["cut"] = True
+        line = _line(_fit(kept, clean, 100))
+        if len(line) <= LONGEST:
+            return line
     return _line(_fit({**kept, "cut": True}, clean, 20))
 
 

@@ -138,10 +138,9 @@ class RunFigures:
 
     def _on_account(self, account: Accounting) -> None:
         figures = self._figures
-        if len(self._listed) == 1:  # then the account is this source's: also what only it knows
-            (source,) = self._listed
-            self._states[source].update({state: getattr(account, state) - self._states[source][state]
-                                         for state in (*STATES, *MORE)})  # fmt: skip
+        for source, part in account.sources.items():
+            self._listed[source] = part.listed
+            self._states[source] = Counter({state: getattr(part, state) for state in (*STATES, *MORE)})
         for stage, seconds in account.stage_seconds.items():
             figures.raise_to(names.RUN_STAGE_SECONDS, seconds, stage=stage)
         if account.tokens_per_second:

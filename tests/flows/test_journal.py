@@ -35,6 +35,9 @@ def test_a_run_writes_what_became_of_its_shards_and_of_the_documents_that_it_rej
     ]
     (document,) = (each for each in said if each["event"] == "document-prepared")
     assert (document["document"], document["status"], document["reason"]) == ("docs/empty.txt", "rejected", "empty")
+    (accounted,) = (each for each in said if each["event"] == "accounted")
+    assert accounted["account"]["indexed"] == 1 and accounted["sources"]["docs"]["rejected"] == 1
+    assert "cut" not in accounted
     (commit,) = (each for each in said if each["event"] == "commit-landed")
     assert commit["version"] == account.version and commit["documents"] == {"indexed": 1, "rejected": 1}
     assert commit["source"] == "docs" and commit["shard"].startswith("shard-")
@@ -130,6 +133,12 @@ def test_a_line_is_one_json_object_of_bounded_size_whatever_is_in_it(
         line = journal.encoded({"time": "t", "level": "info", **fields}, str)
         assert len(line) <= journal.LONGEST and line.count(b"\n") == 1 and line.endswith(b"\n")
         assert json.loads(line)["event"]
+
+
+def test_what_does_not_fit_into_a_line_is_left_out_largest_first() -> None:
+    """And the line says so; what is small stays."""
+    fields = {"event": "accounted", "account": {"indexed": 3}, "reasons": {f"reason {n}": n for n in range(900)}}
+    assert json.loads(journal.encoded(fields, str)) == {"event": "accounted", "account": {"indexed": 3}, "cut": True}
 
 
 def test_a_figure_that_is_no_number_does_not_spoil_the_line() -> None:
