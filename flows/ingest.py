@@ -28,6 +28,7 @@ from penstock.flows.commands.moments import moment
 from penstock.flows.config.settings import load
 from penstock.flows.config.source_settings import Priority
 from penstock.flows.deploying.heartbeat import quicken
+from penstock.flows.parameters import AtLeastNone, AtLeastOne, Minutes, Moment
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Retry
 from penstock.flows.runs.launch import on_threads
 from penstock.flows.runs.pipeline import Handle, Submit
@@ -77,23 +78,34 @@ def ingest(
     home: str | None = None,
     config: str | None = None,
     name: str | None = None,
-    limit: int | None = None,
+    limit: AtLeastOne | None = None,
     dry_run: bool = False,
-    confirm_deletions: int = 0,
-    since: str | None = None,
-    until: str | None = None,
-    budget_tokens: int | None = None,
-    budget_minutes: float | None = None,
+    confirm_deletions: AtLeastNone = 0,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    budget_tokens: AtLeastOne | None = None,
+    budget_minutes: Minutes | None = None,
     full: bool = False,
     retry: bool = False,
     priority: Priority | None = None,
 ) -> State[Any]:
-    """Ingest `sources` (names or paths; none: all that are configured) into `home` or the home of `config`.
+    """Bring the index in step with its sources. Ends as `ran` says.
 
-    `limit` bounds how many documents are worked on; `confirm_deletions` is the ceiling up to which a large
-    loss of documents at a source is believed. `since` and `until` are times as the command line takes them (`7d`);
-    at the budget the run stops at a shard boundary; `full` lists everything; `retry` does only again what failed;
-    `priority` says who goes first where a device is wanted. Ends as `ran` says.
+    Args:
+        sources: Names of sources, or paths; none of them: all that are configured.
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
+        name: The name of the source, where one folder is given and its own name does not do.
+        limit: At most so many documents; the others wait for the next run.
+        dry_run: Say what would be done, in documents, tokens and minutes; change nothing.
+        confirm_deletions: Believe it when at most so many documents of a source are gone at once.
+        since: Only what changed at the source from then on: 7d, 2026-11-21 or 2026-11-21T08:00Z.
+        until: Only what changed at the source before then.
+        budget_tokens: When so many tokens are prepared, the run ends in order; the next one goes on.
+        budget_minutes: When so much time is spent, the run ends in order; the next one goes on.
+        full: List everything, also of a source that can say what changed.
+        retry: List nothing, and do only again what failed.
+        priority: Who goes first where a device is wanted; none: as the sources say.
     """
     recorded = _handed_over.get()
     if recorded is not None:
