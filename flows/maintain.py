@@ -20,6 +20,7 @@ from penstock.flows.commands.context import Context
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings, load
 from penstock.flows.deploying.heartbeat import quicken
+from penstock.flows.parameters import Rate
 from penstock.flows.runs import upkeep
 
 quicken()
@@ -32,7 +33,13 @@ quicken()
     persist_result=False,
 )
 def compact(home: str | None = None, config: str | None = None, full: bool = False) -> State[Any]:
-    """Compact, then collect as `[keep]` says. `full`: into as few segments as there can be."""
+    """Compact, then collect as `[keep]` says.
+
+    Args:
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
+        full: Into as few segments as there can be, however long that takes.
+    """
     settings, where = _opened(home, config)
     notes: list[str] = []
     merged = upkeep.compact(settings, where, notes.append, _quietly, full)
@@ -52,9 +59,16 @@ def compact(home: str | None = None, config: str | None = None, full: bool = Fal
     persist_result=False,
 )
 def scrub(
-    home: str | None = None, config: str | None = None, repair: bool = False, rate_mb: float | None = None
+    home: str | None = None, config: str | None = None, repair: bool = False, rate_mb: Rate | None = None
 ) -> State[Any]:
-    """Verify; with `repair`, make whole what is not. Ends `Failed` while something is wrong: somebody must look."""
+    """Verify; with `repair`, make whole what is not. Ends `Failed` while something is wrong: somebody must look.
+
+    Args:
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
+        repair: Make whole what is not, from the other replicas.
+        rate_mb: At most so many megabytes a second from each replica; none: as the configuration says.
+    """
     settings, where = _opened(home, config)
     notes: list[str] = []
     findings = upkeep.verify(settings, where, _quietly, rate_mb)

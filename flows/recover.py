@@ -26,6 +26,7 @@ from penstock.flows.commands.moments import period
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings, load
 from penstock.flows.deploying.heartbeat import quicken
+from penstock.flows.parameters import AtLeastOne, Days, Period
 from penstock.flows.recovery import drill as drills
 from penstock.flows.recovery import shipping, snapshots
 from penstock.flows.runs.stop import Stop, on_signals
@@ -47,6 +48,10 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
 
     Ends `Completed`, named `Behind`, if more was committed meanwhile than was shipped, and named `Skipped` where no DR
     store is configured, or nothing was ever committed.
+
+    Args:
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
     """
     clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     path = wiring.configured(config)
@@ -74,11 +79,15 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
     persist_result=False,
 )
 def snapshot(
-    home: str | None = None, config: str | None = None, name: str | None = None, keep_for: str | None = None
+    home: str | None = None, config: str | None = None, name: str | None = None, keep_for: Period | None = None
 ) -> State[Any]:
-    """Ship what is not there yet, then name it; the time is its name, unless one is given. `keep_for`: 35d, 12h, 2w.
+    """Ship what is not there yet, then name it. Ends `Failed` where not every DR store has it.
 
-    Ends `Failed` where not every DR store has it.
+    Args:
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
+        name: What it is called; none: the time.
+        keep_for: How long it is kept, 35d, 12h or 2w; none: as long as it is one of the last ([snapshots] keep_last).
     """
     clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     path = wiring.configured(config)
@@ -104,9 +113,16 @@ def snapshot(
     persist_result=False,
 )
 def expire(
-    config: str | None = None, keep_last: int | None = None, keep_days: float | None = None, dry_run: bool = False
+    config: str | None = None, keep_last: AtLeastOne | None = None, keep_days: Days | None = None, dry_run: bool = False
 ) -> State[Any]:
-    """Let go of what `[snapshots]`, or these parameters, do not keep. Needs the right to delete there, and no home."""
+    """Let go of what `[snapshots]`, or these parameters, do not keep. Needs the right to delete there, and no home.
+
+    Args:
+        config: The configuration file (penstock.toml).
+        keep_last: Keep so many snapshots that have no time of their own; none: as the configuration says.
+        keep_days: Keep each version for so many days; none: as the configuration says.
+        dry_run: Say what would go; delete nothing.
+    """
     clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     settings = load(wiring.configured(config))
     if not settings.snapshots.places:
@@ -131,9 +147,14 @@ def expire(
     persist_result=False,
 )
 def drill(home: str | None = None, config: str | None = None, scratch: str | None = None) -> State[Any]:
-    """Hold a drill with each DR store. `scratch`: an existing folder to restore into, by default the home.
+    """Hold a drill with each DR store.
 
     Ends `Failed`, after the event `penstock.drill.failed`, where it did not pass or could not be held.
+
+    Args:
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
+        scratch: An existing folder to restore into; none: the home, for as long as it takes.
     """
     clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
     settings, where = _opened(home, config)

@@ -50,6 +50,10 @@ def watch(home: str | None = None, config: str | None = None) -> State[Any]:
     """Look once. Ends `Completed`, named `Problems` where somebody has to see to something.
 
     Named `Skipped` where there is no home yet.
+
+    Args:
+        home: The folder of the index, where it is not the configuration's.
+        config: The configuration file (penstock.toml).
     """
     clean_logs("", "prefect", "prefect.flow_runs", "prefect.task_runs")
     path = wiring.configured(config)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prefect.states import Completed
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
@@ -23,6 +25,7 @@ from tests.flows.conftest import World
 from tests.flows.test_sources_run import Far
 
 FLOWS = (requests.backfill, requests.urgent, requests.retry)
+WRITTEN = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
 EACH = pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: str(flow.name))
 
 
@@ -52,12 +55,14 @@ def test_each_is_a_thin_flow_over_the_body_of_ingest(flow: Any) -> None:
     assert len(inspect.getsource(flow.fn).partition('"""')[2].partition('"""')[2].splitlines()) < 25
 
 
-@EACH
-def test_the_form_says_of_each_field_what_it_is(flow: Any) -> None:
-    """The words beside a field come from the same place as the field."""
+@pytest.mark.parametrize("entrypoint", sorted({each["entrypoint"] for each in WRITTEN}))
+def test_the_form_says_of_each_field_what_it_is(entrypoint: str) -> None:
+    """Of every flow that is deployed: the words beside a field come from the same place as the field."""
+    module, name = entrypoint.split(":")
+    flow = getattr(import_module(module), name)
     fields = parameter_schema(flow).properties
     assert set(fields) == set(inspect.signature(flow.fn).parameters)
-    assert all(field["description"].endswith((".", ".)", "Z.")) for field in fields.values()), fields
+    assert all(field.get("description", "").endswith((".", ".)")) for field in fields.values()), fields
 
 
 @pytest.mark.parametrize(
