@@ -65,7 +65,8 @@ def _replicas(look: Look) -> Iterator[Problem]:
     for name, one in look.replicas.items():
         if not one.up:
             lacks = f"; it lacks {size(one.lacks)}" if one.lacks else ""
-            yield Problem("replica", name, f"replica {name}: {one.problem}{lacks}", "penstock status")
+            patience = LASTING if f"replica {name}" in look.late else 0.0  # slow for a moment, or gone
+            yield Problem("replica", name, f"replica {name}: {one.problem}{lacks}", "penstock status", patience)
         elif one.lacks:
             said = f"replica {name} lacks {size(one.lacks)} of version {look.version}"
             yield Problem("replication", name, said, "penstock repair", LASTING)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import sys
 import threading
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -344,6 +346,53 @@ def test_every_name_is_that_of_its_kind() -> None:
 def test_a_machine_without_a_gpu_has_no_figures_of_one() -> None:
     """And that is no error."""
     assert gpu.gpus() == [] or all(0 <= each.used_bytes <= each.total_bytes for each in gpu.gpus())
+
+
+def test_a_gpu_that_fails_or_does_not_say_how_busy_it_is_keeps_no_other_from_being_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that fell off the bus is left out, a slice of one (MIG) has no utilisation; NVML is let go of each time."""
+    nvml = Nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert gpu.gpus() == [
+        gpu.Gpu("cuda:0", 10 << 30, 80 << 30, 0.75),
+        gpu.Gpu("cuda:2", 1 << 30, 20 << 30, None),
+    ]
+    assert nvml.begun == 0
+
+
+class Nvml(types.ModuleType):
+    """NVML as nvidia-ml-py shows it, of a machine with three devices: a good one, a lost one, a slice."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self) -> None:
+        super().__init__("pynvml")
+        self.begun = 0
+
+    def nvmlInit(self) -> None:
+        self.begun += 1
+
+    def nvmlShutdown(self) -> None:
+        self.begun -= 1
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 3
+
+    def nvmlDeviceGetHandleByIndex(self, number: int) -> int:
+        if number == 1:
+            raise self.NVMLError("GPU is lost")
+        return number
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> types.SimpleNamespace:
+        used, total = {0: (10, 80), 2: (1, 20)}[handle]
+        return types.SimpleNamespace(used=used << 30, total=total << 30)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> types.SimpleNamespace:
+        if handle == 2:
+            raise self.NVMLError("Not Supported")
+        return types.SimpleNamespace(gpu=75)
 
 
 def configured(world: World, more: str = "", folder: str = "prom") -> str:

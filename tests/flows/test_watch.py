@@ -280,7 +280,7 @@ def test_a_replica_that_hangs_is_said_and_not_waited_for(world: World, monkeypat
         found = watcher.look()
         assert time.monotonic() - began < 10
         assert not found.replicas["1"].up and found.replicas["0"].up and found.late == ("replica 1",)
-        assert [(each.kind, each.subject) for each in found.problems] == [("replica", "1")]
+        assert [(each.kind, each.subject, each.patience) for each in found.problems] == [("replica", "1", 600.0)]
         busy = threading.active_count()
         for _ in range(5):
             assert not watcher.look().replicas["1"].up
