@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -212,7 +213,7 @@ class Run:
             abort=self.stop.request,
             tell=self._tell,
         )
-        self._landed = pipeline.landed
+        self._landed = ChainMap(pipeline.landed, pipeline.settled)
         # The thread that feeds the device needs the interpreter again and again, and only for microseconds; by default
         # whoever prepares the next shard may keep it for 5 ms each time.
         sys.setswitchinterval(0.0005)
