@@ -313,6 +313,45 @@ def test_a_worker_that_is_told_to_stop_lets_its_flow_runs_finish(tmp_path: Path)
             _kill(worker.pid)
 
 
+def test_a_flow_run_that_is_a_container_is_asked_itself(tmp_path: Path) -> None:
+    """Prefect's process, which would kill it, is not told; it ends when the flow has."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/prefect"
+    ending = PREFECT.replace("while True:", "while child.poll() is None:")
+    program.write_text(ending.format(python=sys.executable, folder=str(tmp_path)))
+    program.chmod(0o755)
+    with subprocess.Popen([DEPLOY / "flow-run", program, "flow-run", "execute"], start_new_session=True) as first:
+        try:
+            _until(tmp_path / "running")
+            first.send_signal(signal.SIGTERM)
+            _until(tmp_path / "asked")
+            (tmp_path / "go").touch()
+            assert first.wait(timeout=30) == 0
+            assert (tmp_path / "committed").exists() and not (tmp_path / "told").exists()
+            assert (tmp_path / "words").read_text() == "flow-run execute"
+        finally:
+            _kill(first.pid)
+
+
+def test_job_variables_on_the_page_are_those_of_the_pools() -> None:
+    """As Prefect's own templates have them, or ours."""
+    from prefect.server.api import collections_data
+
+    known = json.loads((Path(collections_data.__path__[0]) / "views/aggregate-worker-metadata.json").read_text())
+    variables = {
+        kind: set(worker["default_base_job_configuration"]["variables"]["properties"])
+        for workers in known.values()
+        for kind, worker in workers.items()
+    }
+    ours = json.loads((DEPLOY / "kubernetes/jobs/template.json").read_text())["variables"]["properties"]
+    text = (DEPLOY / "README.md").read_text()
+    for kind, there in (("process", variables["process"]), ("docker", variables["docker"]), ("kubernetes", set(ours))):
+        (row,) = re.findall(rf"^\| `{kind}` \|.*\|(.*)\|$", text, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", row)) <= there
+    (block,) = [yaml.safe_load(each) for each in re.findall(r"```yaml\n(job_variables.*?)```", text, re.DOTALL)]
+    assert set(block["job_variables"]) <= variables["docker"]
+
+
 def _until(file: Path) -> None:
     deadline = time.monotonic() + 30
     while not file.exists():
