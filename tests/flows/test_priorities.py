@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 
+import msgspec
 import pytest
 
 from penstock.flows import lending_wiring, model_wiring, wiring
@@ -16,12 +17,14 @@ from penstock.flows.config.home import Home
 from penstock.flows.config.settings import load
 from penstock.flows.runs import launch, slots, turns
 from penstock.flows.runs.accounting import Accounting, IngestRequest
+from penstock.flows.runs.committing import Committer
 from penstock.flows.runs.events import Event as Told
 from penstock.flows.runs.events import GaveWay, RunStarted, ShardPrepared
 from penstock.flows.runs.prepare import ShardLimits
 from penstock.flows.runs.slots import URGENT
 from penstock.flows.runs.stop import Stop
 from penstock.index.reading.reader import Reader
+from penstock.index.types import DocState
 from tests.fakes.encoder import HashEncoder
 from tests.flows.conftest import World
 
@@ -388,6 +391,48 @@ def test_an_urgent_run_infers_no_deletion_and_takes_no_shard(world: World, monke
     working.release()
     rest = run(world, Quiet())
     assert rest.resumed == 27 and (rest.unchanged, rest.indexed, rest.exit_code()) == (3, 27, 0)
+
+
+def test_what_lies_in_the_spool_is_left_to_whoever_has_the_source(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the urgent run wants all of it; then the other one takes it over."""
+    one_shard(monkeypatch)
+    known(world)
+    for number in range(12):
+        world.write(f"part/{number}.txt", f"text number {number}")
+    stop = Stop()
+    monkeypatch.setattr(launch, "Stop", lambda: stop)
+    run(world, Batches({1: stop.request}))
+    monkeypatch.setattr(launch, "Stop", Stop)
+    left = sorted((world.home / "spool").glob("shard-*"))
+    working = wiring.locks(load(None), Home(world.home)).take("source.docs")
+    assert left and working is not None
+    account = urgent(world, "part")
+    assert (account.indexed, account.resumed) == (12, 0)
+    assert sorted((world.home / "spool").glob("shard-*")) == left
+    working.release()
+    assert run(world, Quiet()).unchanged == 13
+
+
+@pytest.mark.parametrize("beside_another", [True, False])
+def test_how_far_a_source_was_read_is_said_by_whoever_has_it(world: World, beside_another: bool) -> None:
+    """A run beside it does not bring back the cursor that it knew."""
+    world.write("a.txt", "alpha")
+    world.ingest()
+    with wiring.open_writer(load(None), Home(world.home), lambda line: None) as writer:
+        head = writer.head()
+        mine = msgspec.structs.replace(head.sources["docs"], cursor="as it was")
+        committer = Committer(
+            writer,
+            base_version=head.version,
+            identity={},
+            sources={"docs": mine},
+            beside={"docs"} if beside_another else (),
+        )
+        committer.commit_states("docs", [DocState("docs/b.txt", "docs", "failed", "1", reason="vanished")])
+        assert writer.head().version == head.version + 1
+        assert writer.head().sources["docs"].cursor == ("" if beside_another else "as it was")
 
 
 @pytest.mark.parametrize(("priority", "part"), [("scheduled", True), ("urgent", False)])

@@ -136,8 +136,11 @@ def test_how_long_the_device_was_given_away_is_told(tmp_path: Path) -> None:
     with mine.taken() as held:
         assert held
     with mine.taken():
-        pass
-    assert told == [GaveWay("cuda-0", 2.5, lent=True), GaveWay("cuda-0", 7.0, lent=False)]
+        assert not mine.waited
+    mine.give()
+    with mine.taken():
+        assert mine.waited, "somebody had it, although it is free again"
+    assert told[:2] == [GaveWay("cuda-0", 2.5, lent=True), GaveWay("cuda-0", 7.0, lent=False)]
 
 
 def tick(clock: Clock, holder: slots._Waiter) -> None:
