@@ -106,7 +106,7 @@ def measure(scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def made(scratch: Path, texts: Path, args: argparse.Namespace, up: Service) -> None:
     """The documents, of a size that suits the machine."""
-    invented.write(scratch / "samples", 300, 2100, first=500_000)
+    invented.write(scratch / "samples", 250, 2100, first=500_000)
     rate, density = service.calibrated(scratch, sorted((scratch / "samples").iterdir()), up.environment)
     characters = max(200, round(60 * args.minutes * MORE * rate / density / args.documents))
     size = invented.write(texts, args.documents, characters)

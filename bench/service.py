@@ -55,7 +55,8 @@ class Service:
 
     def deploy(self, config: Path) -> None:
         """`penstock deploy`; what has a schedule is paused, so that only what is measured runs. Raises `Broke`."""
-        done = self._prefect.command(BIN / "penstock", "deploy", "--config", config, cwd=config.parent)
+        words = ("deploy", "--take-over", "--config", config)
+        done = self._prefect.command(BIN / "penstock", *words, cwd=config.parent)
         if done.returncode:
             raise Broke(f"penstock deploy ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
         for each in self.ask("deployments/filter"):
@@ -183,30 +184,30 @@ def alone(environment: dict[str, str]) -> dict[str, str]:
 
 
 def calibrated(scratch: Path, texts: list[Path], environment: dict[str, str]) -> tuple[float, float]:
-    """(tokens a second, tokens a byte) of an ingest of these few texts: what sizes the run that is measured."""
+    """(tokens a second, tokens a byte) of an ingest of about a minute of these texts: what sizes the measured run."""
     folder = scratch / "calibration"
     (folder / "texts").mkdir(parents=True)
-    size = 0
     for number, path in enumerate(texts):
-        size += (folder / "texts" / f"{number}.txt").write_bytes(path.read_bytes())
+        (folder / "texts" / f"{number}.txt").write_bytes(path.read_bytes())
     config = project(folder / "project", folder / "texts", "scheduled")
-    code, account = answer(command("ingest", config=config, environment=alone(environment)), 1800)
-    if code or not account.get("embedded_tokens"):
-        raise Broke(
-            f"the ingest that sizes the run ended with {code}: {config.with_suffix('.log').read_text()[-1500:]}"
-        )
-    seconds = account["stage_seconds"]["embed"]
-    return account["embedded_tokens"] / seconds, account["embedded_tokens"] / size
+    ingest = command("ingest", "--budget", "minutes=1", config=config, environment=alone(environment))
+    code, account = answer(ingest, 900)
+    found = indexed(folder / "project" / "home") if code in (0, 1) else {"tokens": 0}
+    if not found["tokens"]:
+        log = config.with_suffix(".log").read_text()[-1500:]
+        raise Broke(f"the ingest that sizes the run ended with {code}: {log}")
+    return account["embedded_tokens"] / account["stage_seconds"]["embed"], found["tokens"] / found["bytes"]
 
 
 def indexed(home: Path) -> dict[str, int]:
-    """What is in the index: `documents` indexed, `others` not, `tokens`, `chunks`, `version`."""
+    """What is in the index: `documents` indexed, `others` not, their `bytes`, `tokens` and `chunks`, the `version`."""
     with Reader.open(home) as reader:
         states = list(reader.states())
         good = [state for state in states if state.status == "indexed"]
         return {
             "documents": len(good),
             "others": len(states) - len(good),
+            "bytes": sum(state.size for state in good),
             "tokens": sum(state.tokens for state in good),
             "chunks": sum(state.chunks for state in good),
             "version": reader.version,

@@ -87,7 +87,7 @@ def measure(scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"machine": machine.described(), "load_before": machine.load()}
     texts = scratch / "texts"
     texts.mkdir()
-    samples = given(args.texts, scratch, 120)
+    samples = given(args.texts, scratch, 60)
     config = service.project(scratch / "first", texts, "backfill")
     with service.started(scratch / "prefect", config) as up:
         rate, density = service.calibrated(scratch, samples, up.environment)
