@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from threading import Event, Thread
 import msgspec
 import pytest
 
+from penstock.embed.worker.process import WorkerEncoder
 from penstock.flows import lending_wiring, model_wiring, wiring
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.config.home import Home
@@ -25,9 +27,11 @@ from penstock.flows.runs.slots import URGENT
 from penstock.flows.runs.stop import Stop
 from penstock.index.reading.reader import Reader
 from penstock.index.types import DocState
+from tests.embed.worker.engines import spec
 from tests.fakes.encoder import HashEncoder
 from tests.flows.conftest import World
 
+ROOT = Path(__file__).parents[2]
 DEVICE = "fake"
 
 
@@ -90,8 +94,8 @@ class Batches(Quiet):
 class Favour:
     """Somebody urgent who wants the slot; has come when `ask` returns, and does `work` while it is his."""
 
-    def __init__(self, work: Callable[[], object] = lambda: None) -> None:
-        self._where, self._work = slots.directory(), work
+    def __init__(self, work: Callable[[], object] = lambda: None, device: str = DEVICE) -> None:
+        self._where, self._work, self._device = slots.directory(), work, device
         self._thread = Thread(target=self._go)
         self.had = Event()
 
@@ -103,7 +107,7 @@ class Favour:
 
     def _go(self) -> None:
         options = {"where": self._where, "sleep": briefly, "stopped": lambda: False, "priority": URGENT}
-        with slots.hold(DEVICE, waiting=self._come, **options) as held:  # type: ignore[arg-type]
+        with slots.hold(self._device, waiting=self._come, **options) as held:  # type: ignore[arg-type]
             assert held
             self._work()
             self.had.set()
@@ -147,6 +151,32 @@ def test_a_backfill_gives_way_in_the_middle_of_a_shard_and_loses_no_vector(
     undisturbed = world.home.parent / "undisturbed"
     launch.ingest(IngestRequest(home=str(undisturbed), targets=(str(world.docs),)), Quiet())
     assert vectors(world, world.home) == vectors(world, undisturbed)
+
+
+def test_a_model_s_process_is_gone_while_others_have_its_accelerator(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one. It is started again when it is our turn, passes the gate again, and makes the same bits."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    one_shard(monkeypatch)
+    documents(world, 24)
+    workers: list[WorkerEncoder] = []
+
+    def encoders(*_: object) -> dict[str, WorkerEncoder]:
+        engine = "tests.embed.worker.engines:load"
+        workers.append(WorkerEncoder(spec(), engine=engine, clock=time.monotonic, note=lambda line: None))
+        return {"cuda-0": workers[-1]}
+
+    monkeypatch.setattr(model_wiring, "encoders", encoders)
+    alive: list[bool] = []
+    favour = Favour(lambda: alive.append(workers[0]._loader._current is not None), "cuda-0")
+    account = run(world, Batches({2: favour.ask}))
+    favour.ends()
+    assert (account.indexed, account.exit_code(), alive, workers[0].loads) == (24, 0, [False], 2)
+    undisturbed = world.home.parent / "undisturbed"
+    launch.ingest(IngestRequest(home=str(undisturbed), targets=(str(world.docs),)), Quiet())
+    assert vectors(world, world.home) == vectors(world, undisturbed)
+    assert workers[1].loads == 1
 
 
 def test_nobody_gives_way_to_his_equals(world: World, monkeypatch: pytest.MonkeyPatch, told: list[Told]) -> None:
