@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penstock.flows.answers.health import ANSWER
 from penstock.flows.answers.render import count, duration, size
 from penstock.flows.metrics.look import Look, Problem, StoreLook
 from penstock.flows.recovery import remedies
@@ -56,7 +57,8 @@ def _writing(health: Health | None, recovery: Recovery | None) -> Iterator[Probl
     if health.misconfigured:
         yield Problem("writing", "", f"writing is refused: {health.misconfigured}", health.fix or "penstock status")
     for obstacle in health.obstacles[:1]:
-        yield Problem("writing", "", f"writing is stopped: {obstacle}", health.fix or "penstock status")
+        patience = LASTING if health.fix == ANSWER else 0.0  # the catalog's server may be starting anew
+        yield Problem("writing", "", f"writing is stopped: {obstacle}", health.fix or "penstock status", patience)
     if health.recovers:
         yield Problem("writing", "catalog", f"{health.recovers}; the next ingest makes it again", "penstock ingest")
 
