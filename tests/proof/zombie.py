@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs that died unseen, on a real server: a killed one is marked as crashed in time, a live one is not.
 
-    python -m tests.proof.zombie
+    python -m tests.proof.zombie [--outage SECONDS]
 
 With the automations as `penstock deploy` installs them. One run's process and its worker are killed at once, so that
 nobody reports; another goes on, slowly, for longer than the silence that counts as death, and through an outage of the
@@ -10,6 +10,7 @@ server. About four minutes. Prints one JSON object; exits 1 if a promise was bro
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -31,7 +32,6 @@ from tests.flows.prefect_server import BIN, FINAL, Prefect
 SILENCE = 90.0
 LATEST = 2 * SILENCE
 """Seconds after the kill: the last sign of life may be just before it, and the server looks every few seconds."""
-OUTAGE = 45.0
 PATIENCE = 240.0
 CONFIG = """
 home = "{home}"
@@ -131,7 +131,7 @@ def processes(run: str) -> list[services.Marked]:
     return found
 
 
-def prove(proof: Proof, app: Embeddings) -> None:
+def prove(proof: Proof, app: Embeddings, outage: float) -> None:
     proof.serve()
     proof.deploy("killed", 2000)
     worker = proof.prefect.start("worker", "start", "--pool", "penstock", "--name", "doomed", cwd=proof.folder)
@@ -151,16 +151,14 @@ def prove(proof: Proof, app: Embeddings) -> None:
     proof.seen["seconds to crashed"] = round(time.monotonic() - at, 1)
     proof.seen["killed run"] = proof.run(killed)["state"]["message"]
     proof.promise(crashed, f"the killed run is {proof.run(killed)['state_name']} after {LATEST:.0f} s")
-    told = {"event": {"name": ["prefect.automation.triggered"]}}
-    names = {e["resource"]["prefect.resource.name"] for e in proof.prefect.ask("events/filter", filter=told)["events"]}
-    proof.promise("penstock: zombie run" in names, "the automation did not fire")
-    proof.promise(proof.until(lambda: paged(proof), 30), "nobody was paged for the crashed run")
+    proof.promise(proof.until(lambda: fired(proof, "zombie run"), 30), "the automation did not fire")
+    proof.promise(proof.until(lambda: fired(proof, "run failed"), 30), "nobody was paged for the crashed run")
 
     proof.until(lambda: time.monotonic() - begun > SILENCE * 1.2 or proof.run(living)["state_type"] in FINAL)
     proof.promise(proof.run(living)["state_name"] == "Running", f"the live run is {proof.run(living)['state_name']}")
     os.killpg(proof.server.pid, signal.SIGKILL)
     proof.server.wait()
-    time.sleep(OUTAGE)
+    time.sleep(outage)
     proof.serve()
     time.sleep(10)
     proof.seen["after the outage"] = proof.run(living)["state_name"]
@@ -175,18 +173,21 @@ def prove(proof: Proof, app: Embeddings) -> None:
     proof.promise(proof.indexed("living") == 900, f"{proof.indexed('living')} of 900 documents are indexed")
 
 
-def paged(proof: Proof) -> bool:
+def fired(proof: Proof, name: str) -> bool:
     told = {"event": {"name": ["prefect.automation.triggered"]}}
     found = proof.prefect.ask("events/filter", filter=told)["events"]
-    return any(each["resource"]["prefect.resource.name"] == "penstock: run failed" for each in found)
+    return any(each["resource"]["prefect.resource.name"] == f"penstock: {name}" for each in found)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--outage", type=float, default=45.0, metavar="SECONDS", help="of the server (default: 45)")
+    outage = parser.parse_args().outage
     app = Embeddings()
     with tempfile.TemporaryDirectory(prefix="penstock-zombie-") as folder, Serving(app) as endpoint:  # type: ignore[arg-type]
         proof = Proof(Path(folder), endpoint.url)
         try:
-            prove(proof, app)
+            prove(proof, app, outage)
         finally:
             for run in proof.prefect.runs() if proof.server and proof.server.poll() is None else ():
                 services.kill(processes(run), Path(folder))
