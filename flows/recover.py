@@ -54,13 +54,10 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
         config: The configuration file (penstock.toml).
     """
     clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
-    path = wiring.configured(config)
-    settings = load(path)
+    settings, where = _opened(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to ship")
-    context = Context(settings, wiring.home_of(home, config), path)
-    where = context.required()
-    if not context.begun():
+    if where is None:
         return Completed(name="Skipped", message="nothing was committed yet")
     stop, warn = Stop(), get_run_logger().warning
     with on_signals(stop, lambda _: warn("stopping: what is left is shipped by the next run")):
@@ -90,13 +87,10 @@ def snapshot(
         keep_for: How long it is kept, 35d, 12h or 2w; none: as long as it is one of the last ([snapshots] keep_last).
     """
     clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
-    path = wiring.configured(config)
-    settings = load(path)
+    settings, where = _opened(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to name")
-    context = Context(settings, wiring.home_of(home, config), path)
-    where = context.required()
-    if not context.begun():
+    if where is None:
         return Completed(name="Skipped", message="nothing was committed yet")
     keep, stop, warn = period("keep_for", keep_for), Stop(), get_run_logger().warning
     with on_signals(stop, lambda _: warn("stopping: no snapshot is taken")):
@@ -160,7 +154,7 @@ def drill(home: str | None = None, config: str | None = None, scratch: str | Non
     settings, where = _opened(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to drill")
-    if not Context(settings, where.path, None).begun():
+    if where is None:
         return Completed(name="Skipped", message="nothing was committed yet")
     wanted = drills.Wanted(scratch=Path(scratch) if scratch else None)
     try:
@@ -190,11 +184,16 @@ def _page(home: Home, result: str, reasons: Sequence[str]) -> None:
     emit(DRILL_FAILED, str(home.path), {"result": result, "reasons": list(reasons)})
 
 
-def _opened(home: str | None, config: str | None) -> tuple[Settings, Home]:
-    """As the command line does: `home` beats the file's. Raises `NoHome`, `SettingsError`."""
+def _opened(home: str | None, config: str | None) -> tuple[Settings, Home | None]:
+    """As the command line does: `home` beats the file's. No home where nothing was ever committed: a schedule may well
+    begin before the first ingest, and where a home was lost, the next ingest says so and fails.
+
+    Raises `NoHome`, `SettingsError`.
+    """
     path = wiring.configured(config)
     settings = load(path)
-    return settings, Context(settings, wiring.home_of(home, config), path).required()
+    context = Context(settings, wiring.home_of(home, config), path)
+    return settings, context.required() if context.begun() else None
 
 
 def _quietly(what: str, done: int, total: int) -> None:
