@@ -30,7 +30,7 @@ import shutil
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def main() -> int:
     scratch = Path(tempfile.mkdtemp(prefix="penstock-urgent-", dir=args.scratch))
     try:
         found = measure(scratch, args)
-    except (Broke, httpx.HTTPError) as broke:
+    except (Broke, BrokenExecutor, TimeoutError, httpx.HTTPError) as broke:
         print(f"bench/urgent.py: {broke}", file=sys.stderr)
         return 2
     finally:
