@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 SOON, LOSS, LEAST_SHARDS = 60.0, 5.0, 10
 """Targets: seconds until found (p95), per cent of throughput, shards of the backfill."""
+UNQUIET = ": nobody gains by being disturbed, so the machine's speed drifted; measure again, with --turns"
 
 
 @dataclass
@@ -81,7 +82,7 @@ def report(alone: list[Turn], disturbed: list[Turn], minutes: float) -> dict[str
         "problems": bad,
         "targets": {
             f"p95 until found <= {SOON:g} s": said(p95 <= SOON and not bad, f"{p95} s of {len(everything)}"),
-            f"loss <= {LOSS:g} %": said(lost <= LOSS, f"{lost} %"),
+            f"loss <= {LOSS:g} %": said(abs(lost) <= LOSS, f"{lost} %" + UNQUIET * (lost < -LOSS)),
             "the backfill ends complete": said(True, "every document is indexed, and the account adds up"),
             f">= {LEAST_SHARDS} shards": said(least >= LEAST_SHARDS, str(least)),
             f">= {minutes:g} minutes of embedding": said(embedding >= 60 * minutes, f"{embedding / 60:.1f} minutes"),

@@ -86,6 +86,13 @@ def test_loss_is_of_equal_work(bench: SimpleNamespace) -> None:
     assert dict(bench.urgent_figures.rows(found))["targets missed"] == "none"
 
 
+def test_a_machine_whose_speed_drifted_proves_nothing(bench: SimpleNamespace) -> None:
+    """A backfill that was much faster while it was disturbed was not alone on the machine before."""
+    urgents = [urgent(bench, "command", 20.0)]
+    found = bench.urgent_figures.report([turn(bench, 600, [])], [turn(bench, 500, urgents)], 10.0)
+    assert found["targets"]["loss <= 5 %"].startswith("MISSED: -20.0 %: nobody gains")
+
+
 def test_an_urgent_document_that_was_never_found_misses_the_target(bench: SimpleNamespace) -> None:
     """It has no seconds that could be averaged away; one whose run ended badly is no success either."""
     for bad in (urgent(bench, "command", None), urgent(bench, "command", 3.0, "ended with 3")):
