@@ -35,11 +35,10 @@ from penstock.flows.runs.pipeline import Handle, Submit
 from penstock.flows.runs.run import Run
 from penstock.flows.runs.stop import Stop
 from penstock.flows.showing import TaskRuns, patient
-from penstock.flows.sources.redactor import REDACTOR, clean_logs
+from penstock.flows.sources.redactor import PREFECT, REDACTOR, clean_logs
 from penstock.flows.telling import page, tags
 
 quicken()
-_LOGGERS = ("", "prefect", "prefect.flow_runs", "prefect.task_runs")
 
 _handed_over: ContextVar[Recorded | None] = ContextVar("penstock_run", default=None)
 """A run that the command line has planned already, so that the source is not listed twice."""
@@ -164,7 +163,7 @@ def _recorded(recorded: Recorded) -> State[Any]:
 
 
 def _executed(run: Run) -> Accounting:
-    clean_logs(*_LOGGERS)
+    clean_logs(*PREFECT)
     _outlive_whoever_reads_the_log()
     run.closing.append(partial(page.ended, run, page.begun(run)))
     shown = TaskRuns(run.observer.note)
@@ -232,7 +231,7 @@ def _as_flow_run(request: IngestRequest) -> None:
 
 def _outlive_whoever_reads_the_log() -> None:
     """Where a worker is killed nobody reads the log any more; Prefect's console would end the run at its next line."""
-    for console in (getattr(each, "console", None) for name in _LOGGERS for each in logging.getLogger(name).handlers):
+    for console in (getattr(each, "console", None) for name in PREFECT for each in logging.getLogger(name).handlers):
         if console is not None:
             console.on_broken_pipe = partial(setattr, console, "quiet", True)
 

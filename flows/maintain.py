@@ -14,14 +14,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from penstock.flows import wiring
 from penstock.flows.answers import render
-from penstock.flows.commands.context import Context
-from penstock.flows.config.home import Home
-from penstock.flows.config.settings import Settings, load
+from penstock.flows.commands.context import opened_by_flow
 from penstock.flows.deploying.heartbeat import quicken
 from penstock.flows.parameters import Rate
 from penstock.flows.runs import upkeep
+from penstock.flows.sources.redactor import PREFECT, clean_logs
 
 quicken()
 
@@ -40,7 +38,10 @@ def compact(home: str | None = None, config: str | None = None, full: bool = Fal
         config: The configuration file (penstock.toml).
         full: Into as few segments as there can be, however long that takes.
     """
-    settings, where = _opened(home, config)
+    clean_logs(*PREFECT)
+    settings, where = opened_by_flow(home, config)
+    if where is None:
+        return Completed(name="Skipped", message="nothing was ever committed: there is nothing to care for yet")
     notes: list[str] = []
     merged = upkeep.compact(settings, where, notes.append, _quietly, full)
     swept = upkeep.collect(settings, where, notes.append, _quietly)
@@ -69,7 +70,10 @@ def scrub(
         repair: Make whole what is not, from the other replicas.
         rate_mb: At most so many megabytes a second from each replica; none: as the configuration says.
     """
-    settings, where = _opened(home, config)
+    clean_logs(*PREFECT)
+    settings, where = opened_by_flow(home, config)
+    if where is None:
+        return Completed(name="Skipped", message="nothing was ever committed: there is nothing to care for yet")
     notes: list[str] = []
     findings = upkeep.verify(settings, where, _quietly, rate_mb)
     said = render.findings(findings).splitlines()
@@ -87,13 +91,6 @@ def scrub(
             state = Completed(name="Repaired", message=f"{len(findings)} findings, all repaired", data=data)
     _artifact("penstock-scrub", "What is wrong, and what was repaired", said, notes)
     return state
-
-
-def _opened(home: str | None, config: str | None) -> tuple[Settings, Home]:
-    """As the command line does: `home` beats the file's. Raises `NoHome`, `SettingsError`."""
-    path = wiring.configured(config)
-    settings = load(path)
-    return settings, Context(settings, wiring.home_of(home, config), path).required()
 
 
 def _artifact(key: str, description: str, said: list[str], notes: list[str]) -> None:

@@ -66,9 +66,7 @@ def judge(ours: str, theirs: str) -> str:
     if not ours or not theirs or _family(ours) == _family(theirs):
         return ""
     if not _may_talk(ours, theirs):
-        return (
-            f"Prefect's server is {theirs}, the client here {ours}: they do not talk; nothing is recorded"
-        )
+        return f"Prefect's server is {theirs}, the client here {ours}: they do not talk; nothing is recorded"
     what = "older" if _family(theirs) < _family(ours) else "newer"
     return (
         f"Prefect's server ({theirs}) is {what} than the client here ({ours}): what is recorded of a run may be "

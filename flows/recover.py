@@ -21,16 +21,16 @@ from penstock.flows.answers import drill as drill_answers
 from penstock.flows.answers import snapshots as snapshot_answers
 from penstock.flows.answers.account_table import shipped
 from penstock.flows.answers.exits import COMPLETE, INCOMPLETE, outcome
-from penstock.flows.commands.context import Context
+from penstock.flows.commands.context import opened_by_flow
 from penstock.flows.commands.moments import period
 from penstock.flows.config.home import Home
-from penstock.flows.config.settings import Settings, load
+from penstock.flows.config.settings import load
 from penstock.flows.deploying.heartbeat import quicken
 from penstock.flows.parameters import AtLeastOne, Days, Period
 from penstock.flows.recovery import drill as drills
 from penstock.flows.recovery import shipping, snapshots
 from penstock.flows.runs.stop import Stop, on_signals
-from penstock.flows.sources.redactor import REDACTOR, clean_logs
+from penstock.flows.sources.redactor import PREFECT, REDACTOR, clean_logs
 from penstock.flows.telling.emit import emit
 from penstock.flows.telling.names import DRILL_FAILED
 
@@ -53,8 +53,8 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
         home: The folder of the index, where it is not the configuration's.
         config: The configuration file (penstock.toml).
     """
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
-    settings, where = _opened(home, config)
+    clean_logs(*PREFECT)
+    settings, where = opened_by_flow(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to ship")
     if where is None:
@@ -86,8 +86,8 @@ def snapshot(
         name: What it is called; none: the time.
         keep_for: How long it is kept, 35d, 12h or 2w; none: as long as it is one of the last ([snapshots] keep_last).
     """
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
-    settings, where = _opened(home, config)
+    clean_logs(*PREFECT)
+    settings, where = opened_by_flow(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to name")
     if where is None:
@@ -117,7 +117,7 @@ def expire(
         keep_days: Keep each version for so many days; none: as the configuration says.
         dry_run: Say what would go; delete nothing.
     """
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
+    clean_logs(*PREFECT)
     settings = load(wiring.configured(config))
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to expire")
@@ -150,8 +150,8 @@ def drill(home: str | None = None, config: str | None = None, scratch: str | Non
         config: The configuration file (penstock.toml).
         scratch: An existing folder to restore into; none: the home, for as long as it takes.
     """
-    clean_logs("prefect", "prefect.flow_runs", "prefect.task_runs")
-    settings, where = _opened(home, config)
+    clean_logs(*PREFECT)
+    settings, where = opened_by_flow(home, config)
     if not settings.snapshots.places:
         return Completed(name="Skipped", message="no DR store is configured ([snapshots] store): nothing to drill")
     if where is None:
@@ -182,18 +182,6 @@ def _page_of(key: str, description: str, said: str) -> str:
 def _page(home: Home, result: str, reasons: Sequence[str]) -> None:
     """Say so where automations listen."""
     emit(DRILL_FAILED, str(home.path), {"result": result, "reasons": list(reasons)})
-
-
-def _opened(home: str | None, config: str | None) -> tuple[Settings, Home | None]:
-    """As the command line does: `home` beats the file's. No home where nothing was ever committed: a schedule may well
-    begin before the first ingest, and where a home was lost, the next ingest says so and fails.
-
-    Raises `NoHome`, `SettingsError`.
-    """
-    path = wiring.configured(config)
-    settings = load(path)
-    context = Context(settings, wiring.home_of(home, config), path)
-    return settings, context.required() if context.begun() else None
 
 
 def _quietly(what: str, done: int, total: int) -> None:

@@ -25,7 +25,7 @@ from penstock.flows.metrics import remembered, textfiles
 from penstock.flows.metrics.look import Problem
 from penstock.flows.metrics.watching import Watcher
 from penstock.flows.runs import freshness
-from penstock.flows.sources.redactor import REDACTOR, clean_logs
+from penstock.flows.sources.redactor import PREFECT, REDACTOR, clean_logs
 from penstock.flows.telling.emit import emit
 from penstock.flows.telling.names import REPLICA_DEGRADED
 from penstock.flows.telling.news import breached
@@ -55,7 +55,7 @@ def watch(home: str | None = None, config: str | None = None) -> State[Any]:
         home: The folder of the index, where it is not the configuration's.
         config: The configuration file (penstock.toml).
     """
-    clean_logs("", "prefect", "prefect.flow_runs", "prefect.task_runs")
+    clean_logs(*PREFECT)
     path = wiring.configured(config)
     settings = load(path)
     try:

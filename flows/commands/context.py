@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.flows import wiring
 from penstock.flows.commands.console import Console
 from penstock.flows.config import home as homes
 from penstock.flows.config.layout import Layout, layout
@@ -40,6 +41,17 @@ class Context(msgspec.Struct, frozen=True):
     def begun(self) -> bool:
         """Whether anything was ever written here: a replica, or a catalog that says where replicas should be."""
         return self.layout().touched()
+
+
+def opened_by_flow(home: str | None, config: str | None) -> tuple[Settings, Home | None]:
+    """What a flow works on: `home` beats that of the file, as on the command line. No home where nothing was ever
+    committed: a schedule may well begin before the first ingest; where a home was lost, the next ingest says so and
+    fails. Raises `NoHome`, `SettingsError`.
+    """
+    path = wiring.configured(config)
+    settings = load(path)
+    context = Context(settings, wiring.home_of(home, config), path)
+    return settings, context.required() if context.begun() else None
 
 
 def opened(ctx: Context, console: Console, but: str = "") -> Reader | None:

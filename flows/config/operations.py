@@ -30,7 +30,7 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     suffix: Suffix | None = None
     schedule: str = NIGHTLY
     timezone: str = "Etc/UTC"
-    zombie_seconds: Annotated[float, Meta(ge=90)] = 90.0
+    zombie_seconds: Annotated[float, Meta(ge=90)] = 180.0
     maintenance: bool = True
     notify: Block | None = None
 

@@ -7,6 +7,8 @@ import logging
 from penstock.connectors.http.redaction import Redactor
 
 REDACTOR = Redactor()
+PREFECT = ("", "prefect", "prefect.flow_runs", "prefect.task_runs")
+"""The loggers through which a flow run speaks: Prefect hangs its console on the root."""
 
 
 class WithoutSecrets(logging.Filter):

@@ -410,18 +410,6 @@ def test_the_flow_has_a_deployment() -> None:
     assert one["schedules"][0]["cron"] == "15 4 * * *"
 
 
-def test_the_automations_of_the_docs_are_ones() -> None:
-    """docs/recovery.md shows a file that Prefect takes; it listens to the event that the flow raises."""
-    from prefect.events.schemas.automations import AutomationCore
-
-    from penstock.flows import recover
-
-    page = (ROOT / "docs" / "recovery.md").read_text()
-    shown = next(block for block in page.split("```yaml\n")[1:] if block.startswith("automations:"))
-    made = [AutomationCore.model_validate(each) for each in yaml.safe_load(shown.split("```")[0])["automations"]]
-    assert [each.trigger.expect for each in made] == [{recover.DRILL_FAILED}, {"prefect.flow-run.Completed"}]
-
-
 def test_the_questions_of_the_configuration_are_asked(
     world: Ingests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +59,13 @@ def test_each_flow_has_a_deployment() -> None:
         one = entries[f"penstock.flows.maintain:{name}"]
         flow.validate_parameters(one["parameters"])
         assert flow.retries == 0
+
+
+@pytest.mark.parametrize("flow", [maintain.compact, maintain.scrub])
+def test_care_that_is_scheduled_before_the_first_ingest_is_skipped(flow: Any, tmp_path: Path) -> None:
+    """Nobody is called for an index that is not there yet, and no home is made for it."""
+    config = tmp_path / "penstock.toml"
+    config.write_text('home = "home"\n')
+    state = flow.fn(config=str(config))
+    assert (state.is_completed(), state.name) == (True, "Skipped")
+    assert not (tmp_path / "home").exists()
