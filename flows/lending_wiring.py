@@ -13,11 +13,11 @@ from penstock.flows import model_wiring, wiring
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
 from penstock.flows.lending.counter import Card, Counter
-from penstock.flows.lending.guest import SLOT, Lent, LentEncoder, Standby
+from penstock.flows.lending.guest import Lent, LentEncoder, Standby
 from penstock.flows.lending.lender import Lender
 from penstock.flows.runs import slots
 from penstock.flows.runs.events import Listener
-from penstock.flows.runs.loading import Devices, Model
+from penstock.flows.runs.loading import LENT, Devices, Model
 from penstock.flows.runs.priority import NUMBERS
 
 PATIENCE = 10.0
@@ -48,7 +48,7 @@ def models(
     own = {
         slot: Standby(partial(_own, settings, home, note, slot), wanted) for slot in model_wiring.devices_of(settings)
     }
-    return {SLOT: Lent(lent), **own}
+    return {LENT: Lent(lent), **own}
 
 
 def lender(
@@ -61,7 +61,7 @@ def lender(
     note: Callable[[str], None],
 ) -> AbstractContextManager[Lender | None]:
     """What lends `models`, which are on `devices`, while it is entered; None where there is nothing to lend."""
-    if not models or settings.embed.endpoint is not None or SLOT in models or NUMBERS[priority] == slots.URGENT:
+    if not models or settings.embed.endpoint is not None or LENT in models or NUMBERS[priority] == slots.URGENT:
         return nullcontext()
     return Lender(
         _counter(home),

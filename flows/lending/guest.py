@@ -2,8 +2,8 @@
 
     Lent ──asks──▶ a run with the model loaded        Standby: loads only when that one is gone
 
-Both are devices of the run: the first has no slot to wait for but `lent`, at which guests stand in line. When nobody
-answers it counts as a device that was lost, and the run goes on with its own.
+Both are devices of the run; for the first nobody stands in line. When nobody answers it counts as a device that was
+lost, and the run goes on with its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from penstock.flows.lending.counter import Answer, Ask, Card, Counter
 from penstock.flows.runs.loading import Model
 from penstock.flows.runs.stop import Halted
 
-SLOT = "lent"
 AT_ONCE = 20_000
 """Tokens of one ask: a second or two of a host that has work of its own."""
 MOST = 60_000

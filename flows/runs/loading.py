@@ -16,6 +16,8 @@ from typing import Protocol, TypeVar
 from penstock.embed.types import Encoder, EncoderUnavailable, Resting
 from penstock.flows.runs.stop import LOADING
 
+LENT = "lent model"
+"""The device of a run whose vectors another one makes."""
 T = TypeVar("T")
 
 CPU = "cpu"
@@ -60,6 +62,11 @@ class Device:
 
     name: str
     encoder: Encoder
+
+    @property
+    def shared(self) -> bool:
+        """Whether runs need not take turns on it: whose model is lent takes their asks one after the other."""
+        return self.name == LENT
 
     def rest(self) -> bool:
         """Let go of the memory of an accelerator, where others need it. Whether it did: then the next batch takes as

@@ -87,6 +87,9 @@ class Turn:
         """Wait for the slot and hold it. Yields False if a stop was requested first."""
         self.waited, started = self._gave, self._clock()
         name = self.device.name
+        if self.device.shared:
+            yield not self._stopped()
+            return
         with slots.hold(
             name,
             where=self._where,
@@ -147,7 +150,7 @@ class Turn:
             self.give()
 
     def _better(self) -> bool:
-        return slots.waiting_better(self.device.name, self._priority, where=self._where)
+        return not self.device.shared and slots.waiting_better(self.device.name, self._priority, where=self._where)
 
     def _waits(self) -> None:
         self.waited = True

@@ -282,3 +282,35 @@ def test_an_urgent_run_whose_host_dies_loads_a_model_of_its_own(world: World, mo
 def _model() -> str:
     """Of the settings that the world has."""
     return lending_wiring.card(load(None), "urgent").model
+
+
+def test_a_guest_that_is_stopped_holds_up_no_other_guest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two urgent runs, the first of which never ends its ask: nobody stands in line for a model that is lent."""
+    slow = HashEncoder(seconds=0.05, rows=1)
+    slow.identity = world.encoder.identity
+    monkeypatch.setattr(model_wiring, "encoders", lambda *_: {"cpu": Here(lambda: slow)})
+    for number in range(120):
+        world.write(f"{number}.txt", f"long work {number}")
+    urgent = [world.docs.parent / name for name in ("stopped", "other")]
+    for folder in urgent:
+        folder.mkdir()
+        (folder / "now.txt").write_text(f"urgent {folder.name}")
+    stuck, goes_on, answered = threading.Event(), threading.Event(), LentEncoder._answered
+
+    def stopped(encoder: LentEncoder, ask: Ask) -> Answer:
+        if encoder.loads and not stuck.is_set():  # its canaries are through: it has come to its documents
+            stuck.set()
+            goes_on.wait(60)
+        return answered(encoder, ask)
+
+    monkeypatch.setattr(LentEncoder, "_answered", stopped)
+    with ThreadPoolExecutor() as pool:
+        backfill = pool.submit(world.ingest, priority="backfill")
+        while Counter(world.home / "lending", str).host_of(Card(_model(), slots.URGENT)) is None:
+            time.sleep(0.02)
+        first = pool.submit(world.ingest, urgent[0], priority="urgent")
+        assert stuck.wait(30)
+        assert world.ingest(urgent[1], priority="urgent").indexed == 1
+        assert not first.done() and not backfill.done()
+        goes_on.set()
+        assert (first.result().indexed, backfill.result().indexed) == (1, 120)
