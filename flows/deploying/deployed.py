@@ -141,9 +141,10 @@ def _there(found: DeploymentResponse, planned: Planned) -> Mapping[str, Any]:
 
 @cache
 def _form(entrypoint: str) -> dict[str, Any]:
-    """What the server makes a form of, and refuses bad values by."""
+    """What the server makes a form of, and refuses bad values and misspelt parameters by."""
     module, name = entrypoint.split(":")
-    return parameter_schema(getattr(import_module(module), name)).model_dump_for_openapi()  # type: ignore[no-any-return]
+    form: dict[str, Any] = parameter_schema(getattr(import_module(module), name)).model_dump_for_openapi()
+    return {**form, "additionalProperties": False}
 
 
 def _schedule(planned: Planned) -> CronSchedule | IntervalSchedule | None:

@@ -154,6 +154,8 @@ def test_the_form_shows_what_can_be_chosen_and_refuses_the_rest(project: Project
         ("retry", {"priority": "now"}, "Validation failed for field 'priority'. Failure reason: 'now' is not one of"),
         ("backfill", {"limit": 0}, "field 'limit'. Failure reason: 0 is less than the minimum of 1"),
         ("urgent", {"paths": []}, "field 'paths'. Failure reason: [] should be non-empty"),
+        ("retry", {"uri": "x"}, "Additional properties are not allowed ('uri' was unexpected)"),
+        ("ingest-wiki", {"sorces": ["x"]}, "('sorces' was unexpected)"),
     ):
         with pytest.raises(httpx.HTTPStatusError) as refused:
             project.start(name, **parameters)
