@@ -13,9 +13,10 @@ from msgspec import Meta
 from penstock.connectors.connector import Secret
 from penstock.connectors.http.addresses import Allowance
 from penstock.flows.config.keys import SettingsError, typed
+from penstock.flows.config.periods import LONGEST
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
 PREFIX = "embed.endpoint"
 REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|block:[a-z0-9-]+")
 _SECRET = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
@@ -49,7 +50,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens_per_day: AtLeastOne | None = None
     seconds: Seconds = 60.0
     attempts: AtLeastOne = 6
-    patience: Annotated[float, Meta(ge=0)] = 300.0
+    patience: Annotated[float, Meta(ge=0, le=LONGEST)] = 300.0
     query_seconds: Seconds = 10.0
     allow: tuple[str, ...] = ()
     ca_file: str | None = None

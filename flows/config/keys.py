@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from penstock.flows.config import choices
+from penstock.flows.config import choices, periods, schedules
 
 T = TypeVar("T")
 
@@ -33,6 +33,30 @@ def typed(value: Any, kind: type[T], where: str, prefix: str, also: Iterable[str
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise SettingsError(_wrong(where, prefix, str(error), value) + _hint(kind, str(error))) from None
+
+
+MOST = 1e15
+"""No number of a configuration is more."""
+_FORMS = {
+    "schedule": schedules.FORMS,
+    **dict.fromkeys(("freshness", "ship_behind", "snapshot_age", "drill_age"), f"{periods.PERIODS}, in quotes"),
+}
+"""How to write what is a text, and looks as if a number would do."""
+
+
+def sane(value: Any, where: str, key: str = "") -> None:
+    """Raises `SettingsError` for what nothing here can mean: zero bytes, and numbers without end."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            sane(name, where, key)
+            sane(each, where, _join(key, name))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            sane(each, where, f"{key}[{number}]")
+    elif isinstance(value, str) and "\0" in value:
+        raise SettingsError(f"{where}: {key or 'a key'} has a zero byte in it; take it out")
+    elif isinstance(value, int | float) and not abs(value) <= MOST:
+        raise SettingsError(f"{where}: {key} is no number that can be worked with; write one of at most {MOST:g}")
 
 
 _REFERENCE = "block:[a-z0-9-]+"
@@ -66,6 +90,9 @@ def _wrong(where: str, prefix: str, message: str, value: dict[str, Any]) -> str:
 
 def _hint(kind: type, message: str) -> str:
     """The words or keys that are known there, after one that is not."""
+    key = re.search(r"(\w+)`?$", message)
+    if message.startswith("Expected `str") and key and key[1] in _FORMS:
+        return f"; {_FORMS[key[1]]}"
     if not re.match(r"Invalid (enum )?value|Object contains unknown field", message):
         return ""
     known = choices.at(kind, message.partition(" - at `$")[2].rstrip("`"))

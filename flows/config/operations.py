@@ -30,7 +30,7 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     suffix: Suffix | None = None
     schedule: str = NIGHTLY
     timezone: str = "Etc/UTC"
-    zombie_seconds: Annotated[float, Meta(ge=90)] = 180.0
+    zombie_seconds: Annotated[float, Meta(ge=90, le=30 * 86_400)] = 180.0
     maintenance: bool = True
     notify: Block | None = None
 
@@ -39,7 +39,7 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`textfile`: the folder that node_exporter's textfile collector reads; each run leaves its figures there."""
 
     textfile: str | None = None
-    every_seconds: Annotated[float, Meta(ge=1)] = 15.0
+    every_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 15.0
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +65,17 @@ def anchored(metrics: MetricsSettings, logs: LogSettings, folder: Path) -> tuple
         assert logs.file is not None
         logs = msgspec.structs.replace(logs, file=str(folder / Path(logs.file).expanduser()))
     return metrics, logs
+
+
+def check_places(metrics: MetricsSettings, logs: LogSettings, where: str) -> None:
+    """Of the paths as they are written, or anchored. Raises `SettingsError` for one where nothing can be written."""
+    for key, path in (("metrics.textfile", metrics.textfile), ("logs.file", logs.file)):
+        if path is not None and not path.strip():
+            raise SettingsError(f"{where}: {key} is empty; give a path, or leave it out")
+    if metrics.textfile is not None and Path(metrics.textfile).is_file():
+        raise SettingsError(f"{where}: metrics.textfile: {metrics.textfile} is a file; give the folder to write into")
+    if logs.file is not None and Path(logs.file).is_dir():
+        raise SettingsError(f"{where}: logs.file: {logs.file} is a folder; give the file to write")
 
 
 def check_schedule(prefect: PrefectSettings, where: str) -> None:

@@ -18,6 +18,8 @@ NONE = "none"
 FORMS = 'write a cron expression ("15 2 * * *"), "every 15m", or "none"'
 LEAST = 10.0
 """Seconds: no schedule runs more often than that."""
+_ELSEWHERE = ("localtime", "posixrules")
+"""What tzdata has beside zones: on each machine the zone of that machine."""
 
 _WORDS = {
     "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
@@ -80,8 +82,10 @@ def words(when: Schedule) -> str:
 
 
 def check_zone(name: str) -> None:
-    """Raises `ValueError` unless it is a time zone of the IANA database."""
+    """Raises `ValueError` unless it is a time zone of the IANA database, the same on every machine."""
     try:
+        if name.lower().rpartition("/")[2] in _ELSEWHERE:
+            raise ValueError(name)
         ZoneInfo(name)
     except (ValueError, OSError, KeyError):
         raise ValueError(f"{name!r} is no time zone; write one as Europe/Zurich or Etc/UTC") from None

@@ -18,8 +18,9 @@ from msgspec import Meta
 from penstock.flows.config import embedding, endpoint, operations, place
 from penstock.flows.config import snapshots as snapshot_settings
 from penstock.flows.config.endpoint import EndpointSettings
-from penstock.flows.config.keys import SettingsError, typed
+from penstock.flows.config.keys import SettingsError, sane, typed
 from penstock.flows.config.operations import AlertSettings, LogSettings, MetricsSettings, PrefectSettings
+from penstock.flows.config.periods import LONGEST
 from penstock.flows.config.snapshots import SnapshotSettings
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.config.source_settings import check as check_sources
@@ -30,7 +31,7 @@ DEFAULT_HOME = ".penstock"
 DEFAULT_FILE = "penstock.toml"
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 __all__ = ["Settings", "SettingsError", "load"]
@@ -66,7 +67,7 @@ class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a collection leaves: the last `versions`, and every one younger than `hours`."""
 
     versions: AtLeastOne = 10
-    hours: Annotated[float, Meta(ge=0)] = 24.0
+    hours: Annotated[float, Meta(ge=0, le=LONGEST / 3600)] = 24.0
 
 
 class VerifySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,6 +175,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     raw = _read(path) if path else {}
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
+    sane(raw, where)
     said = frozenset(_dotted(raw))
     folder = path.absolute().parent if path else Path.cwd()
     settings = _build(raw, folder, where)
@@ -181,7 +183,9 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
     check_sources(settings.sources, where)
     operations.check_schedule(settings.prefect, where)
     operations.check_alerts(settings.alerts, where)
+    operations.check_places(settings.metrics, settings.logs, where)
     settings = _anchored(settings, folder, where)
+    operations.check_places(settings.metrics, settings.logs, where)
     _check_replicas(settings.index, where)
     snapshot_settings.check_apart(settings.snapshots, _values(settings.index.replicas), where)
     return msgspec.structs.replace(settings, said=said)
@@ -190,7 +194,7 @@ def load(path: Path | None, overrides: Mapping[str, object] | None = None) -> Se
 def _read(path: Path) -> dict[str, Any]:
     text = ""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         return tomllib.loads(text)
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file; write one, or leave --config out") from None

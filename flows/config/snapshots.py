@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from penstock.flows.config import place
 from penstock.flows.config.keys import SettingsError
+from penstock.flows.config.periods import LONGEST
 
 _VARIABLES = r"^[A-Z][A-Z0-9_]*_$"
 
@@ -36,9 +37,9 @@ class SnapshotSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: str | list[str | StorePlace] | None = None
     variables: Annotated[str, Meta(pattern=_VARIABLES)] | None = None
     during_runs: bool = True
-    wait_seconds: Annotated[float, Meta(ge=0)] = 60.0
+    wait_seconds: Annotated[float, Meta(ge=0, le=LONGEST)] = 60.0
     keep_last: Annotated[int, Meta(ge=1)] = 7
-    keep_days: Annotated[float, Meta(ge=0)] = 30.0
+    keep_days: Annotated[float, Meta(ge=0, le=LONGEST / 86_400)] = 30.0
     probes: str | None = None
 
     @property

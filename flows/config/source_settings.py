@@ -17,7 +17,7 @@ from penstock.flows.config.keys import SettingsError, typed
 from penstock.flows.config.names import NAMES, is_name
 
 AtLeastOne = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=periods.LONGEST)]
 Priority = Literal["urgent", "scheduled", "backfill"]
 DEFAULT_TYPE = "files"
 
@@ -28,7 +28,7 @@ class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_second: Seconds | None = None
     concurrency: AtLeastOne = 4
     per_day: AtLeastOne | None = None
-    patience: Annotated[float, Meta(ge=0)] = 300.0
+    patience: Annotated[float, Meta(ge=0, le=periods.LONGEST)] = 300.0
 
 
 class NetworkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ class _Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str = DEFAULT_TYPE
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
     labels: tuple[str, ...] = ()
-    full_every_hours: Annotated[float, Meta(ge=0)] = 24.0
+    full_every_hours: Annotated[float, Meta(ge=0, le=periods.LONGEST / 3600)] = 24.0
     max_mb: AtLeastOne | None = None
     schedule: str | None = None
     priority: Priority = "scheduled"

@@ -102,7 +102,7 @@ def test_what_cannot_be_meant_is_refused_with_its_key(said: str, why: str, tmp_p
         assert str(refused.value).startswith(f"{config}: {key}: ") and why in str(refused.value)
 
 
-@pytest.mark.parametrize("zone", ["Europe/Atlantis", "", "../etc/passwd", "UTC+2"])
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "", "../etc/passwd", "UTC+2", "localtime", "posixrules"])
 def test_a_time_zone_that_nobody_knows_is_refused(zone: str, tmp_path: Path) -> None:
     """With its key."""
     config = tmp_path / "penstock.toml"

@@ -142,6 +142,29 @@ def test_overrides_win_over_the_file_and_count_as_said(tmp_path: Path) -> None:
         ("[embed]\ndevices = ['cpu', 'cpu']", "embed.devices: cpu and cpu", "name each once"),
         ("[embed]\ndevices = ['cuda:1', 'cuda', 'cuda:0']", "embed.devices: cuda and cuda:0", "name each once"),
         ("home = 'x'\nbroken", "line 2", "not valid TOML"),
+        ("[prefect]\nschedule = 'every 99999999999999d'", "prefect.schedule", "more than 100 years"),
+        ("[sources.a]\npath='.'\nschedule = 'every 99999999999999d'", "sources.a.schedule", "more than 100 years"),
+        ("[sources.a]\npath='.'\nfreshness = '99999999999999d'", "sources.a.freshness", "more than 100 years"),
+        ("[alerts]\nship_behind = '99999w'", "alerts.ship_behind", "more than 100 years"),
+        ("[prefect]\nzombie_seconds = inf", "prefect.zombie_seconds", "no number"),
+        ("[prefect]\nzombie_seconds = nan", "prefect.zombie_seconds", "no number"),
+        ("[prefect]\nzombie_seconds = 1e300", "prefect.zombie_seconds", "at most"),
+        ("[prefect]\nzombie_seconds = 1e9", "prefect.zombie_seconds", "<= 2592000"),
+        ("[metrics]\nevery_seconds = inf", "metrics.every_seconds", "no number"),
+        ("[metrics]\nevery_seconds = 1e6", "metrics.every_seconds", "<= 86400"),
+        ("[parse]\nseconds = 1e12", "parse.seconds", "<= 3155760000"),
+        ("[sources.a]\npath='.'\n[sources.a.budget]\npatience = 1e12", "sources.a.budget.patience", "<= 3155760000"),
+        ("[cache]\nmax_mb = 1" + "0" * 400, "cache.max_mb", "no number"),
+        ("[metrics]\ntextfile = ''", "metrics.textfile", "leave it out"),
+        ('[metrics]\ntextfile = "a\\u0000b"', "metrics.textfile", "zero byte"),
+        ("[metrics]\ntextfile = 'penstock.toml'", "metrics.textfile", "is a file; give the folder"),
+        ("[logs]\nfile = ''", "logs.file", "leave it out"),
+        ("[logs]\nfile = '/'", "logs.file", "is a folder; give the file"),
+        ("[logs]\nfile = '.'", "logs.file", "is a folder; give the file"),
+        ('[logs]\nfile = "a\\u0000b"', "logs.file", "zero byte"),
+        ("[sources.a]\npath='.'\nschedule = 5", "sources.a.schedule = 5", '"every 15m"'),
+        ("[prefect]\nschedule = 5", "prefect.schedule = 5", '"every 15m"'),
+        ("[sources.a]\npath='.'\nfreshness = 5", "sources.a.freshness = 5", "15m, 12h"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(tmp_path: Path, text: str, key: str, fix: str) -> None:
@@ -156,6 +179,11 @@ def test_a_wrong_setting_is_refused_with_its_key_and_the_fix(tmp_path: Path, tex
 def test_devices_that_a_machine_can_have_are_taken(tmp_path: Path, said: tuple[str, ...]) -> None:
     """Whether this one has them is seen when a model is loaded."""
     assert load(write(tmp_path, f"[embed]\ndevices = {list(said)}")).embed.devices == said
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Some editors put one before the first key."""
+    assert load(write(tmp_path, "\ufeff[cache]\nmax_mb = 5\n")).cache.max_mb == 5
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
