@@ -81,7 +81,7 @@ def _stores(look: Look, recovery: Recovery | None, limits: Limits) -> Iterator[P
         if late and behind is not None:
             said = f"DR store {one.place} lacks {count(one.versions_behind or 0, 'version')}, {duration(behind)} behind"
             yield Problem("ship", one.place, f"{said}: {one.problem}" if one.problem else said, one.step)
-        elif one.problem and not one.fenced and limits.since > limits.ship_behind:
+        elif one.problem and not one.fenced and (look.version != 0 or limits.since > limits.ship_behind):
             yield Problem("store", one.place, f"DR store {one.place}: {one.problem}", one.step, limits.ship_behind)
     yield from _old(look.stores, "snapshot", limits.snapshot_age, limits.since, "penstock snapshot create")
     yield from _old(look.stores, "drill", limits.drill_age, limits.since, "penstock drill")

@@ -33,6 +33,10 @@ class ReplicaLook(msgspec.Struct, frozen=True):
     version: int = 0
     lacks: int = 0
     problem: str = ""
+    gone: bool = False
+    """Its place is not there: it lacks everything."""
+    measured: bool = True
+    """Whether what it lacks is known."""
 
 
 class BudgetLook(msgspec.Struct, frozen=True):

@@ -111,7 +111,9 @@ REPLICA_VERSION = _gauge(
     "penstock_replica_version", (*HOME, "replica"), "The newest version there; of one that is away, as last known"
 )
 UNDER_REPLICATED = _gauge(
-    "penstock_under_replicated_bytes", HOME, "What replicas lack of the newest version, all together"
+    "penstock_under_replicated_bytes",
+    HOME,
+    "What replicas lack of the newest version, all together; absent while one cannot be asked",
 )
 SHIP_UP = _gauge("penstock_ship_up", (*HOME, "store"), "1 where the DR store answered in time, and may be shipped to")
 SHIP_LAG_SECONDS = _gauge(

@@ -28,6 +28,7 @@ from penstock.flows.metrics.searching import Searching, Served
 from penstock.flows.recovery import drill_log, unfinished
 from penstock.flows.runs import freshness
 from penstock.flows.sources.redactor import REDACTOR
+from penstock.index.commits import manifest as manifests
 from penstock.index.errors import WrongIndex
 from penstock.index.types import Manifest
 
@@ -83,14 +84,14 @@ class Watcher:
         healthy = copies[0] if copies else None
         late += ["catalog"] if begun and copies is None else []
         ready = self._recovery(present, manifest, look.at)
-        looked = {name: _judged(one, name, copies) for name, one in self._all(replicas).items()}
+        looked = {name: _judged(one, name, copies, manifest) for name, one in self._all(replicas).items()}
         documents = _ok(rest.get("documents"), Counted) or self._documents.last
         look = msgspec.structs.replace(
             look,
             up=not fault,
             **_of_index(served, documents, fault),
             replicas=looked,
-            under_replicated=sum(one.lacks for one in looked.values()) if copies else None,
+            under_replicated=_lacking(looked) if copies else None,
             stores=_stores(ready, rest, _passed(self._home), look.at),
             budgets=budgets,
             late=tuple(late),
@@ -187,7 +188,7 @@ def _replica(store: Store) -> ReplicaLook:
     from penstock.index.commits import log
 
     if health.absent(store):
-        return ReplicaLook(False, -1, problem=f"{store.name} is not there")
+        return ReplicaLook(False, -1, problem=f"{store.name} is not there", gone=True)
     entries = log.entries(store)
     problem = health.unfit(store)
     return ReplicaLook(not problem, entries[-1][0] if entries else 0, problem=problem)
@@ -209,12 +210,27 @@ def _copies(
     return looked, lacks
 
 
-def _judged(one: ReplicaLook, name: str, copies: tuple[health.Health, dict[str, Backlog]] | None) -> ReplicaLook:
-    """With what only all replicas and the catalog together tell."""
+def _judged(
+    one: ReplicaLook,
+    name: str,
+    copies: tuple[health.Health, dict[str, Backlog]] | None,
+    manifest: Manifest | None,
+) -> ReplicaLook:
+    """With what only all replicas and the catalog together tell. One whose place is gone lacks all that is served."""
     if copies is None:
-        return msgspec.structs.replace(one, version=max(one.version, 0))
+        return msgspec.structs.replace(one, version=max(one.version, 0), measured=False)
     out, lacks = copies[0].out.get(name, ""), copies[1][name]
-    return ReplicaLook(one.up and not out, lacks.version, lacks.bytes, one.problem or out)
+    known, missing = lacks.reachable, lacks.bytes
+    if one.gone and manifest is not None:
+        known, missing = True, sum(ref.size for ref in manifests.closure(manifest).values())
+    return ReplicaLook(one.up and not out, lacks.version, missing, one.problem or out, one.gone, known)
+
+
+def _lacking(replicas: Mapping[str, ReplicaLook]) -> int | None:
+    """Bytes, all together; None where one of them cannot be asked: what it lacks is not nothing."""
+    if not all(one.measured for one in replicas.values()):
+        return None
+    return sum(one.lacks for one in replicas.values())
 
 
 def _budgets(settings: Settings, home: Home) -> dict[str, BudgetLook]:

@@ -70,6 +70,15 @@ def test_a_store_is_a_problem_when_it_is_behind_or_cannot_be_shipped_to() -> Non
     assert (found.kind, found.patience) == ("store", LIMITS.ship_behind)
 
 
+def test_a_store_that_is_away_is_a_problem_in_a_young_home_too() -> None:
+    """Said at once; somebody is called when it lasts. Where nothing was committed there is nothing to ship."""
+    young = Limits(1_800.0, 2 * DAY, 2 * DAY, since=60.0)
+    recovery = Recovery([StoreStatus("dr", False, problem="nothing was shipped there yet")])
+    (found,) = problems(Look("/h", 0.0, version=1, stores={"dr": StoreLook(False)}), None, recovery, young, "")
+    assert (found.kind, found.patience) == ("store", 1_800.0)
+    assert problems(Look("/h", 0.0, version=0, stores={"dr": StoreLook(False)}), None, recovery, young, "") == ()
+
+
 def test_a_drill_that_failed_does_not_make_the_last_good_one_younger() -> None:
     """Both are said: that it failed, and how long ago one passed."""
     store = StoreLook(True, 0.0, 0, 0, DAY, True, drill_age=60.0, passed_age=9 * DAY, drill="failed")

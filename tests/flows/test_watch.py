@@ -33,6 +33,7 @@ from penstock.flows.metrics.state import StateFigures
 from penstock.flows.metrics.watching import Watcher
 from penstock.flows.recovery import archives, drill_log, snapshots
 from penstock.flows.runs import freshness
+from penstock.index.commits import manifest as manifests
 from penstock.index.commits.backlog import measure
 from penstock.index.reading.reader import Reader
 from tests.flows.conftest import World
@@ -133,6 +134,9 @@ def test_a_replica_that_is_away_is_down_and_a_problem(world: World, look: Callab
     assert by(series, "penstock_replica_up", "replica") == {"0": 1, "1": 0}
     assert one(series, "penstock_watch_up") == 1 and found.version == 1 and found.searches
     assert [(each.kind, each.subject) for each in found.problems] == [("replica", "1")]
+    with Reader.open(world.home) as reader:
+        served = sum(ref.size for ref in manifests.closure(reader.manifest).values())
+    assert one(series, "penstock_under_replicated_bytes") == served > 0
 
 
 def test_a_replica_that_lacks_something_says_how_much(world: World, look: Callable[[], Look]) -> None:
@@ -280,6 +284,7 @@ def test_a_replica_that_hangs_is_said_and_not_waited_for(world: World, monkeypat
         found = watcher.look()
         assert time.monotonic() - began < 10
         assert not found.replicas["1"].up and found.replicas["0"].up and found.late == ("replica 1",)
+        assert found.under_replicated is None, "what it lacks is not nothing, but unknown"
         assert [(each.kind, each.subject, each.patience) for each in found.problems] == [("replica", "1", 600.0)]
         busy = threading.active_count()
         for _ in range(5):
@@ -308,7 +313,8 @@ def test_a_store_that_hangs_is_said_and_not_waited_for(world: World, monkeypatch
         for _ in range(3):
             found = watcher.look()
             (store,) = found.stores.values()
-            assert (store.up, store.lag_versions, store.snapshot_age, found.problems) == (False, None, None, ())
+            assert (store.up, store.lag_versions, store.snapshot_age) == (False, None, None)
+            assert [each.kind for each in found.problems] == ["store"]
         at = wiring.clock() + 30 * 86_400
         monkeypatch.setattr(wiring, "clock", lambda: at)
         assert "snapshot" not in {each.kind for each in watcher.look().problems}
