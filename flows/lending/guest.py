@@ -48,7 +48,7 @@ class LentEncoder:
         self._clock, self._sleep, self._stopped, self._patience = clock, sleep, stopped, patience
         self.identity = dict(identity)
         self.dim, self.provenance = host.dim, host.provenance
-        self.loads = 0
+        self.loads = 1
         """Hosts that answered, one after the other: each has to pass the gate."""
         self._host = ""
 
@@ -105,7 +105,7 @@ class LentEncoder:
         if outcomes != list(range(count)) or not fits:
             raise self._gone("the run that has the model answered something else")
         if answer.host != self._host:
-            self._host, self.loads = answer.host, self.loads + 1
+            self._host, self.loads = answer.host, self.loads + bool(self._host)
             self.provenance = answer.provenance
 
 

@@ -298,7 +298,7 @@ def test_a_guest_that_is_stopped_holds_up_no_other_guest(world: World, monkeypat
     stuck, goes_on, answered = threading.Event(), threading.Event(), LentEncoder._answered
 
     def stopped(encoder: LentEncoder, ask: Ask) -> Answer:
-        if encoder.loads and not stuck.is_set():  # its canaries are through: it has come to its documents
+        if encoder._host and not stuck.is_set():  # its canaries are through: it has come to its documents
             stuck.set()
             goes_on.wait(60)
         return answered(encoder, ask)
