@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.flows.answers import health, verdict
+from penstock.flows.answers import health, steps, verdict
 from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
 from penstock.flows.config.names import ADHOC
 from penstock.flows.runs.accounting import Fresh
+from penstock.flows.spools import looking
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -174,15 +175,16 @@ def status(
     orphans: Container[str] = (),
     recovery: Recovery | None = None,
     lost: int = 0,
+    configured: Collection[str] = (),
 ) -> Status:
     """Put the figures together and judge them. `found`: what looking at the catalog and the markers gave; `lost`:
-    documents of held sources that were good on no replica."""
+    documents of held sources that were good on no replica; `configured`: the sources that the configuration names."""
     found, recovery = found or Health(), recovery or Recovery()
     known = manifest is not None or all(r.reachable and not r.version for r in replicas)
     counts: Mapping[str, int] = manifest.counts if manifest else {}
     bound = sources(manifest, orphans) if manifest else []
     version = manifest.version if manifest else 0
-    shards = _shards(spool)
+    shards, spooled = _shards(spool), looking.looked(spool)
     warnings = [f"replica {r.id}: {r.problem}" for r in replicas if r.problem]
     warnings += found.warnings + found.obstacles[1:]
     warnings += [f"{found.recovers}: the next ingest makes it again from the replicas"] if found.recovers else []
@@ -198,8 +200,12 @@ def status(
     ]
     warnings += [said for store in recovery.stores for said in (store.warning, store.misplaced) if said]
     warnings += recovery.unproven
-    stopped = verdict.stopped(manifest, replicas, write_quorum, found, bound, recovery)
-    said, step, healthy = stopped or verdict.going(version, counts, replicas, shards, bound, found, recovery, lost)
+    stopped = verdict.stopped(
+        manifest, replicas, write_quorum, found, steps.reopened([s.name for s in bound], configured), recovery
+    )
+    said, step, healthy = stopped or verdict.going(
+        version, counts, replicas, spooled, bound, configured, found, recovery, lost
+    )
     return Status(
         verdict=said,
         next=step,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.flows.answers import steps
 from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
 from penstock.flows.answers.render import count, size
 from penstock.flows.config import place
 from penstock.flows.recovery import remedies
+from penstock.flows.spools.looking import Spooled
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
@@ -41,10 +43,13 @@ def stopped(
     replicas: list[ReplicaStatus],
     write_quorum: int,
     found: Health,
-    bound: list[SourceStatus],
+    again: str,
     recovery: Recovery,
 ) -> Verdict | None:
-    """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so."""
+    """The verdict where writing cannot go on, or a copy is not what it was; None where neither is so.
+
+    `again`: the command that opens the index for writing.
+    """
     if unreadable(manifest, replicas):
         if any(r.reachable for r in replicas):
             return "Unreadable: no replica has a good copy.", f"{_donors(recovery)}penstock repair", False
@@ -62,19 +67,19 @@ def stopped(
     gone = [r for r in replicas if not place.is_url(r.path) and not Path(r.path).exists()]
     if gone and fit and len(fit) + len(gone) == len(replicas):
         said = f"Under-replicated: replica {', '.join(r.id for r in gone)} is gone."
-        return f"{said} The next ingest makes it again from the others.", _again(bound), False
+        return f"{said} The next ingest makes it again from the others.", again, False
     if len(fit) < write_quorum and replicas:
         out = [f"replica {r.id} {_why(r)}" for r in replicas if r not in fit]
         damaged = any(r.reachable and not r.writable and not r.full for r in replicas)
         full = any(r.full for r in replicas)
-        step = "penstock repair" if damaged else _again(bound) if full else "penstock replica list"
+        step = "penstock repair" if damaged else again if full else "penstock replica list"
         return f"Writing is stopped: {', '.join(out)} (reading goes on).", step, False
     newest = max((r.version for r in replicas), default=0)
     if manifest is not None and manifest.version < newest and all(r.problem for r in replicas if r.version == newest):
         said = f"Damaged: version {newest} is good on no replica; version {manifest.version} is served"
         return f"{said}, and writing is stopped.", "penstock repair", False
     if found.recovers:
-        return f"Recoverable: {found.recovers}; the next ingest makes it again (reading goes on).", _again(bound), False
+        return f"Recoverable: {found.recovers}; the next ingest makes it again (reading goes on).", again, False
     if hurt := [r for r in replicas if r.reachable and r.problem]:
         names = ", ".join(r.id for r in hurt)
         return f"Damaged: replica {names}, see the warnings; good copies are used instead.", "penstock repair", False
@@ -85,16 +90,17 @@ def going(
     version: int,
     counts: Mapping[str, int],
     replicas: list[ReplicaStatus],
-    shards: int,
+    spooled: Spooled,
     bound: list[SourceStatus],
+    configured: Collection[str],
     found: Health,
     recovery: Recovery,
     lost: int = 0,
 ) -> Verdict:
     """The verdict on an index that can be written. `lost`: documents of held sources that were good on no replica."""
-    again = _again(bound)
+    known = [s.name for s in bound]
     if version == 0 and not found.decided and all(not r.version for r in replicas):
-        return "Empty: nothing has been ingested yet.", "penstock ingest PATH", True
+        return "Empty: nothing has been ingested yet.", steps.ingest(known, configured), True
     if away := [r for r in replicas if not r.reachable]:
         lacks = sum(r.lacks_bytes for r in away)
         said = f"Under-replicated: replica {', '.join(r.id for r in away)} cannot be reached"
@@ -103,8 +109,9 @@ def going(
     if behind := [r for r in replicas if r.version < version]:
         said = f"Under-replicated: replica {', '.join(r.id for r in behind)} lacks version {version}"
         return f"{said} ({size(sum(r.lacks_bytes for r in behind))}).", "penstock repair", False
-    if found.decided > version:
-        return f"Interrupted: version {found.decided} is decided; the next run publishes it.", again, False
+    if found.decided > version and not spooled.held:  # else the run that decided it may be about to publish it
+        said = f"Interrupted: version {found.decided} is decided; the next run publishes it."
+        return said, steps.reopened(known, configured), False
     if unsafe := [store for store in recovery.stores if store.warning]:
         return f"Not shipped: {unsafe[0].warning}.", unsafe[0].step, False
     if recovery.unproven:
@@ -118,15 +125,14 @@ def going(
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
         said = f"Held: source {held[0]}{more}, {next(s.held for s in bound if s.held)}; no run changes it."
         return said, resume, False
-    if shards:
-        return "Interrupted: a run left prepared work behind; it is taken over, not done again.", again, False
+    if spooled.left:
+        said = f"Interrupted: a run of {', '.join(sorted(spooled.left))} left prepared work behind"
+        return f"{said}; it is taken over, not done again.", steps.resumed(spooled.left, known, configured), False
     if counts.get("failed", 0):
         said = f"Incomplete: failed documents ({counts['failed']}) are tried again by the next run."
         return said, "penstock failures", False
     if moved := [s.name for s in bound if not s.there and s.type == "files" and s.name != "adhoc"]:
         return f"Source {moved[0]} is not where it was.", f"penstock sources rebind {moved[0]} NEW_PATH", False
-    return f"Healthy: version {version} is on all {len(replicas)} replicas.", "penstock search QUESTION", True
-
-
-def _again(bound: list[SourceStatus]) -> str:
-    return f"penstock ingest {bound[0].name}" if bound else "penstock ingest PATH"
+    working = "; a run is at work" if spooled.held else ""
+    said = f"Healthy: version {version} is on all {len(replicas)} replicas{working}."
+    return said, "penstock search QUESTION", True

@@ -57,7 +57,8 @@ def status(arguments: argparse.Namespace, console: Console) -> int:
     lost = orphans(ctx.settings, manifest.sources) if manifest else []
     catalog = str(layout.catalog_file or place.shown(layout.catalog))
     quorum, spool = layout.write_quorum, home.spool
-    found = report.status(ctx.home, manifest, replicas, quorum, spool, looked, catalog, lost, ready, missing)
+    named = ctx.settings.sources
+    found = report.status(ctx.home, manifest, replicas, quorum, spool, looked, catalog, lost, ready, missing, named)
     found = msgspec.structs.replace(found, next=found.next + same_place(arguments), freshness=fresh)
     console.answer(found, render.status(found, wiring.clock()))
     return UNAVAILABLE if verdict.unreadable(manifest, replicas) else COMPLETE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from penstock.flows import cli, model_wiring, wiring
-from penstock.flows.answers import render
+from penstock.flows.answers import render, steps
 from penstock.flows.answers.health import look
 from penstock.flows.answers.report import ReplicaStatus, status
 from penstock.flows.config import home as homes
 from penstock.flows.config.settings import load
+from penstock.flows.spools.spool import Shard, ShardWriter, closed
 from penstock.index.blobs import blob
 from penstock.index.catalog.catalog import Catalog
 from penstock.index.commits import log
@@ -274,7 +276,7 @@ def test_a_catalog_that_is_lost_is_no_obstacle(
     files = sorted(path.name for path in home.iterdir())
     shown = asked(home, capsys, "status")
     assert shown["verdict"].startswith("Recoverable: the catalog ") and said in shown["verdict"]
-    assert shown["documents"] == 2 and not shown["healthy"] and shown["next"].startswith("penstock ingest docs")
+    assert shown["documents"] == 2 and not shown["healthy"] and shown["next"].startswith("penstock ingest --home")
     assert "the next ingest makes it again" in " ".join(shown["warnings"])
     assert sorted(path.name for path in home.iterdir()) == files
     with wiring.open_writer(load(None), homes.require(home), lambda line: None):
@@ -381,3 +383,65 @@ def test_a_full_disk_is_no_replica_that_is_away(
     shown = asked(home, capsys, "status")
     assert shown["verdict"].startswith("Writing is stopped: replica 0 is on a full disk: make room")
     assert shown["documents"] == 2 and shown["next"].startswith("penstock ingest")
+
+
+def prepared(home: Path, source: str, *uris: str) -> Shard:
+    """A prepared shard, held by this process as a living run holds it."""
+    number = sum(1 for _ in (home / "spool").glob("shard-*"))
+    writer = ShardWriter(home / "spool" / f"shard-{number}", source, "f")
+    for uri in uris:
+        row = Row("id", uri, "text", 0, 4, 3)
+        writer.add(DocState(uri, source, "indexed", chunks=1), DocText(uri, "c", "text"), [(row, [101, 7, 102])])
+    return closed(writer)
+
+
+def test_work_that_a_living_run_holds_is_no_interruption(well: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run is at work, and all is well; the same work that nobody holds was left behind by one."""
+    shard = prepared(well, "docs", "docs/new")
+    shown = asked(well, capsys, "status")
+    assert shown["verdict"] == "Healthy: version 2 is on all 2 replicas; a run is at work." and shown["healthy"]
+    shard.release()
+    shown = asked(well, capsys, "status")
+    assert shown["verdict"].startswith("Interrupted: a run of docs left prepared work behind") and not shown["healthy"]
+
+
+def test_the_step_after_an_interruption_names_whose_work_it_was(well: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lone files are named one by one: `ingest adhoc` means nothing, and one of many would not take the rest over."""
+    prepared(well, "adhoc", "adhoc/tmp/b c.txt", "adhoc/tmp/a.txt").release()
+    assert asked(well, capsys, "status")["next"] == f"penstock ingest /tmp/a.txt '/tmp/b c.txt' --home {well}"
+    prepared(well, "docs", "docs/new").release()
+    assert asked(well, capsys, "status")["next"] == f"penstock ingest docs --home {well}"
+
+
+@pytest.mark.parametrize(
+    ("known", "configured", "ran", "opened"),
+    [
+        ((), (), "penstock ingest PATH", "penstock ingest PATH"),
+        (("adhoc",), (), "penstock ingest PATH", "penstock repair"),
+        (("adhoc", "docs"), (), "penstock ingest", "penstock ingest"),
+        (("adhoc",), ("wiki",), "penstock ingest", "penstock ingest"),
+    ],
+)
+def test_the_next_ingest_is_one_that_is_accepted(
+    known: tuple[str, ...], configured: tuple[str, ...], ran: str, opened: str
+) -> None:
+    """Nothing but lone files: only their names would do, and what wants the index opened does without them."""
+    assert (steps.ingest(known, configured), steps.reopened(known, configured)) == (ran, opened)
+
+
+@pytest.mark.parametrize("lost", ["replicas/1", "catalog.db"])
+def test_what_status_says_of_an_index_of_lone_files_mends_it(
+    lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Typed as it stands, it makes the replica, or the catalog, again."""
+    made = homes.create(tmp_path / "home")
+    with wiring.open_writer(load(None), made, lambda line: None) as writer:
+        state = DocState("adhoc/tmp/a.txt", "adhoc", "rejected", reason="empty")
+        writer.commit(Delta(0, [state], sources={"adhoc": SourceState("adhoc", "adhoc", "/")}, identity={"w": "w"}))
+    path = made.path / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shown = asked(made.path, capsys, "status")
+    assert not shown["healthy"]
+    words = shlex.split(shown["next"])
+    assert words[:2] == ["penstock", "repair"] and cli.main(words[1:]) == 0
+    assert asked(made.path, capsys, "status")["healthy"]
