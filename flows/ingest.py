@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from penstock.flows import ending, prefect_api, wiring
-from penstock.flows.commands.moments import moment
+from penstock.flows.commands.moments import window
 from penstock.flows.config.settings import load
 from penstock.flows.config.source_settings import Priority
 from penstock.flows.deploying.heartbeat import quicken
@@ -109,6 +109,7 @@ def ingest(
     recorded = _handed_over.get()
     if recorded is not None:
         return _recorded(recorded)
+    first, last = window(since, until, wiring.clock())
     return ran(
         IngestRequest(
             home=str(wiring.home_of(home, config)),
@@ -118,8 +119,8 @@ def ingest(
             limit=limit,
             dry_run=dry_run,
             confirm_deletions=confirm_deletions,
-            since=moment("since", since, wiring.clock()),
-            until=moment("until", until, wiring.clock()),
+            since=first,
+            until=last,
             budget_tokens=budget_tokens,
             budget_minutes=budget_minutes,
             full=full,

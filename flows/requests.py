@@ -18,7 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from penstock.connectors.reasons import FAILURES, REJECTIONS
 from penstock.flows import wiring
 from penstock.flows.answers.exits import UsageError
-from penstock.flows.commands.moments import moment
+from penstock.flows.commands.moments import window
 from penstock.flows.config.settings import load
 from penstock.flows.config.source_settings import Priority
 from penstock.flows.ingest import ran
@@ -68,6 +68,7 @@ def backfill(
         config: The configuration file (penstock.toml).
         home: The folder of the index, where it is not the configuration's.
     """
+    first, last = window(since, until, wiring.clock())
     return ran(
         IngestRequest(
             home=str(wiring.home_of(home, config)),
@@ -76,8 +77,8 @@ def backfill(
             limit=limit,
             dry_run=dry_run,
             confirm_deletions=confirm_deletions,
-            since=moment("since", since, wiring.clock()),
-            until=moment("until", until, wiring.clock()),
+            since=first,
+            until=last,
             budget_tokens=budget_tokens,
             budget_minutes=budget_minutes,
             full=full,

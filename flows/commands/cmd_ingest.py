@@ -66,6 +66,7 @@ def retry(arguments: argparse.Namespace, console: Console) -> int:
 def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool) -> IngestRequest:
     tokens, minutes = moments.budget(arguments.budget)
     now = time.time()  # noqa: TID251 - the clock of the run itself is not there yet
+    since, until = moments.window(arguments.since, arguments.until, now, ("--since", "--until"))
     return IngestRequest(
         home=str(ctx.home),
         config=str(ctx.config) if ctx.config else None,
@@ -74,8 +75,8 @@ def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ..
         limit=arguments.limit,
         dry_run=dry_run,
         confirm_deletions=getattr(arguments, "confirm_deletions", 0),
-        since=moments.moment("--since", arguments.since, now),
-        until=moments.moment("--until", arguments.until, now),
+        since=since,
+        until=until,
         budget_tokens=tokens,
         budget_minutes=minutes,
         full=arguments.full,

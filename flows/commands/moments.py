@@ -22,6 +22,8 @@ def moment(option: str, word: str | None, now: float) -> float | None:
     if word is None:
         return None
     if ago := _AGO.fullmatch(word):
+        if float(ago[1]) * _SECONDS[ago[2]] > _LONGEST:
+            raise UsageError(f"{option} {word[:40]}: is more than 100 years ago; write a date, or leave it out for all")
         return now - float(ago[1]) * _SECONDS[ago[2]]
     try:
         found = datetime.fromisoformat(word)
@@ -30,6 +32,19 @@ def moment(option: str, word: str | None, now: float) -> float | None:
             f"{option} {word}: is no time; write a date (2026-11-21), a time (2026-11-21T08:00Z) or how long ago (7d)"
         ) from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def window(
+    since: str | None, until: str | None, now: float, options: tuple[str, str] = ("since", "until")
+) -> tuple[float | None, float | None]:
+    """(since, until), each as `moment` has it. Raises `UsageError`, also where nothing can lie between the two."""
+    first, last = moment(options[0], since, now), moment(options[1], until, now)
+    if first is not None and last is not None and first >= last:
+        raise UsageError(
+            f"{options[0]} {since} is not before {options[1]} {until}, so nothing lies between them; "
+            "write the earlier one first: 30d is earlier than 7d"
+        )
+    return first, last
 
 
 def period(option: str, word: str | None) -> float | None:

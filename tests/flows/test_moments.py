@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.flows.answers.exits import UsageError
-from penstock.flows.commands.moments import budget, moment, period
+from penstock.flows.commands.moments import budget, moment, period, window
 
 NOW = 1_800_000_000.0
 
@@ -33,6 +33,28 @@ def test_what_is_no_moment_is_refused_with_an_example(word: str) -> None:
     """One line that says what to write."""
     with pytest.raises(UsageError, match=r"--until .*7d"):
         moment("--until", word, NOW)
+
+
+@pytest.mark.parametrize(
+    ("since", "until"), [("2026-02-01", "2026-01-01"), ("2026-02-01", "2026-02-01"), ("7d", "30d"), ("1h", "1h")]
+)
+def test_a_window_in_which_nothing_lies_is_refused(since: str, until: str) -> None:
+    """A run that finds nothing to do would look as if all were well."""
+    with pytest.raises(UsageError, match=f"--since {since} is not before --until {until}, so nothing lies between"):
+        window(since, until, NOW, ("--since", "--until"))
+
+
+def test_a_window_may_be_open() -> None:
+    """On either side, or both."""
+    assert window("7d", "1d", NOW) == (NOW - 7 * 86_400, NOW - 86_400)
+    assert window(None, "1d", NOW) == (None, NOW - 86_400)
+    assert window("7d", None, NOW) == (NOW - 7 * 86_400, None)
+
+
+def test_longer_ago_than_a_century_is_no_moment() -> None:
+    """No calendar shows it."""
+    with pytest.raises(UsageError, match="more than 100 years ago"):
+        moment("--since", "99999999999999d", NOW)
 
 
 def test_a_budget_is_tokens_minutes_or_both() -> None:

@@ -92,8 +92,17 @@ def test_a_time_is_taken_as_the_command_line_takes_it(said: str, asked: list[Ing
     """What the form lets through, the run understands."""
     given = {"since": said, "until": said}
     validate(given, parameter_schema(requests.backfill).model_dump_for_openapi(), raise_on_error=True)
-    requests.backfill.fn(since=said, until=said)
-    assert asked[0].since is not None and asked[0].since == pytest.approx(asked[0].until, abs=5)
+    requests.backfill.fn(since=said)
+    requests.backfill.fn(until=said)
+    assert asked[0].since is not None and asked[0].since == pytest.approx(asked[1].until, abs=5)
+
+
+@pytest.mark.parametrize("flow", [requests.backfill, ingest.ingest], ids=lambda flow: str(flow.name))
+def test_a_window_in_which_nothing_lies_is_refused_before_anything_is_opened(flow: Any, world: World) -> None:
+    """With the words that were given."""
+    with pytest.raises(UsageError, match="since 7d is not before until 30d"):
+        flow.fn(since="7d", until="30d", home=str(world.home / "nowhere"))
+    assert not (world.home / "nowhere").exists()
 
 
 def test_a_backfill_asks_for_all_of_its_parameters(world: World, asked: list[IngestRequest]) -> None:
