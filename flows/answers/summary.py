@@ -19,11 +19,12 @@ _MEANING = {
 
 
 def sentence(account: Accounting) -> str:
-    """One line for the state's message."""
+    """One line for the state's message, which adds up."""
+    filtered = f"{account.filtered} filtered, " if account.filtered else ""
     return (
         f"version {account.version}: {account.indexed} indexed, {account.unchanged} unchanged, "
         f"{account.rejected} rejected, {account.failed} failed, {account.deferred} deferred, "
-        f"{account.deleted} deleted, {account.withheld} withheld, of {account.listed} listed"
+        f"{filtered}{account.deleted} deleted, {account.withheld} withheld, of {account.listed} listed"
     )
 
 

@@ -20,6 +20,14 @@ def test_the_table_adds_up_and_says_so() -> None:
     assert "| indexed | 2 |" in page and "| **listed** | **5** | adds up |" in page
 
 
+def test_the_state_adds_up_too() -> None:
+    """What the configuration left out is named where there is any."""
+    assert "0 deferred, 4 filtered, 0 deleted, 0 withheld, of 5 listed" in sentence(
+        Accounting(listed=5, indexed=1, filtered=4)
+    )
+    assert "filtered" not in sentence(Accounting(listed=1, indexed=1))
+
+
 def test_a_table_that_does_not_add_up_says_that() -> None:
     """An account that is wrong is never shown as right."""
     assert "DOES NOT ADD UP" in markdown(Accounting(listed=5, unchanged=2))
