@@ -124,13 +124,16 @@ def _when(source: SourceSettings, settings: Settings) -> Schedule:
 
 
 def too_slow(settings: Settings) -> list[str]:
-    """What no run can help: an objective of freshness that the source's own schedule cannot meet."""
+    """What no run can help: an objective of freshness that the schedule cannot meet, or leaves no run any time for."""
     said = []
     for name, source in settings.sources.items():
-        if source.freshness is not None and schedules.gap(_when(source, settings)) > source.freshness:
-            words = settings.prefect.schedule if source.schedule is None else source.schedule
+        if source.freshness is not None and (gap := schedules.gap(_when(source, settings))) >= source.freshness:
+            why = (
+                "lets more pass" if gap > source.freshness else "lets all of that pass, so no run has time for its work"
+            )
             said.append(
-                f"sources.{name}.freshness is {source.freshness:.0f} s, and its schedule ({words}) lets more pass"
+                f"sources.{name}.freshness is {source.freshness:.0f} s, and its schedule "
+                f"({schedules.words(_when(source, settings)) or schedules.NONE}) {why}"
             )
     return said
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,23 @@ def test_an_objective_that_its_own_schedule_cannot_meet_is_said() -> None:
     found = {"slow": source(schedule="15 2 * * *", freshness=900.0), "well": source(freshness=900.0)}
     (said,) = too_slow(settings(found))
     assert said.startswith("sources.slow.freshness is 900 s")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "freshness", "said"),
+    [
+        ("every 1m", 60.0, ["(every 1m) lets all of that pass"]),
+        ("none", 60.0, ["(none) lets more pass"]),
+        (None, 10.0, ["(every 10s) lets all of that pass"]),
+        ("every 1m", 61.0, []),
+    ],
+)
+def test_a_schedule_that_leaves_no_run_any_time_is_said(
+    schedule: str | None, freshness: float, said: list[str]
+) -> None:
+    """A run that begins when the objective is over already comes too late, however quick it is."""
+    found = too_slow(settings({"wiki": source(schedule=schedule, freshness=freshness)}))
+    assert len(found) == len(said) and all(words in line for words, line in zip(said, found, strict=True))
 
 
 def test_every_flow_that_is_named_is_there_and_takes_its_parameters() -> None:
