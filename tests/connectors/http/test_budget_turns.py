@@ -166,7 +166,7 @@ def test_a_cooldown_is_not_shortened_by_a_smaller_one() -> None:
     world.end(one, Outcome("throttled", 0.1, cooldown=60.0))
     world.end(one, Outcome("throttled", 0.1, cooldown=1.0))
     world.time += 59.0
-    assert world.ask(world.caller("two", "here")) == turns.Wait(1.0, "cooldown")
+    assert world.ask(world.caller("two", "here")) == turns.Wait(1.0, "cooldown", left=1.0)
     world.time += 1.001
     assert isinstance(world.ask(world.caller("two", "here")), turns.Go)
     world.end(world.caller("two", "here"), Outcome("throttled", 0.1, cooldown=90.0))
