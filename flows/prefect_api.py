@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 LOOK_SECONDS = 5.0
 """How long one question may take."""
@@ -27,7 +28,7 @@ def answers(note: Callable[[str], None]) -> bool:
     if not url:
         return False
     if (problem := _problem(url)) is not None:
-        note(f"Prefect at {url} does not answer ({problem}); this run is not recorded there")
+        note(f"Prefect at {shown(url)} does not answer ({problem}); this run is not recorded there")
         return False
     ours, theirs = _ours(), _theirs()
     if said := judge(ours, theirs):
@@ -44,6 +45,31 @@ def there(seconds: float = LOOK_SECONDS) -> bool:
     """Whether the configured API answers at this moment; False if none is configured."""
     url = _url()
     return bool(url) and _problem(url, seconds) is None
+
+
+def wrong_place(seconds: float = LOOK_SECONDS) -> str | None:
+    """Why what the configured URL leads to is no Prefect API; None if it is one, or nobody answers at this moment."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{_url().rstrip('/')}/health", timeout=seconds)
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+        return "not a URL with http:// or https://"
+    except httpx.HTTPError:
+        return None
+    if answer.is_redirect or (answer.is_client_error and answer.status_code not in (401, 403, 408, 429)):
+        return f"status {answer.status_code}"
+    return "a web page" if answer.headers.get("content-type", "").startswith("text/html") else None
+
+
+def shown(url: str | None = None) -> str:
+    """The configured URL, or `url`, without what may be secret in it: user, password, query."""
+    said = _url() if url is None else url
+    try:
+        parts = urlsplit(said)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        return "PREFECT_API_URL"
 
 
 def until_there(wait: Callable[[float], bool], seconds: float, clock: Callable[[], float]) -> bool:

@@ -87,8 +87,15 @@ def apply(settings: Settings, config: Path, wanted: Wanted, home: Path | None = 
             "no Prefect server is configured: set PREFECT_API_URL, such as http://127.0.0.1:4200/api; "
             "`penstock up` starts one here"
         )
+    if why := prefect_api.wrong_place():
+        raise UsageError(
+            f"no Prefect API answers at {prefect_api.shown()} ({why}): set PREFECT_API_URL to one, such as "
+            "http://127.0.0.1:4200/api"
+        )
     if not prefect_api.there():
-        raise Unavailable("the Prefect server of PREFECT_API_URL does not answer: start it, or mend the URL")
+        raise Unavailable(
+            f"the Prefect server of PREFECT_API_URL, {prefect_api.shown()}, does not answer: start it, or mend the URL"
+        )
     with _plainly():
         return asyncio.run(_apply(settings, config, wanted, planned(settings, config, home)))
 

@@ -258,10 +258,16 @@ def test_what_a_person_reads(project: Project, first: dict[str, Any]) -> None:
 def test_a_server_that_is_not_there_is_said_in_one_line(project: Project) -> None:
     """Not configured is a matter of usage, not answering one of patience."""
     nobody = f"http://127.0.0.1:{free_port()}/api"
-    for url, code, said in (("", 2, "no Prefect server is configured"), (nobody, 3, "does not answer")):
+    beside = project.prefect.url.replace("//", "//me:hush@") + "/elsewhere?key=hush"
+    for url, code, said in (
+        ("", 2, "no Prefect server is configured"),
+        (nobody, 3, f"{nobody}, does not answer"),
+        (beside, 2, f"no Prefect API answers at {project.prefect.url}/elsewhere (status 404)"),
+        ("ftp://x", 2, "no Prefect API answers at ftp://x (not a URL with http:// or https://)"),
+    ):
         found, out, err = project.command(url=url)
         assert (found, out) == (code, "") and said in err
-        assert len(err.splitlines()) == 1
+        assert len(err.splitlines()) == 1 and "hush" not in err
 
 
 # ── at work ──────────────────────────────────────────────────────────────────────────────────────────────

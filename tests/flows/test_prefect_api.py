@@ -67,6 +67,28 @@ def test_a_server_of_another_version_is_said_once(
     assert words in " ".join(said)
 
 
+def test_what_is_no_prefect_is_told_from_one_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for it would wait for ever."""
+    with serving("3.8.8") as url:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        assert prefect_api.wrong_place() is None
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    assert prefect_api.wrong_place() is None
+    for status, why in ((404, "status 404"), (301, "status 301"), (401, None), (503, None)):
+        with serving("3.8.8", status) as url:
+            monkeypatch.setenv("PREFECT_API_URL", url)
+            assert prefect_api.wrong_place() == why
+    for where in ("ftp://x", "x", "http://[::1"):
+        monkeypatch.setenv("PREFECT_API_URL", where)
+        assert "http://" in (prefect_api.wrong_place() or "")
+
+
+def test_a_url_is_shown_without_its_secrets() -> None:
+    """Some have a password in it."""
+    assert prefect_api.shown("https://me:hush@host:1/api?key=hush#hush") == "https://host:1/api"
+    assert "hush" not in prefect_api.shown("http://me:hush@[::1/api")
+
+
 def test_a_server_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked again and again, with longer pauses, until it answers, the time is up, or somebody wants to go."""
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
