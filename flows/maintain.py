@@ -14,6 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from penstock.flows import naming
 from penstock.flows.answers import render
 from penstock.flows.commands.context import opened_by_flow
 from penstock.flows.deploying.heartbeat import quicken
@@ -26,6 +27,7 @@ quicken()
 
 @flow(
     name="penstock-compact",
+    flow_run_name=naming.by_home,
     description="Merge small segments, let old versions expire, and free what nobody needs.",
     retries=0,
     persist_result=False,
@@ -55,6 +57,7 @@ def compact(home: str | None = None, config: str | None = None, full: bool = Fal
 
 @flow(
     name="penstock-scrub",
+    flow_run_name=naming.by_home,
     description="Read every byte on every replica, and repair what is wrong if that is asked for.",
     retries=0,
     persist_result=False,

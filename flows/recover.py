@@ -16,7 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from penstock.flows import wiring
+from penstock.flows import naming, wiring
 from penstock.flows.answers import drill as drill_answers
 from penstock.flows.answers import snapshots as snapshot_answers
 from penstock.flows.answers.account_table import shipped
@@ -39,6 +39,7 @@ quicken()
 
 @flow(
     name="penstock-ship",
+    flow_run_name=naming.by_home,
     description="Bring the DR stores up to the newest version.",
     retries=0,
     persist_result=False,
@@ -71,6 +72,7 @@ def ship(home: str | None = None, config: str | None = None) -> State[Any]:
 
 @flow(
     name="penstock-snapshot",
+    flow_run_name=naming.by_home,
     description="Give the newest version a name in every DR store, and keep it there.",
     retries=0,
     persist_result=False,
@@ -102,6 +104,7 @@ def snapshot(
 
 @flow(
     name="penstock-expire",
+    flow_run_name=naming.by_home,
     description="Delete from the DR stores the snapshots and versions that their policy lets go of.",
     retries=0,
     persist_result=False,
@@ -136,6 +139,7 @@ def expire(
 
 @flow(
     name="penstock-drill",
+    flow_run_name=naming.by_home,
     description="Restore what was shipped into a scratch place, verify it, and compare its answers with production's.",
     retries=0,
     persist_result=False,

@@ -15,7 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from penstock.flows import wiring
+from penstock.flows import naming, wiring
 from penstock.flows.answers import watch as answers
 from penstock.flows.commands.context import Context
 from penstock.flows.config.home import Home, NoHome
@@ -42,6 +42,7 @@ EVENTS = {
 
 @flow(
     name="penstock-watch",
+    flow_run_name=naming.by_home,
     description="Look at replicas, DR stores, freshness, budgets and searches, once.",
     retries=0,
     persist_result=False,

@@ -57,6 +57,7 @@ DOORS = {
         "flows/ending.py",
         "flows/ingest.py",
         "flows/maintain.py",
+        "flows/naming.py",
         "flows/recover.py",
         "flows/requests.py",
         "flows/showing.py",

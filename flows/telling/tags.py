@@ -54,6 +54,11 @@ def asked(flow: str, given: Mapping[str, Any], configured: Sequence[str] = ()) -
     return _short(" ".join([verb, said.strip() or "everything", *window, *dry]))
 
 
+def upkeep(flow: str, home: str) -> str:
+    """`watch kb/.penstock`. `flow`: `penstock-watch`."""
+    return _short(f"{flow.removeprefix('penstock-')} {_word(home)}")
+
+
 def tags(sources: Iterable[str], priority: str, already: Iterable[str] = ()) -> list[str]:
     """The tags of a run over `sources`. Of those it has `already`, only what says otherwise is left out."""
     mine = [OURS, f"priority:{priority}", *(f"source:{name}" for name in dict.fromkeys(sources))][:MOST_TAGS]
@@ -62,9 +67,12 @@ def tags(sources: Iterable[str], priority: str, already: Iterable[str] = ()) -> 
 
 
 def _word(target: str) -> str:
-    """A name as it is; a path by its last two parts, which is enough to know it again."""
+    """A name as it is; a path by its last two parts, which is enough to know it again.
+
+    One that is short, or that leads upwards, as it was said: its last two parts would seem to be somewhere else.
+    """
     path = PurePath(target)
-    if len(path.parts) < 2:
+    if len([part for part in path.parts if part != path.anchor]) < 3 or ".." in path.parts:
         return target
     return str(PurePath(*[part for part in path.parts if part != path.anchor][-2:])) or target
 

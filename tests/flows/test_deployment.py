@@ -141,6 +141,7 @@ def test_a_drill_that_fails_raises_its_event(prefect: Prefect, deployed: dict[st
     (new,) = (run for name, run in prefect.runs().items() if name not in before and not run["auto_scheduled"])
     run = prefect.until_final(new["id"])
     assert run["state_type"] == "FAILED" and "nothing was ever shipped" in run["state"]["message"]
+    assert run["name"] == f"drill {project.name}/.penstock"
     for _ in patience():
         found = prefect.ask("events/filter", filter={"event": {"name": ["penstock.drill.failed"]}})["events"]
         if found:

@@ -7,11 +7,15 @@ import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.flows import maintain, naming, recover, watch
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.runs.accounting import IngestRequest, Retry
 from penstock.flows.runs.events import (
@@ -313,6 +317,29 @@ def test_a_deployed_run_has_the_same_name_before_its_parameters_are_understood()
     assert tags.asked("penstock-ingest", {"sources": ["w"], "retry": True}) == "retry w"
     hostile = tags.asked("penstock-urgent", {"paths": ["/x/\x1b[31mé\n" + "y" * 300]})
     assert len(hostile) <= tags.MOST and "\x1b" not in hostile and "\n" not in hostile
+
+
+def test_a_path_that_leads_elsewhere_is_named_as_it_was_said() -> None:
+    """Its last parts alone would seem to be of the configuration's folder."""
+    assert tags.asked("penstock-urgent", {"paths": ["../../etc/passwd"]}) == "urgent ../../etc/passwd"
+    assert tags.asked("penstock-urgent", {"paths": ["/etc/passwd"]}) == "urgent /etc/passwd"
+    assert len(tags.asked("penstock-urgent", {"paths": ["../" * 300]})) == tags.MOST
+
+
+@pytest.mark.parametrize("flow", [maintain.compact, maintain.scrub, recover.ship, recover.drill, watch.watch])
+def test_upkeep_is_named_after_its_index(flow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the configuration where it cannot be read: the run itself says what is wrong with it."""
+    config = tmp_path / "kb" / "penstock.toml"
+    config.parent.mkdir()
+    config.write_text('home = "index"\n')
+    verb = flow.name.removeprefix("penstock-")
+    for parameters, said in (
+        ({"config": str(config)}, f"{verb} kb/index"),
+        ({"config": str(config), "home": "/srv/kb/.penstock"}, f"{verb} kb/.penstock"),
+        ({"config": "/srv/kb/nowhere.toml"}, f"{verb} kb/nowhere.toml"),
+    ):
+        monkeypatch.setattr(naming, "flow_run", SimpleNamespace(flow_name=flow.name, parameters=parameters))
+        assert flow.flow_run_name() == said
 
 
 def test_tags_say_what_holds_for_this_run() -> None:
