@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from penstock.flows.answers import readonly
 from penstock.flows.answers.exits import outcome
+from penstock.flows.config.layout import sqlite_file
 from penstock.index.blobs import blob
 from penstock.index.commits import log, markers
 from penstock.index.errors import Corrupt, IndexFault, Unavailable
@@ -32,7 +34,8 @@ ANSWER = "see that the catalog answers, then penstock status"
 class Health(msgspec.Struct, frozen=True):
     """What opening for writing would meet.
 
-    `misconfigured`: the settings are not this index's. `obstacles` stop every writer. `fix`: what helps against the
+    `misconfigured`: the settings are not this index's. `readonly`: why nothing can be written, although what is there
+    may be read. `obstacles` stop every writer. `fix`: what helps against the
     one, else against the first of the others; "" where only `verify` can tell.
     `recovers`: what the next writer mends by itself. `out`: replicas that a writer would leave out, and why.
     `decided`: the catalog's newest version, 0 if not known; of the versions `floor` and before have expired.
@@ -47,6 +50,7 @@ class Health(msgspec.Struct, frozen=True):
     decided: int = 0
     floor: int = 0
     progress: dict[str, int] = {}
+    readonly: str = ""
 
 
 def unfit(store: Store) -> str:
@@ -83,6 +87,14 @@ def damaged(store: Store) -> str:
 
 def look(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: int, catalog_url: str) -> Health:
     """Compare configuration, replicas and catalog, as opening for writing does."""
+    found = _looked(stores, manifest, write_quorum, catalog_url)
+    file = sqlite_file(catalog_url)
+    return msgspec.structs.replace(
+        found, readonly=readonly.stops(readonly.shut(stores), len(stores), write_quorum, file)
+    )
+
+
+def _looked(stores: Mapping[str, Store], manifest: Manifest | None, write_quorum: int, catalog_url: str) -> Health:
     # The logs are read before the catalog: what is published meanwhile was decided before.
     published = _published(list(stores.values()))
     membership = manifest.membership if manifest and manifest.version else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from penstock.flows.answers import health, steps, verdict
+from penstock.flows.answers import health, readonly, steps, verdict
 from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
 from penstock.flows.config.names import ADHOC
@@ -39,6 +39,8 @@ class ReplicaStatus(msgspec.Struct, frozen=True):
     lacks_bytes: int = 0
     full: bool = False
     """Its disk is full: there is nothing to mend, only to make room."""
+    readonly: bool = False
+    """It can be read, and takes nothing: its disk was mounted so, or this user may not write there."""
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
@@ -93,19 +95,22 @@ def replica(name: str, store: Store) -> ReplicaStatus:
     from penstock.index.commits import log
     from penstock.index.errors import IndexFault, NoSpace
 
-    path, full = store.name, ""
+    path, full, shut = store.name, "", readonly.shut({name: store}).get(name, "")
     try:
         published = log.entries(store)
         try:
-            store.probe()
+            if not shut:
+                store.probe()
         except NoSpace as error:
             full = str(error)  # reading goes on
     except (IndexFault, OSError) as error:
         return ReplicaStatus(name, path, False, 0, 0, str(error), False)
-    stops = full or health.unfit(store)
+    stops = shut or full or health.unfit(store)
     problem = stops or health.damaged(store)
     version = published[-1][0] if published else 0
-    return ReplicaStatus(name, path, True, version, _bytes(store), problem, not stops, full=bool(full))
+    return ReplicaStatus(
+        name, path, True, version, _bytes(store), problem, not stops, full=bool(full), readonly=bool(shut)
+    )
 
 
 def replicas(stores: Mapping[str, Store]) -> list[ReplicaStatus]:

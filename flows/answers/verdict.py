@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.flows.answers import steps
+from penstock.flows.answers import readonly, steps
 from penstock.flows.answers.health import Health
 from penstock.flows.answers.recovery import Recovery
 from penstock.flows.answers.render import count, size
@@ -24,6 +24,8 @@ Verdict = tuple[str, str, bool]
 def _why(replica: ReplicaStatus) -> str:
     if not replica.reachable:
         return "cannot be reached"
+    if replica.readonly:
+        return "takes nothing"
     return "is on a full disk: make room" if replica.full else "is damaged"
 
 
@@ -54,6 +56,8 @@ def stopped(
         if any(r.reachable for r in replicas):
             return "Unreadable: no replica has a good copy.", f"{_donors(recovery)}penstock repair", False
         return "Unreadable: no replica can be reached.", "bring a replica back, then penstock status", False
+    if found.readonly:
+        return f"Read-only: {found.readonly}; nothing can be written, reading goes on.", readonly.STEP, False
     if fenced := [store for store in recovery.stores if store.fenced]:
         return f"Writing is refused: {fenced[0].fenced}.", fenced[0].step, False
     if recovery.fenced:
@@ -70,7 +74,7 @@ def stopped(
         return f"{said} The next ingest makes it again from the others.", again, False
     if len(fit) < write_quorum and replicas:
         out = [f"replica {r.id} {_why(r)}" for r in replicas if r not in fit]
-        damaged = any(r.reachable and not r.writable and not r.full for r in replicas)
+        damaged = any(r.reachable and not r.writable and not r.full and not r.readonly for r in replicas)
         full = any(r.full for r in replicas)
         step = "penstock repair" if damaged else again if full else "penstock replica list"
         return f"Writing is stopped: {', '.join(out)} (reading goes on).", step, False
@@ -80,6 +84,9 @@ def stopped(
         return f"{said}, and writing is stopped.", "penstock repair", False
     if found.recovers:
         return f"Recoverable: {found.recovers}; the next ingest makes it again (reading goes on).", again, False
+    if shut := [r for r in replicas if r.readonly]:
+        said = f"Under-replicated: replica {', '.join(r.id for r in shut)} can be read and takes nothing"
+        return f"{said}; writing goes on.", readonly.STEP, False
     if hurt := [r for r in replicas if r.reachable and r.problem]:
         names = ", ".join(r.id for r in hurt)
         return f"Damaged: replica {names}, see the warnings; good copies are used instead.", "penstock repair", False

@@ -40,8 +40,7 @@ class Layout(msgspec.Struct, frozen=True):
     @property
     def catalog_file(self) -> Path | None:
         """The catalog where it is an SQLite file."""
-        prefix = "sqlite:///"
-        return Path(self.catalog.removeprefix(prefix)) if self.catalog.startswith(prefix) else None
+        return sqlite_file(self.catalog)
 
     @property
     def remote(self) -> bool:
@@ -58,6 +57,12 @@ class Layout(msgspec.Struct, frozen=True):
     def gone(self) -> bool:
         """Whether every replica should be a folder here, and none is."""
         return len(self.folders) == len(self.replicas) and not any(path.is_dir() for path in self.folders.values())
+
+
+def sqlite_file(catalog: str) -> Path | None:
+    """The file of a catalog, an SQLAlchemy URL, that is one."""
+    prefix = "sqlite:///"
+    return Path(catalog.removeprefix(prefix)) if catalog.startswith(prefix) else None
 
 
 def layout(settings: Settings, home: Path, environ: Mapping[str, str]) -> Layout:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penstock.flows.answers import readonly
 from penstock.flows.answers.health import ANSWER
 from penstock.flows.answers.render import count, duration, size
 from penstock.flows.metrics.look import Look, Problem, StoreLook
@@ -54,6 +55,9 @@ def _writing(health: Health | None, recovery: Recovery | None) -> Iterator[Probl
         yield Problem("writing", "", f"writing is refused: {why}", remedies.RESTORED)
     if health is None:
         return
+    if health.readonly:
+        said = f"nothing can be written, reading goes on: {health.readonly}"
+        yield Problem("writing", "", said, readonly.STEP)
     if health.misconfigured:
         yield Problem("writing", "", f"writing is refused: {health.misconfigured}", health.fix or "penstock status")
     for obstacle in health.obstacles[:1]:

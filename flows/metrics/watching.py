@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from penstock.flows import wiring
-from penstock.flows.answers import health, recovery
+from penstock.flows.answers import health, readonly, recovery
 from penstock.flows.answers.absent import Absent
 from penstock.flows.config import home as homes
 from penstock.flows.config import periods
@@ -190,7 +190,7 @@ def _replica(store: Store) -> ReplicaLook:
     if health.absent(store):
         return ReplicaLook(False, -1, problem=f"{store.name} is not there", gone=True)
     entries = log.entries(store)
-    problem = health.unfit(store)
+    problem = health.unfit(store) or readonly.shut({"": store}).get("", "")
     return ReplicaLook(not problem, entries[-1][0] if entries else 0, problem=problem)
 
 
