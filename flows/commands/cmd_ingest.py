@@ -13,11 +13,12 @@ import msgspec
 from penstock.connectors.reasons import FAILURES, REJECTIONS
 from penstock.flows.answers.account_table import accounting
 from penstock.flows.answers.exits import COMPLETE, UsageError
-from penstock.flows.answers.progress import Lines, Live, Observer
+from penstock.flows.answers.progress import Lines, Live, Observer, Quiet
 from penstock.flows.commands import moments
 from penstock.flows.commands.console import Console
 from penstock.flows.commands.context import Context, context, same_place
 from penstock.flows.config import home as homes
+from penstock.flows.metrics.journal import STDERR
 from penstock.flows.runs.accounting import Accounting, IngestRequest, Retry
 
 
@@ -33,14 +34,17 @@ def ingest(arguments: argparse.Namespace, console: Console) -> int:
     ctx = context(arguments)
     homes.refuse_file(ctx.home)
     targets = _targets(arguments, ctx)
-    return _run(_request(arguments, ctx, targets, arguments.dry_run), console, _again(arguments))
+    return _run(
+        _request(arguments, ctx, targets, arguments.dry_run), _observer(ctx, console), console, _again(arguments)
+    )
 
 
 def plan(arguments: argparse.Namespace, console: Console) -> int:
     """Say what `ingest` would do."""
     ctx = context(arguments)
     homes.refuse_file(ctx.home)
-    return _run(_request(arguments, ctx, _targets(arguments, ctx), True), console, _again(arguments))
+    request = _request(arguments, ctx, _targets(arguments, ctx), True)
+    return _run(request, _observer(ctx, console), console, _again(arguments))
 
 
 def retry(arguments: argparse.Namespace, console: Console) -> int:
@@ -60,7 +64,7 @@ def retry(arguments: argparse.Namespace, console: Console) -> int:
         retry=Retry(arguments.source, arguments.reason, tuple(arguments.uri)),
         priority=arguments.priority,
     )
-    return _run(request, console, _retry_again(arguments))
+    return _run(request, _observer(ctx, console), console, _retry_again(arguments))
 
 
 def _request(arguments: argparse.Namespace, ctx: Context, targets: tuple[str, ...], dry_run: bool) -> IngestRequest:
@@ -110,8 +114,7 @@ def _first(arguments: argparse.Namespace) -> list[str]:
     return [] if said is None else ["--urgent"] if said == "urgent" else ["--priority", said]
 
 
-def _run(request: IngestRequest, console: Console, again: str) -> int:
-    watcher = observer(console)
+def _run(request: IngestRequest, watcher: Observer, console: Console, again: str) -> int:
     try:
         # Imported once the bar is up: prefect alone takes a second.
         from penstock.flows.runs.launch import ingest as run
@@ -122,6 +125,11 @@ def _run(request: IngestRequest, console: Console, again: str) -> int:
     account.check()
     console.answer(msgspec.to_builtins(account), accounting(account, request.dry_run, again))
     return COMPLETE if request.dry_run else account.exit_code()
+
+
+def _observer(ctx: Context, console: Console) -> Observer:
+    """Nobody where stderr is the structured log: what a run says is in it."""
+    return Quiet() if ctx.settings.logs.file == STDERR else observer(console)
 
 
 def observer(console: Console) -> Observer:

@@ -23,13 +23,13 @@ MISSED = 3
 
 def watch(arguments: argparse.Namespace, console: Console) -> int:
     """With `--once` one look: 1 if something is wrong. Else until Ctrl-C or SIGTERM."""
+    if arguments.once and arguments.listen:
+        raise UsageError("--once looks once and ends: leave --listen out")
     ctx = context(arguments)
     home = ctx.required()
     watcher = Watcher(ctx.settings, home, console.say)
     try:
         if arguments.once:
-            if arguments.listen:
-                raise UsageError("--once looks once and ends: leave --listen out")
             look = watcher.look()
             textfiles.leave(ctx.settings, home.path, look, console.say)
             console.answer(answers.payload(look), answers.text(look))

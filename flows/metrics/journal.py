@@ -33,6 +33,8 @@ STDERR = "-"
 class Journal:
     """A listener. `path` None: stderr. `clean` takes secrets out of a text. `clock`: seconds since 1970."""
 
+    name = "[logs] file"
+
     def __init__(
         self, path: Path | None, level: Level, *, clock: Callable[[], float], clean: Callable[[str], str]
     ) -> None:
@@ -54,6 +56,11 @@ class Journal:
         self.write(level, fields)
         if isinstance(event, events.RunEnded):
             self.close()
+
+    @property
+    def apart(self) -> bool:
+        """Whether it writes elsewhere than where people read."""
+        return self._path is not None
 
     def write(self, level: Level, fields: Mapping[str, Any]) -> None:
         """One line, at `level`. Raises nothing."""
@@ -211,6 +218,6 @@ class _Handler(logging.Handler):
             self._journal.write(level, {"event": "log", "logger": record.name, "message": record.getMessage()})
         except Exception:
             self.handleError(record)
-        last = logging.lastResort
+        last = logging.lastResort if self._journal.apart else None
         if last is not None and record.levelno >= last.level and not logging.getLogger().handlers:
             last.handle(record)  # because of us, nobody else would

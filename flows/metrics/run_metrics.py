@@ -28,6 +28,8 @@ class RunMetrics:
     A dry run leaves no figures: it would hide the last real run.
     """
 
+    name = "[metrics] textfile"
+
     def __init__(
         self,
         folder: Path,

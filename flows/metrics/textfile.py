@@ -31,7 +31,10 @@ class Textfile:
     def write(self, text: bytes) -> bool:
         """Put `text` in the place of what was there; False, and nothing is written, while another run has the file."""
         if self._lock is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise NotADirectoryError(f"{self._folder}: is no folder") from None
             self._lock = _locked(self._beside("lock"))
             if self._lock is None:
                 return False

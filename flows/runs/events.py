@@ -191,7 +191,10 @@ def nobody(event: Event) -> None:
 
 
 class Bus:
-    """Tells every listener. A listener that raises is told nothing more, and `note` says so once. Thread-safe."""
+    """Tells every listener. A listener that raises is told nothing more, and `note` says so once. Thread-safe.
+
+    A listener may have a `name`: the key of the configuration that it is there for, in the words of who wrote it.
+    """
 
     def __init__(self, listeners: Iterable[Listener], note: Callable[[str], None]) -> None:
         self._listeners, self._note = list(listeners), note
@@ -209,5 +212,12 @@ class Bus:
             if listener not in self._listeners:
                 return
             self._listeners.remove(listener)
-        name = getattr(listener, "__qualname__", type(listener).__name__)
-        self._note(f"{name} failed and is told nothing more of this run ({error}); documents are not affected")
+        name = getattr(listener, "name", "") or getattr(listener, "__qualname__", type(listener).__name__)
+        self._note(f"{name}: {_plainly(error)}; it is told nothing more of this run, documents are not affected")
+
+
+def _plainly(error: Exception) -> str:
+    """Without the number that the system has for it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

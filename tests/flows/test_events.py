@@ -58,8 +58,8 @@ def test_a_listener_that_raises_is_left_out_and_costs_nothing(world: World) -> N
     account = listened(world, broken, told.append, observer=notes).execute(on_threads)
     assert (account.indexed, len(calls)) == (1, 1) and len(told) > 5
     assert [note for note in notes.lines if "the disk of the metrics is full" in note] == [
-        "test_a_listener_that_raises_is_left_out_and_costs_nothing.<locals>.broken failed and is told nothing more of "
-        "this run (the disk of the metrics is full); documents are not affected"
+        "test_a_listener_that_raises_is_left_out_and_costs_nothing.<locals>.broken: the disk of the "
+        "metrics is full; it is told nothing more of this run, documents are not affected"
     ]
 
 

@@ -197,6 +197,29 @@ def test_what_cannot_be_written_costs_the_run_nothing_and_is_said_once(world: Wo
     assert account.indexed == 1
     (said,) = (line for line in notes.said if "/proc/nowhere/run.log" in line)
     assert "lines could not be written" in said and "documents are not affected" in said
+    assert said.startswith("[logs] file: /proc/nowhere/run.log: ")
+
+
+def test_on_stderr_there_are_only_lines_of_the_log(world: World) -> None:
+    """No progress and no notes beside them; the account goes to stdout as ever."""
+    world.write("a.txt", "alpha text")
+    world.write("empty.txt", "")
+    where = ["--home", str(world.home), "--config", configured(world, "debug", "-")]
+    command = [sys.executable, "-P", "-m", "penstock.flows.cli", "ingest", str(world.docs), *where]
+    done = subprocess.run(command, cwd=world.home.parent, capture_output=True, text=True, timeout=120)
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    assert said[0]["event"] == "run-started" and said[-1]["event"] == "run-ended", done.stderr
+    assert "indexed" in done.stdout
+
+
+def test_a_warning_of_a_module_is_not_printed_beside_its_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """Where the log is stderr, what nobody else would print is in it already."""
+    told = Journal(None, "info", clock=lambda: 0.0, clean=str)
+    told(STARTED)
+    logging.getLogger("penstock.index").warning("a blob is late")
+    told(events.RunEnded("r", "complete", 1.0))
+    found = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [each.get("message") for each in found] == [None, "a blob is late", None]
 
 
 def test_a_pipe_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
