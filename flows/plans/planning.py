@@ -9,14 +9,13 @@ keeps the one that lands first, and whoever comes second sees that.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penstock.connectors.types import Source, SourceError, StopSource
 from penstock.flows import model_wiring, wiring
-from penstock.flows.answers.exits import UsageError
 from penstock.flows.answers.progress import Observer
 from penstock.flows.config.home import Home
 from penstock.flows.config.names import ADHOC
@@ -25,7 +24,7 @@ from penstock.flows.plans import adoption, listing
 from penstock.flows.plans.adoption import Adopted
 from penstock.flows.plans.listing import Known
 from penstock.flows.plans.plan import Rules, SourcePlan, defer_beyond
-from penstock.flows.plans.targets import Target, resolve
+from penstock.flows.plans.targets import Target, nothing_there, resolve
 from penstock.flows.runs.accounting import IngestRequest
 from penstock.flows.runs.events import Listener, ReplicaLeftOut, nobody
 from penstock.flows.sources.redactor import REDACTOR
@@ -100,9 +99,10 @@ class Planner:
         for target in planned.targets:
             self._observer.stage(f"listing {target.source.name}")
             planned.plans.append(self._listed(planned, target, known))
+        sources = {**planned.known, **self._sources.configured()}.values()
         for plan in planned.plans:
             if plan.source == ADHOC:
-                _gone_by_name(plan, known.scan(ADHOC), ADHOC not in planned.beside)
+                _gone_by_name(plan, known.scan(ADHOC), ADHOC not in planned.beside, sources)
         if planned.writer is not None:
             self._adopt(planned, known)
         self._overlaps(planned)
@@ -293,10 +293,10 @@ class Planner:
             yield from planned.mirror.abandoned(self._home.spool, lambda marker: marker.source in sources)
 
 
-def _gone_by_name(plan: SourcePlan, known: Iterator[DocState], believed: bool) -> None:
+def _gone_by_name(plan: SourcePlan, known: Iterator[DocState], believed: bool, sources: Iterable[SourceState]) -> None:
     """A lone file that is named, known and not there any more goes away: its name says that it is meant.
 
-    Not `believed`: it stays, as what could not be listed.
+    Not `believed`: it stays, as what could not be listed. `sources`: all that are known, for what is said otherwise.
     """
     states = {state.uri: state for state in known}
     for gap in list(plan.gaps):
@@ -304,9 +304,7 @@ def _gone_by_name(plan: SourcePlan, known: Iterator[DocState], believed: bool) -
         if os.path.lexists(path):
             continue
         if gap.uri_prefix not in states:
-            raise UsageError(
-                f"{path}: there is no such file, folder or source; `penstock sources list` names the sources"
-            )
+            raise nothing_there(path, sources)
         if believed:
             plan.gaps.remove(gap)
             plan.gone.append(states[gap.uri_prefix])

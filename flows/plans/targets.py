@@ -7,7 +7,7 @@ source, from which no deletion is inferred. Lone files belong to the source `adh
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
     if not path.exists():
         if ADHOC in sources and word != ADHOC:
             return Target(sources[ADHOC], (path.absolute(),))  # perhaps one of its files that is gone now
-        raise UsageError(f"{word}: there is no such file, folder or source; `penstock sources list` names the sources")
+        raise nothing_there(path, sources.values())
     path = path.resolve()
     for source in sources.values():
         if source.name != ADHOC and Path(source.binding) == path:
@@ -98,6 +98,20 @@ def _one(word: str, name: str | None, sources: Mapping[str, SourceState]) -> Tar
     if path.is_file():
         return Target(sources.get(ADHOC) or SourceState(name=ADHOC, type="adhoc", binding="/"), (path,))
     return Target(SourceState(name=_name(path, name, sources), type="files", binding=str(path)))
+
+
+def nothing_there(path: Path, sources: Iterable[SourceState]) -> UsageError:
+    """What to say of a word that is no source and a path at which nothing is."""
+    at = Path(os.path.abspath(path))  # noqa: PTH100 - what is gone cannot be resolved
+    inside = [source for source in sources if source.name != ADHOC and _contains(source, at)]
+    if not inside:
+        said = "there is no such file, folder or source; `penstock sources list` names the sources"
+        return UsageError(f"{path}: {said}")
+    name = max(inside, key=lambda source: len(source.binding)).name
+    return UsageError(
+        f"{path}: there is no such file or folder in the source {name}; if it was deleted, a run of the whole source "
+        f"takes it out of the index: `penstock ingest {name}`"
+    )
 
 
 def _check_wish(wish: str | None, source: SourceState) -> None:

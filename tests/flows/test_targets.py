@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.flows.answers.exits import UsageError
-from penstock.flows.plans.targets import resolve
+from penstock.flows.plans.targets import nothing_there, resolve
 from penstock.index.types import SourceState
 
 
@@ -110,3 +110,13 @@ def test_a_known_folder_keeps_its_name(folder: Path, word: str) -> None:
     with pytest.raises(UsageError, match="is the source wiki already"):
         one([str(folder) if word == "path" else "wiki"], known, name="other")
     assert one([str(folder)], known, name="wiki").source.name == "wiki"
+
+
+def test_what_is_gone_from_a_source_is_taken_out_by_a_run_of_that_source(folder: Path) -> None:
+    """A part of a source infers no deletion; the message says what does. Elsewhere there is nothing to say."""
+    known = {"docs": source("docs", folder)}
+    with pytest.raises(UsageError, match=r"no such file or folder in the source docs; .*`penstock ingest docs`"):
+        one([str(folder / "gone.txt")], known)
+    with pytest.raises(UsageError, match="no such file, folder or source"):
+        one([str(folder.parent / "gone.txt")], known)
+    assert "`penstock ingest docs`" in str(nothing_there(folder / "gone.txt", known.values()))
