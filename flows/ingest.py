@@ -23,7 +23,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from penstock.flows import ending, prefect_api, wiring
+from penstock.flows import ending, prefect_api, reach, wiring
 from penstock.flows.commands.moments import window
 from penstock.flows.config.settings import load
 from penstock.flows.config.source_settings import Priority
@@ -109,6 +109,7 @@ def ingest(
     recorded = _handed_over.get()
     if recorded is not None:
         return _recorded(recorded)
+    reach.check(sources or (), wiring.configured(config))
     first, last = window(since, until, wiring.clock())
     return ran(
         IngestRequest(

@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from penstock.connectors.reasons import FAILURES, REJECTIONS
-from penstock.flows import wiring
+from penstock.flows import reach, wiring
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.commands.moments import window
 from penstock.flows.config.settings import load
@@ -69,6 +69,7 @@ def backfill(
         home: The folder of the index, where it is not the configuration's.
     """
     first, last = window(since, until, wiring.clock())
+    reach.check(sources, wiring.configured(config))
     return ran(
         IngestRequest(
             home=str(wiring.home_of(home, config)),
@@ -103,11 +104,13 @@ def urgent(paths: Paths, config: str | None = None, home: str | None = None) -> 
         config: The configuration file (penstock.toml).
         home: The folder of the index, where it is not the configuration's.
     """
+    targets = anchored(paths, wiring.configured(config))
+    reach.check(targets, wiring.configured(config))
     return ran(
         IngestRequest(
             home=str(wiring.home_of(home, config)),
             config=config,
-            targets=anchored(paths, wiring.configured(config)),
+            targets=targets,
             priority="urgent",
         )
     )

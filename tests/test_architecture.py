@@ -58,6 +58,7 @@ DOORS = {
         "flows/ingest.py",
         "flows/maintain.py",
         "flows/naming.py",
+        "flows/reach.py",
         "flows/recover.py",
         "flows/requests.py",
         "flows/showing.py",

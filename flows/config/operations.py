@@ -23,7 +23,8 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `zombie_seconds`: a flow run without a heartbeat for so long counts as crashed. `maintenance`: whether compaction,
     scrubs, shipping, snapshots, expiry and drills are deployed as well. `notify`: the Prefect block that alerts go to,
     as type/name; None: they fire and tell nobody. `suffix`: ends the names of all deployments, so that two
-    configurations have room on one server.
+    configurations have room on one server. `paths_anywhere`: whether who starts a deployment may name files outside of
+    the configured sources.
     """
 
     work_pool: Named = "penstock"
@@ -33,6 +34,7 @@ class PrefectSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zombie_seconds: Annotated[float, Meta(ge=90, le=30 * 86_400)] = 180.0
     maintenance: bool = True
     notify: Block | None = None
+    paths_anywhere: bool = False
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -357,6 +357,9 @@ def test_a_retry_and_an_urgent_run_do_what_was_asked_and_no_more(
     with Reader.open(home) as reader:
         states = {state.uri: state.reason for state in reader.states("docs")}
     assert states == {"docs/a.txt": "unsupported", "docs/b.txt": "empty", "docs/c.txt": "empty"}
+    run = prefect.until_final(working.start("urgent-work", paths=["../../etc/passwd"]))
+    assert (run["state_type"], run["name"]) == ("FAILED", "urgent ../../etc/passwd")
+    assert "lies in no configured source" in run["state"]["message"]
     run = prefect.until_final(working.start("urgent-work", paths=["docs/e.txt"]))
     assert (run["state_type"], run["name"], run["work_queue_name"]) == ("COMPLETED", "urgent docs/e.txt", "urgent")
     with Reader.open(home) as reader:

@@ -15,7 +15,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from penstock.connectors import registry
-from penstock.flows import ingest, requests
+from penstock.flows import ingest, reach, requests
 from penstock.flows.answers.exits import UsageError
 from penstock.flows.answers.progress import Quiet
 from penstock.flows.runs import launch
@@ -136,6 +136,42 @@ def test_urgent_paths_are_taken_from_the_configurations_folder(asked: list[Inges
     (found,) = asked
     assert found.targets == (str(folder / "docs/a.md"), "wiki", "/mnt/b.md", str(folder / "gone.txt"))
     assert (found.priority, found.home, found.config) == ("urgent", str(folder / ".penstock"), str(config))
+
+
+@pytest.mark.parametrize("flow", [requests.urgent, requests.backfill, ingest.ingest], ids=lambda flow: str(flow.name))
+def test_a_deployment_reaches_what_is_configured_and_no_more(
+    flow: Any, asked: list[IngestRequest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Links out of a source are followed; neither the command line nor a setting that says so is bound."""
+    monkeypatch.setattr(ingest, "ran", requests.ran)
+    folder = tmp_path / "project"
+    (folder / "docs").mkdir(parents=True)
+    (folder / "docs" / "way").symlink_to("/etc")
+    config = folder / "penstock.toml"
+    config.write_text("[sources.handbook]\npath = 'docs'\n[sources.far]\ntype = 'objects'\nurl = 's3://bkt/etc'\n")
+    monkeypatch.chdir(folder)
+    outside = (
+        "/etc/passwd",
+        "../../../etc/passwd",
+        "docs/../penstock.toml",
+        "docs/way/passwd",
+        "/",
+        ".",
+        "~/x",
+        "nobody",
+    )
+    for word in outside:
+        flow.fn([word], config=str(config))
+    monkeypatch.setattr(reach, "by_deployment", lambda: True)
+    for word in outside:
+        with pytest.raises(UsageError, match="lies in no configured source"):
+            flow.fn(["handbook", word], config=str(config))
+    assert len(asked) == len(outside)
+    for word in ("handbook", "far", "docs", "docs/a.md", str(folder / "docs" / "gone.md")):
+        flow.fn([word], config=str(config))
+    config.write_text(config.read_text() + "[prefect]\npaths_anywhere = true\n")
+    flow.fn(["/etc/passwd"], config=str(config))
+    assert len(asked) == len(outside) + 6
 
 
 def test_without_a_configuration_the_one_that_lies_here_counts(
