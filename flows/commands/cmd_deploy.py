@@ -24,6 +24,8 @@ _SAID = {
     "kept": "kept",
     "theirs": "left alone",
 }
+_WIDEST = 60
+"""Characters of a name in the table; --json has all of them."""
 _WOULD = {"made": "to make", "changed": "to change", "deleted": "to delete"}
 
 
@@ -74,4 +76,5 @@ def _table(done: Applied) -> list[str]:
 
 def _row(each: Outcome, outcome: str) -> tuple[str, ...]:
     said = f"{outcome} ({each.detail})" if each.detail else outcome
-    return each.name, said, each.queue, each.schedule or ("on demand" if each.queue else ""), each.next
+    name = each.name if len(each.name) <= _WIDEST else f"{each.name[: _WIDEST - 1]}…"
+    return name, said, each.queue, each.schedule or ("on demand" if each.queue else ""), each.next
