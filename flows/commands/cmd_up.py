@@ -93,6 +93,7 @@ def _start(this: Any, arguments: argparse.Namespace, console: Console, ctx: Cont
     console.say("making the deployments …")
     where = ["--config", str(ctx.config)] + (["--home", str(ctx.home)] if arguments.home else [])
     deployed = this.deploy(where)
+    limits = this.limit()
     if arguments.worker:
         console.say("starting a worker …")
         this.work()
@@ -108,16 +109,19 @@ def _start(this: Any, arguments: argparse.Namespace, console: Console, ctx: Cont
             "pid": os.getpid(),
             "work_pool": this.pool,
             "worker": arguments.worker,
+            "limits": limits,
             "logs": logs,
             "deployments": deployed["deployments"],
             "automations": deployed["automations"],
             "notes": deployed["notes"],
         },
-        _screen(page, this, deployed, arguments),
+        _screen(page, this, deployed, limits, arguments),
     )
 
 
-def _screen(page: str, this: Any, deployed: dict[str, Any], arguments: argparse.Namespace) -> str:
+def _screen(
+    page: str, this: Any, deployed: dict[str, Any], limits: dict[str, int], arguments: argparse.Namespace
+) -> str:
     timed = [each for each in deployed["deployments"] if each["schedule"]]
     width = max((len(each["name"]) for each in timed), default=0)
     rest = [each["name"] for each in deployed["deployments"] if not each["schedule"] and each["queue"]]
@@ -125,6 +129,8 @@ def _screen(page: str, this: Any, deployed: dict[str, Any], arguments: argparse.
     lines = [f"penstock is up: {page}", ""]
     lines += [f"  {each['name'].ljust(width)}  {each['schedule']}, next {each['next'] or 'never'}" for each in timed]
     lines += [f"  on demand: {', '.join(rest)}"] if rest else []
+    at_once = ", ".join(f"{limit} {name}" for name, limit in sorted(limits.items(), reverse=True))
+    lines += [f"  runs at once: {at_once}; urgent ones never wait"] if limits and "urgent" not in limits else []
     lines += ["", *(f"Mind: {note}." for note in deployed["notes"])] if deployed["notes"] else []
     lines += ["", "In another terminal, for the commands of Prefect and penstock to find this server:", ""]
     lines += [f"  export PREFECT_API_URL={this.api.url}", "", f"Logs: {this.data}/server.log, worker.log"]

@@ -30,7 +30,7 @@ _UPKEEP: tuple[_Upkeep, ...] = (
      "needs."),
     ("scrub", "maintain", "backfill", "15 6 * * 0", "Read every byte on every replica; with repair, make whole what is "
      "not. Ends Failed while something is wrong."),
-    ("watch", "watch", "scheduled", "every 5m", "Look whether everything is as it should be, and say what is not."),
+    ("watch", "watch", "urgent", "every 5m", "Look whether everything is as it should be, and say what is not."),
 )  # fmt: skip
 _RECOVERY: tuple[_Upkeep, ...] = (
     ("ship", "recover", "scheduled", "every 5m", "Copy to the DR stores what is not there yet. Ends Failed where that "

@@ -16,6 +16,10 @@ DESCRIPTIONS: Mapping[Queue, str] = {
     "backfill": "What has time: it gives way to the others.",
 }
 
+LIMITS: Mapping[str, int] = {"scheduled": 4, "backfill": 2}
+"""How many runs of a queue `penstock up` lets go at once, where nobody said so: each is a process with a Python of its
+own, and one SQLite answers them all. What is urgent is never held up."""
+
 
 def out_of_order(priorities: Mapping[str, int | None], wanted: Sequence[str] = QUEUES) -> bool:
     """Whether the queues that are there would be picked up from in another order than `wanted`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -46,6 +47,18 @@ class Api:
         """Stop handing out runs, or go on with it."""
         with suppress(NotThere):
             self._ask("PATCH", f"work_pools/{pool}", {"is_paused": paused})
+
+    def limited(self, pool: str, limits: Mapping[str, int]) -> dict[str, int]:
+        """Limit how many runs of these queues go at once, where nobody has. What holds then, without the unlimited."""
+        found = {}
+        for queue in self._ask("POST", f"work_pools/{pool}/queues/filter", {}):
+            name, limit = queue["name"], queue["concurrency_limit"]
+            if limit is None and name in limits:
+                limit = limits[name]
+                self._ask("PATCH", f"work_pools/{pool}/queues/{name}", {"concurrency_limit": limit})
+            if limit is not None:
+                found[name] = limit
+        return found
 
     def crashed(self, run: str, message: str) -> bool:
         """Say of a flow run that its process died, unless it has ended already. Whether it had not."""

@@ -21,6 +21,7 @@ import msgspec
 
 from penstock.flows.answers.exits import UNAVAILABLE
 from penstock.flows.deploying import ledger, server, services
+from penstock.flows.deploying.queues import LIMITS
 from penstock.flows.deploying.server_api import Api, ApiFault
 
 GRACE_SECONDS = 60.0
@@ -106,6 +107,13 @@ class Up:
         if "error" in said:
             raise NotUp(said["error"]["message"], said["error"]["exit"])
         return said
+
+    def limit(self) -> dict[str, int]:
+        """Bound how many runs start at once, where nobody has: queue → how many. Raises `NotUp`."""
+        try:
+            return self.api.limited(self.pool, LIMITS)
+        except ApiFault as fault:
+            raise NotUp(str(fault)) from None
 
     def work(self) -> None:
         """Start the worker."""

@@ -18,6 +18,7 @@ from penstock.flows.config.settings import Settings
 from penstock.flows.config.snapshots import SnapshotSettings
 from penstock.flows.config.source_settings import SourceSettings
 from penstock.flows.deploying.deployments import mark, planned, too_slow
+from penstock.flows.deploying.queues import LIMITS
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("/srv/penstock.toml")
@@ -71,6 +72,12 @@ def test_each_goes_to_the_queue_of_its_priority_and_never_runs_twice_at_once(fou
         assert each.collision == ("CANCEL_NEW" if gap(each.schedule) < 86_400 else "ENQUEUE")
         if said.schedule is None and said.freshness is not None and said.freshness < 86_400:
             assert gap(each.schedule) <= said.freshness / 2
+
+
+def test_the_look_is_behind_no_limit_that_others_have() -> None:
+    """A few long ingests in a limited queue would silence it, and somebody would be called for that."""
+    (watch,) = (each for each in planned(settings({}), CONFIG) if each.flow == "penstock-watch")
+    assert watch.queue == "urgent" and "urgent" not in LIMITS
 
 
 def test_what_is_not_wanted_is_not_deployed() -> None:

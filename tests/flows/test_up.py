@@ -170,6 +170,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             place.until(lambda: place.indexed() == FEW)
             seen["settings"] = httpx.get(f"{place.api}/admin/settings", timeout=30).json()
             seen["automations"] = httpx.post(f"{place.api}/automations/filter", json={}, timeout=30).json()
+            queues = httpx.post(f"{place.api}/work_pools/penstock/queues/filter", json={}, timeout=30).json()
+            seen["limits"] = {each["name"]: each["concurrency_limit"] for each in queues}
+            changed = {"concurrency_limit": 3}
+            httpx.patch(f"{place.api}/work_pools/penstock/queues/scheduled", json=changed, timeout=30)
             seen["metrics"] = httpx.get(f"{place.api}/metrics", timeout=30).status_code
             seen["busy"] = place.refused("--port", str(free_port()))
             seen["port"] = place.refused("--data", str(place.folder / "other"))
@@ -183,7 +187,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             seen["committed"] = place.indexed()
 
             second = place.up()
-            answer(second, place)
+            seen["again"] = answer(second, place)
             place.app.latency = 0.0
             seen["runs"] = {run["id"]: run for run in place.flow_runs()}
             place.until(lambda: place.indexed() == FEW + MANY)
@@ -214,7 +218,7 @@ def test_one_command_brings_all_of_it_up(story: dict[str, Any]) -> None:
 def test_a_scheduled_run_happens_by_itself(story: dict[str, Any]) -> None:
     """Nobody started one, and its documents can be searched."""
     assert sorted(story["hits"]) == [f"docs/{number:05}.txt" for number in range(FEW)]
-    assert all(run["auto_scheduled"] for run in story["runs"].values())
+    assert all(run["auto_scheduled"] for run in story["runs"].values() if run["deployment_id"])
 
 
 def test_nothing_calls_out_and_nothing_is_held_for_good(story: dict[str, Any]) -> None:
@@ -227,6 +231,13 @@ def test_nothing_calls_out_and_nothing_is_held_for_good(story: dict[str, Any]) -
     assert story["metrics"] == 200
     assert not (place.folder / "not-used").exists()
     assert "PREFECT_API_URL is http://127.0.0.1:9/api: not used here" in (place.folder / "err.txt").read_text()
+
+
+def test_a_burst_of_runs_is_bounded_and_what_is_urgent_is_not(story: dict[str, Any]) -> None:
+    """Where nobody said how many; what somebody said stays."""
+    assert story["ready"]["limits"] == {"scheduled": 4, "backfill": 2}
+    assert [story["limits"].get(name) for name in ("urgent", "scheduled", "backfill")] == [None, 4, 2]
+    assert story["again"]["limits"] == {"scheduled": 3, "backfill": 2}
 
 
 def test_a_second_one_is_refused_and_named(story: dict[str, Any]) -> None:
