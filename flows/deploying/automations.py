@@ -79,7 +79,7 @@ async def install(client: PrefectClient, settings: Settings) -> list[str]:
         meant = wanted.model_copy(update={"enabled": found.enabled})
         if not _changes_state(wanted) and (block is None or wanted.name == _commits().name):
             meant.actions = found.actions
-        if _told(meant) != _told(found):
+        if told(meant) != told(found):
             await client.update_automation(found.id, meant)
             said.append(f"automation {wanted.name!r} is changed")
     return said
@@ -195,9 +195,10 @@ def _changes_state(automation: AutomationCore) -> bool:
     return any(isinstance(action, ChangeFlowRunState) for action in automation.actions)
 
 
-def _told(automation: AutomationCore) -> dict[str, Any]:
+def told(automation: AutomationCore) -> dict[str, Any]:
+    """As Python has it: JSON would list the members of a set in any order."""
     told = {"description", "enabled", "tags", "trigger", "actions"}
-    return automation.model_dump(mode="json", include=told)  # type: ignore[no-any-return]
+    return automation.model_dump(include=told)  # type: ignore[no-any-return]
 
 
 async def _block(client: PrefectClient, slug: str) -> UUID:

@@ -74,7 +74,7 @@ class Crashes(Prefect):
         """The id of a new flow run over all documents of `world`."""
         said = {
             "state": {"type": "SCHEDULED"},
-            "parameters": {"sources": [str(world.docs)], "home": str(world.home)},
+            "parameters": {"sources": [str(world.docs)], "home": str(world.home), "config": str(world.config)},
             "job_variables": {"env": world.environ()},
         }
         return str(self.post(f"deployments/{self.deployment}/create_flow_run", said)["id"])
@@ -110,6 +110,8 @@ class World:
         self.docs, self.home, self.embedded = folder / "docs", folder / "home", folder / "embedded.txt"
         self.slots = folder / "slots"
         self.docs.mkdir(parents=True)
+        self.config = folder / "penstock.toml"
+        self.config.write_text("[prefect]\npaths_anywhere = true\n")
         self.documents = documents
         for number in range(documents):
             text = " ".join(f"Document {number} says in sentence {line} what is kept." for line in range(12))

@@ -19,7 +19,7 @@ import pytest
 
 from penstock.flows.config.settings import Settings, load
 from penstock.flows.config.snapshots import SnapshotSettings
-from penstock.flows.deploying.automations import PREFIX, definitions
+from penstock.flows.deploying.automations import PREFIX, definitions, told
 from penstock.flows.deploying.deployments import planned
 from tests.flows.prefect_server import Prefect, patience
 
@@ -226,3 +226,13 @@ def test_every_flow_gives_its_sign_of_life_in_time(settings: Settings) -> None:
     done = subprocess.run([sys.executable, "-c", PACE, *modules], capture_output=True, text=True, env=environ)
     paces = dict(line.split() for line in done.stdout.splitlines())
     assert paces == dict.fromkeys(modules, "30"), done.stderr
+
+
+def test_the_order_in_which_a_server_lists_events_is_no_change(settings: Settings) -> None:
+    """What is expected is a set: JSON has to put it in some order, and each process has its own."""
+    for each in definitions(settings, None):
+        said = each.model_dump(mode="json")
+        said["trigger"]["expect"] = list(reversed(sorted(said["trigger"]["expect"])))
+        assert told(type(each).model_validate(said)) == told(each)
+        said["trigger"]["expect"] = sorted(said["trigger"]["expect"])
+        assert told(type(each).model_validate(said)) == told(each)
