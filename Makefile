@@ -43,9 +43,9 @@ check: $(STAMP) types-links
 	MYPYPATH=.types $(BIN)/mypy --namespace-packages --explicit-package-bases \
 	  -p penstock.connectors -p penstock.embed -p penstock.index -p penstock.flows
 
-# A file is one process's, so that a server it starts is started once. One process more than cores: many tests wait for a
-# server. One thread each for OpenMP: processes that compute
-# at the same time with as many threads as there are cores are ten times slower.
+# A file is one process's, so that a server it starts is started once; one process more than cores, because many tests
+# wait for a server. One thread each for OpenMP: processes that compute at the same time with as many threads as there
+# are cores are ten times slower.
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
