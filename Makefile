@@ -49,7 +49,7 @@ check: $(STAMP) types-links
 unit: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-proof: $(STAMP)  ## everything that proves penstock, three quarters of an hour; writes docs/reliability.md
+proof: $(STAMP)  ## everything that proves penstock, an hour and a quarter; writes docs/reliability.md
 	$(BIN)/python -m tests.proof
 
 # mypy follows paths, the packages stand at the root: these links show them as penstock.*

@@ -194,7 +194,7 @@ def refuse_occupied(path: Path) -> None:
 
 
 _SIGNS = (MARK, "catalog.db", "replicas", "restoring", "restored.json", "before-restore-")
-_WORK = frozenset({"spool", "cache", "drill", "prefect", "freshness.json", "watch.json", "lost+found"})
+_WORK = frozenset({"spool", "cache", "lending", "drill", "prefect", "freshness.json", "watch.json", "lost+found"})
 
 
 def _is_home(path: Path) -> bool:

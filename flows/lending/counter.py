@@ -187,8 +187,9 @@ class Counter:
             with suppress(FileNotFoundError):
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:
-                    orphan = path.suffix in (".answer", ".new") and not self._file(path.stem, "ask").exists()
-                    if (path.suffix in (".host", ".ask", ".claim") and _locked(fd)) or orphan:
+                    held = path.suffix in (".host", ".ask", ".claim", ".new")  # while somebody lives who made it
+                    wanted = path.suffix in (".answer", ".new") and self._file(path.stem, "ask").exists()
+                    if not wanted and (not held or _locked(fd)):
                         path.unlink(missing_ok=True)
                 finally:
                     os.close(fd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -58,7 +59,8 @@ class Lender:
         self._ended.set()
         self._idle.join(timeout=5.0)
         if self._held is not None:
-            self._held.close()
+            with suppress(OSError):
+                self._held.close()
 
     def waits(self) -> bool:
         """Whether somebody more urgent wants vectors of our model. Cheap: one look into a folder."""
@@ -68,25 +70,36 @@ class Lender:
             return False
 
     def serve(self, device: Device) -> None:
-        """Answer some asks with this device, which is ours, and so is its slot. Raises `EncoderUnavailable`."""
-        for token, ask in self._counter.asks(self._card)[:MOST_ASKS]:
-            with self._counter.claimed(token) as mine:
-                if mine:
-                    self._answer(token, ask, device)
+        """Answer some asks with this device, which is ours, and so is its slot. Raises `EncoderUnavailable`.
+
+        A folder that cannot be written ends the lending, and nothing else.
+        """
+        try:
+            for token, ask in self._counter.asks(self._card)[:MOST_ASKS]:
+                with self._counter.claimed(token) as mine:
+                    if mine:
+                        self._answer(token, ask, device)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        held, self._held = self._held, None
+        self._note(f"the model is not lent to more urgent runs any more: {error}")
+        if held is not None:
+            with suppress(OSError):
+                held.close()
 
     def _answer(self, token: str, ask: Ask, device: Device) -> None:
-        assert self._held is not None
-        host = self._held.token
+        host = self._held.token if self._held is not None else ""
         try:
-            self._counter.answer(token, computed(host, device, ask.texts()))
+            answer = computed(host, device, ask.texts())
         except EncoderUnavailable as error:
-            self._counter.answer(token, Answer(host, problem=str(error)))
+            with suppress(OSError):
+                self._counter.answer(token, Answer(host, problem=str(error)))
             raise
-        except Exception as error:  # the guest's mistake, or a disk that is full: we have work of our own
-            try:
-                self._counter.answer(token, Answer(host, problem=f"{type(error).__name__}: {error}"))
-            except OSError:
-                pass
+        except Exception as error:  # the guest's mistake: we have work of our own
+            answer = Answer(host, problem=f"{type(error).__name__}: {error}")
+        self._counter.answer(token, answer)
 
     def _open(self) -> None:
         """Once the model is loaded, say so. Raises what loading raised, and `OSError`."""

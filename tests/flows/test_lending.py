@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -314,3 +315,45 @@ def test_a_guest_that_is_stopped_holds_up_no_other_guest(world: World, monkeypat
         assert not first.done() and not backfill.done()
         goes_on.set()
         assert (first.result().indexed, backfill.result().indexed) == (1, 120)
+
+
+def test_a_folder_that_cannot_be_written_ends_the_lending_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full as an ask is to be claimed: whoever asked loads a model, and the host's own work goes on."""
+    encoder, said = HashEncoder(), list[str]()
+    devices = Devices({"cpu": Here(lambda: encoder)}, lambda: False, lambda line: None)
+    at = counter(tmp_path)
+    lending = Lender(
+        at, HOST, devices, slots_directory=tmp_path, clock=time.monotonic, sleep=time.sleep,
+        tell=lambda event: None, note=said.append,
+    )  # fmt: skip
+
+    def full(token: str) -> Iterator[bool]:
+        raise OSError(28, "No space left on device")
+
+    with lending, devices.borrowed() as device:
+        assert device is not None
+        while at.host_of(GUEST) is None:
+            time.sleep(0.01)
+        asked = at.ask(Ask.of(GUEST, TEXTS))
+        monkeypatch.setattr(at, "claimed", full)
+        assert lending.waits()
+        lending.serve(device)
+        assert (lending.waits(), at.host_of(GUEST)) == (False, None)
+        asked.close()
+    assert len(said) == 1 and "No space left" in said[0]
+    devices.close()
+
+
+def test_a_file_that_is_just_being_made_is_not_cleared_away(tmp_path: Path) -> None:
+    """Two runs that begin to lend at the same moment: one clears up what the dead left, and nothing of the other's."""
+    at = counter(tmp_path)
+    at.host(HOST).close()
+    new = tmp_path / "lending" / "t.host.new"
+    with open(new, "wb") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        at.host(HOST).close()
+        assert new.exists()
+    at.host(HOST).close()
+    assert not new.exists()

@@ -3,9 +3,10 @@
 
     python -m tests.proof [--budget-minutes 28] [--only PART]… [--dry-run]
 
-Two parts are about sources, about eight minutes each beside the budget: `sources` installs Debian packages where they
-are missing and that is possible, and starts servers on loopback; `rough` is a source that misbehaves. With `--only` the
-other parts' figures stay.
+Seven parts take their time beside the budget, three quarters of an hour together: recovery and the demo of it,
+Prefect (`screens` needs Chromium, `operations`, `zombie`), and sources (`sources` installs Debian packages where they
+are missing and that is possible, and starts servers on loopback; `rough` is a source that misbehaves). With `--only`
+the other parts' figures stay.
 
 Each part is a command of its own (`--dry-run` prints them) that ends with one JSON object and exits 1 if a promise was
 broken. The page is written from what they say; its figures are never typed. Exits 1 if any part does.
