@@ -249,6 +249,14 @@ def test_an_index_that_can_be_read_is_refused(full: World, tmp_path: Path) -> No
     assert (full.ingest().indexed, embedded(full)) == (1, paid)  # of the cache
 
 
+def test_what_runs_work_with_is_in_no_restore_s_way(place: StorePlace, tmp_path: Path) -> None:
+    """Where the index is lost, the folders that runs and Prefect keep beside it may be there still."""
+    home = tmp_path / "lost"
+    for name in ("spool", "cache", "lending", "prefect"):
+        (home / name).mkdir(parents=True)
+    assert cli("restore", "--from", place.url, home=home)[0] == 0
+
+
 def test_a_folder_full_of_documents_is_not_made_a_home(place: StorePlace, tmp_path: Path) -> None:
     """Unless --over is given: then the home is made among them, and they stay."""
     docs = tmp_path / "my docs"
