@@ -24,12 +24,10 @@ Progress is on stderr, every half minute. Exits 1 if a target was missed, 2 if i
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +37,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import family
 import figures
-import httpx
 import invented
 import machine
 import service
@@ -68,25 +65,7 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=10_000, help="(default: 10000)")
     parser.add_argument("--minutes", type=float, default=10.0, help="of embedding (default: 10)")
     parser.add_argument("--turns", type=int, default=1, help="of without and with (default: 1)")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="where to work (default: the temporary folder)")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    scratch = Path(tempfile.mkdtemp(prefix="penstock-orchestration-", dir=args.scratch))
-    try:
-        found = measure(scratch, args)
-    except (Broke, httpx.HTTPError) as broke:
-        print(f"bench/orchestration.py: {broke}", file=sys.stderr)
-        return 2
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    if args.page:
-        figures.put(args.page, "orchestration", figures.markdown(found, rows(found)))
-    if args.json:
-        print(json.dumps(found))
-    else:
-        machine.show(found)
-    return 0 if all(line.startswith("met") for line in found["targets"].values()) else 1
+    return service.carried_out("orchestration", parser, measure, rows)
 
 
 def measure(scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -141,7 +120,7 @@ def recorded(up: Service, folder: Path, texts: Path, patience: float) -> Ran:
     with family.Watch({"server": up.server, "worker": up.worker}) as watch:
         began = time.time()
         flow_run = up.submit("penstock-ingest", "ingest-texts", {})
-        run = up.until_final(flow_run, patience, progress)
+        run = up.until_final(flow_run, patience, progress, look=10.0)
     progress.close()
     index, message = service.indexed(folder / "home"), run["state"]["message"] or ""
     if run["state_name"] != "Completed" or not figures.adds_up(message) or index["documents"] != documents:

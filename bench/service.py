@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import family
+import figures
 import httpx
 import machine
 
@@ -24,17 +30,50 @@ from tests.flows.prefect_server import BIN, FINAL, Prefect
 POOL = "penstock"
 EVERY = 30.0
 """Seconds between two lines of progress."""
-_LOOK = 1.0
+LOOK = 1.0
+"""Seconds between two looks at a run. Each costs the server a few milliseconds."""
 
 
 class Broke(Exception):
     """What was to be measured did not happen; the message says why."""
 
 
+Measured = dict[str, Any]
+"""The figures of a benchmark, as they are printed; `targets`: each with "met" or "MISSED" before its figure."""
+
+
+def carried_out(
+    name: str,
+    parser: argparse.ArgumentParser,
+    measure: Callable[[Path, argparse.Namespace], Measured],
+    rows: Callable[[Measured], list[tuple[str, str]]],
+) -> int:
+    """Measure in a scratch folder, print it and put it into the page; the exit code."""
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="where to work (default: the temporary folder)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this page")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    scratch = Path(tempfile.mkdtemp(prefix=f"penstock-{name}-", dir=args.scratch))
+    try:
+        found = measure(scratch, args)
+    except (Broke, BrokenExecutor, TimeoutError, httpx.HTTPError) as broke:
+        print(f"bench/{name}.py: {broke}", file=sys.stderr)
+        return 2
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if args.page:
+        figures.put(args.page, name, figures.markdown(found, rows(found)))
+    if args.json:
+        print(json.dumps(found))
+    else:
+        machine.show(found)
+    return 0 if all(line.startswith("met") for line in found["targets"].values()) else 1
+
+
 class Service:
     """Server and worker. `server` and `worker` are their process ids."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._prefect = Prefect(folder)
         self.folder, self.environment = folder, self._prefect.environment
         self.environment.pop("OMP_NUM_THREADS", None)  # as somebody has it who sets nothing
@@ -42,6 +81,7 @@ class Service:
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PREFECT_WORKER_QUERY_SECONDS": "5",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            **environment,
         }
         self.server = self.worker = 0
 
@@ -66,19 +106,30 @@ class Service:
     def ask(self, path: str, **filters: Any) -> Any:
         return self._prefect.ask(path, **filters)
 
+    def redeploy(self, flow: str, deployment: str, entrypoint: str) -> None:
+        """Let that deployment run another function in the place of its own."""
+        there = self._deployment(flow, deployment)["id"]
+        changed = {"entrypoint": entrypoint}
+        httpx.patch(f"{self._prefect.url}/deployments/{there}", json=changed, timeout=60).raise_for_status()
+
+    def _deployment(self, flow: str, deployment: str) -> dict[str, Any]:
+        url = f"{self._prefect.url}/deployments/name/{flow}/{deployment}"
+        found: dict[str, Any] = httpx.get(url, timeout=60).raise_for_status().json()
+        return found
+
     def submit(self, flow: str, deployment: str, parameters: dict[str, Any]) -> str:
         """The id of a new flow run of that deployment."""
-        base = self._prefect.url
-        found = httpx.get(f"{base}/deployments/name/{flow}/{deployment}", timeout=60).raise_for_status().json()
-        asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        made = httpx.post(f"{base}/deployments/{found['id']}/create_flow_run", json=asked, timeout=60)
+        url = f"{self._prefect.url}/deployments/{self._deployment(flow, deployment)['id']}/create_flow_run"
+        made = httpx.post(url, json={"parameters": parameters, "state": {"type": "SCHEDULED"}}, timeout=60)
         return str(made.raise_for_status().json()["id"])
 
     def run(self, flow_run: str) -> dict[str, Any]:
         found: dict[str, Any] = httpx.get(f"{self._prefect.url}/flow_runs/{flow_run}", timeout=60).json()
         return found
 
-    def until_final(self, flow_run: str, seconds: float, meanwhile: Callable[[], str] = str) -> dict[str, Any]:
+    def until_final(
+        self, flow_run: str, seconds: float, meanwhile: Callable[[], str] = str, look: float = LOOK
+    ) -> dict[str, Any]:
         """Wait for its end, with a line of progress now and then. Raises `Broke` after `seconds`."""
         began = said = time.monotonic()
         while (now := time.monotonic()) < began + seconds:
@@ -88,7 +139,7 @@ class Service:
             if now - said >= EVERY:
                 said = now
                 machine.say(f"{now - began:5.0f} s: {found['state_name'].lower()}; {meanwhile()}")
-            time.sleep(_LOOK)
+            time.sleep(look)
         raise Broke(f"{found['name']} was still {found['state_name']} after {seconds:.0f} s; {self.logs()}")
 
     def tasks(self, flow_run: str) -> list[dict[str, Any]]:
@@ -117,9 +168,10 @@ class Service:
 
 
 @contextmanager
-def started(folder: Path, config: Path) -> Iterator[Service]:
+def started(folder: Path, config: Path, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Service]:
+    """`environment`: what its processes have beside ours."""
     folder.mkdir(parents=True)
-    service = Service(folder)
+    service = Service(folder, environment)
     try:
         service.start(config)
         yield service

@@ -14,27 +14,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from penstock.flows import wiring
-from penstock.flows.answers import health, readonly, recovery
+from penstock.flows.answers import recovery
 from penstock.flows.answers.absent import Absent
 from penstock.flows.config import home as homes
 from penstock.flows.config import periods
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import Settings
-from penstock.flows.metrics import judging
+from penstock.flows.metrics import judging, parts
 from penstock.flows.metrics.asking import Asking
 from penstock.flows.metrics.documents import Counted, Documents
-from penstock.flows.metrics.look import BudgetLook, FreshLook, Look, Problem, ReplicaLook, StoreLook
+from penstock.flows.metrics.look import BudgetLook, FreshLook, Look, Problem, ReplicaLook
 from penstock.flows.metrics.searching import Searching, Served
-from penstock.flows.recovery import drill_log, unfinished
 from penstock.flows.runs import freshness
 from penstock.flows.sources.redactor import REDACTOR
-from penstock.index.commits import manifest as manifests
 from penstock.index.errors import WrongIndex
 from penstock.index.types import Manifest
 
 if TYPE_CHECKING:
     from penstock.flows.config.layout import Layout
-    from penstock.index.commits.backlog import Backlog
     from penstock.index.reading.reader import Reader
     from penstock.index.stores.store import Store
 
@@ -84,15 +81,15 @@ class Watcher:
         healthy = copies[0] if copies else None
         late += ["catalog"] if begun and copies is None else []
         ready = self._recovery(present, manifest, look.at)
-        looked = {name: _judged(one, name, copies, manifest) for name, one in self._all(replicas).items()}
+        looked = {name: parts.judged(one, name, copies, manifest) for name, one in self._all(replicas).items()}
         documents = _ok(rest.get("documents"), Counted) or self._documents.last
         look = msgspec.structs.replace(
             look,
             up=not fault,
-            **_of_index(served, documents, fault),
+            **parts.of_index(served, documents, fault),
             replicas=looked,
-            under_replicated=_lacking(looked) if copies else None,
-            stores=_stores(ready, rest, _passed(self._home), look.at),
+            under_replicated=parts.lacking(looked) if copies else None,
+            stores=parts.stores(ready, rest, parts.passed(self._home), look.at),
             budgets=budgets,
             late=tuple(late),
         )
@@ -102,9 +99,9 @@ class Watcher:
     def _first(self) -> tuple[dict[str, ReplicaLook], dict[str, BudgetLook], list[str]]:
         """Each replica by itself, so that later nobody asks one that hangs; the budgets; who was late."""
         work: dict[str, Callable[[], Any]] = {
-            f"replica {name}": partial(_replica, store) for name, store in self._stores.items()
+            f"replica {name}": partial(parts.replica, store) for name, store in self._stores.items()
         }
-        work["budgets"] = partial(_budgets, self._settings, self._home)
+        work["budgets"] = partial(parts.budgets, self._settings, self._home)
         answers = self._ask(work, PATIENCE)
         late = [name for name in work if name not in answers]
         replicas = {}
@@ -145,10 +142,10 @@ class Watcher:
         self, found: Layout, present: Mapping[str, Store], manifest: Manifest | None, begun: bool
     ) -> dict[str, Callable[[], Any]]:
         work: dict[str, Callable[[], Any]] = {
-            f"snapshots {place.url}": partial(_snapshots, place) for place in self._settings.snapshots.places
+            f"snapshots {place.url}": partial(parts.snapshots, place) for place in self._settings.snapshots.places
         }
         if begun:
-            work["catalog"] = partial(_copies, self._home, found, present, manifest)
+            work["catalog"] = partial(parts.copies, self._home, found, present, manifest)
         if manifest is not None and (reader := self._searching.reader) is not None:
             work["documents"] = partial(self._documents.count, reader)
         return work
@@ -184,130 +181,6 @@ class Watcher:
         )
 
 
-def _replica(store: Store) -> ReplicaLook:
-    from penstock.index.commits import log
-
-    if health.absent(store):
-        return ReplicaLook(False, -1, problem=f"{store.name} is not there", gone=True)
-    entries = log.entries(store)
-    problem = health.unfit(store) or readonly.shut({"": store}).get("", "")
-    return ReplicaLook(not problem, entries[-1][0] if entries else 0, problem=problem)
-
-
-def _copies(
-    home: Home, found: Layout, present: Mapping[str, Store], manifest: Manifest | None
-) -> tuple[health.Health, dict[str, Backlog]]:
-    """What opening for writing would meet, and what each replica lacks."""
-    from penstock.index.commits.backlog import measure
-
-    looked = health.look(present, manifest, found.write_quorum, found.catalog)
-    looked = unfinished.judged(looked, home.path, present)
-    lacks = measure(present, looked.progress, _unsaid)
-    if any(one.bytes and one.reachable for one in lacks.values()):
-        # A commit reaches one replica after the other: who has more by now was in the midst of it.
-        again = measure(present, looked.progress, _unsaid)
-        lacks = {n: one if again[n].version == one.version else again[n] for n, one in lacks.items()}
-    return looked, lacks
-
-
-def _judged(
-    one: ReplicaLook,
-    name: str,
-    copies: tuple[health.Health, dict[str, Backlog]] | None,
-    manifest: Manifest | None,
-) -> ReplicaLook:
-    """With what only all replicas and the catalog together tell. One whose place is gone lacks all that is served."""
-    if copies is None:
-        return msgspec.structs.replace(one, version=max(one.version, 0), measured=False)
-    out, lacks = copies[0].out.get(name, ""), copies[1][name]
-    known, missing = lacks.reachable, lacks.bytes
-    if one.gone and manifest is not None:
-        known, missing = True, sum(ref.size for ref in manifests.closure(manifest).values())
-    return ReplicaLook(one.up and not out, lacks.version, missing, one.problem or out, one.gone, known)
-
-
-def _lacking(replicas: Mapping[str, ReplicaLook]) -> int | None:
-    """Bytes, all together; None where one of them cannot be asked: what it lacks is not nothing."""
-    if not all(one.measured for one in replicas.values()):
-        return None
-    return sum(one.lacks for one in replicas.values())
-
-
-def _budgets(settings: Settings, home: Home) -> dict[str, BudgetLook]:
-    """Of each source that has a budget. One that was never asked has used nothing."""
-    from penstock.connectors.http.budget_state import State, decoded
-    from penstock.connectors.http.ledger import FileLedger
-    from penstock.flows.sources.source_wiring import ledger
-
-    def kept_as_it_is(value: bytes) -> tuple[bytes, State]:
-        return value, decoded(value, now)
-
-    found, now = {}, wiring.clock()
-    with ledger(settings, home, home.path) as kept:
-        for name, said in settings.sources.items():
-            if said.type == "files":
-                continue
-            never = isinstance(kept, FileLedger) and not kept.path(name).exists()
-            state = State() if never else kept.change(name, kept_as_it_is)
-            state.quota.turn(now)
-            used = {"concurrency": len(state.places) / said.budget.concurrency}
-            if said.budget.per_day:
-                used["per_day"] = state.quota.spent / said.budget.per_day
-            found[name] = BudgetLook(used, state.breaker.open)
-    return found
-
-
-def _snapshots(place: Any) -> float | None:
-    """When the newest snapshot there was taken, None if there is none. Raises `IndexFault`, `OSError`."""
-    from penstock.flows.recovery import archives
-
-    named, _ = archives.archive(place, os.environ, _unsaid).names()
-    return max((one.taken_at for one in named.values()), default=None)
-
-
-def _passed(home: Home) -> dict[str, float]:
-    """DR store → when a drill passed there last."""
-    return {one.store: one.at for one in drill_log.read(home.path, _unsaid) if one.result == "passed"}
-
-
-def _stores(
-    ready: recovery.Recovery, rest: Mapping[str, Any], passed: Mapping[str, float], now: float
-) -> dict[str, StoreLook]:
-    drilled = {one.store: one for one in ready.drills}
-    found = {}
-    for one in ready.stores:
-        drill = drilled.get(one.place)
-        taken = rest.get(f"snapshots {one.place}", TimeoutError())
-        found[one.place] = StoreLook(
-            up=one.reachable and not one.fenced,
-            lag_seconds=one.seconds_behind,
-            lag_versions=one.versions_behind,
-            lag_bytes=one.bytes_behind,
-            snapshot_age=max(0.0, now - taken) if isinstance(taken, float) else None,
-            snapshots_known=not isinstance(taken, Exception),
-            drill_age=max(0.0, now - drill.at) if drill else None,
-            passed_age=max(0.0, now - passed[one.place]) if one.place in passed else None,
-            drill=drill.result if drill else "",
-        )
-    return found
-
-
-def _of_index(served: Served | None, documents: Counted, fault: str) -> dict[str, Any]:
-    if served is None:
-        return {} if fault else {"version": 0, "chunks": 0}
-    manifest = served.manifest
-    ours = documents.lineage == manifest.lineage
-    return {
-        "version": manifest.version,
-        "committed_at": manifest.committed_at,
-        "chunks": manifest.counts.get("chunks", 0),
-        "held": {name: source.held for name, source in manifest.sources.items()},
-        "documents": documents.sources if ours else {},
-        "documents_version": documents.version if ours else 0,
-        "searches": served.searches,
-    }
-
-
 def _ok(answer: object, kind: type[_T]) -> _T | None:
     return answer if isinstance(answer, kind) else None
 
@@ -318,7 +191,3 @@ def _clean(problem: Problem) -> Problem:
 
 def _shards(home: Home) -> int:
     return sum(1 for _ in home.spool.glob("*/shard.json")) if home.spool.is_dir() else 0
-
-
-def _unsaid(_: str) -> None:
-    return

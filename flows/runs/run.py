@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.embed.cache import key_of
-from penstock.embed.types import EncoderUnavailable
 from penstock.flows import lending_wiring, model_wiring, wiring
 from penstock.flows.answers.exits import outcome
 from penstock.flows.answers.progress import Observer
-from penstock.flows.answers.render import duration
 from penstock.flows.config import home as homes
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import load
@@ -29,7 +27,7 @@ from penstock.flows.plans.plan import SourcePlan
 from penstock.flows.plans.planning import Planned, Planner
 from penstock.flows.recovery import shipping
 from penstock.flows.recovery.shipping import Shipping
-from penstock.flows.runs import arenas, endpoint, freshness, moved, priority
+from penstock.flows.runs import arenas, endpoint, freshness, moved, outcomes, priority
 from penstock.flows.runs.accounting import Accounting, IngestRequest
 from penstock.flows.runs.by_source import BySource
 from penstock.flows.runs.committing import Committer
@@ -38,7 +36,6 @@ from penstock.flows.runs.events import (
     Bus,
     CommitLanded,
     Event,
-    Listed,
     Listener,
     RequestsRepeated,
     RunEnded,
@@ -49,7 +46,7 @@ from penstock.flows.runs.gate import Gate
 from penstock.flows.runs.heard import Heard
 from penstock.flows.runs.loading import Devices, Model
 from penstock.flows.runs.overheard import Overheard
-from penstock.flows.runs.pipeline import Pipeline, Submit, count_reason
+from penstock.flows.runs.pipeline import Pipeline, Submit
 from penstock.flows.runs.prepare import Allowance, Preparer
 from penstock.flows.runs.proof import prove
 from penstock.flows.runs.shaping import Feed
@@ -108,7 +105,7 @@ class Run:
             return self._plan()
 
     def _plan(self) -> Accounting | None:
-        self._bus(_started(self._name, self.request, self._priority, self._started))
+        self._bus(self._beginning())
         self.observer.stage("opening the index")
         arenas.shared()
         identity = model_wiring.identity(self._settings)  # a wrong model is refused before a home is made
@@ -131,9 +128,9 @@ class Run:
                 urgent=self._priority == priority.URGENT,
             )
             planned = planner.plan()
-            _account_for(planned, self.accounting)
+            outcomes.settle(planned, self.accounting)
             for plan in planned.plans:
-                self._bus(_listed(plan))
+                self._bus(outcomes.listed(plan))
             self._planned = planned
             if planned.writer is not None:
                 head, note = planned.writer.head(), self.observer.note
@@ -174,6 +171,19 @@ class Run:
         except BaseException as error:
             self._ended("failed", REDACTOR.clean(outcome(error)[2]))
             raise
+
+    def _beginning(self) -> RunStarted:
+        request = self.request
+        return RunStarted(
+            self._name,
+            request.home,
+            self._priority,
+            self._started,
+            targets=request.targets,
+            dry_run=request.dry_run,
+            budget_tokens=request.budget_tokens,
+            budget_minutes=request.budget_minutes,
+        )
 
     def _ended(self, state: str, problem: str = "") -> None:
         self._bus(RunEnded(self._name, state, round(wiring.clock() - self._started, 3), problem))
@@ -276,7 +286,7 @@ class Run:
         account.pages, account.page_seconds = preparer.pages, round(preparer.page_seconds, 3)
         if needed := account.reused_tokens + account.embedded_tokens:
             account.reused_share = round(account.reused_tokens / needed, 4)
-        self._why_deferred(left, preparer, pipeline.unavailable)
+        account.messages += outcomes.why_left(left, preparer, pipeline.unavailable, self.stop())
         due = [state.next_try for state in pipeline.landed.values() if state.status == "failed" and state.next_try]
         account.next_try = min([*due, *([account.next_try] if account.next_try else [])], default=0.0)
 
@@ -311,24 +321,6 @@ class Run:
             carried=self._sources.carried(name),
             ahead=self._sources.ahead(name),
         )
-
-    def _why_deferred(self, count: int, preparer: Preparer, unavailable: EncoderUnavailable | None) -> None:
-        messages, stopped = self.accounting.messages, preparer.stopped_sources
-        for name, stop in stopped.items():
-            when = "" if stop.after is None else f"; it may be tried again in {duration(stop.after)}"
-            messages.append(f"{name} stopped: {stop}{when}")
-        if unavailable is not None:
-            when = "" if unavailable.after is None else f" in {duration(unavailable.after)}"
-            left = f"{count} documents wait" if count else "no document waits"
-            messages.append(f"{unavailable}; what was embedded is kept, {left}: run again{when}")
-        elif count and self.stop():
-            messages.append(f"stopped on request with {count} documents to go; the same command goes on from here")
-        elif count and preparer.spent:
-            messages.append(
-                f"the budget of {preparer.spent} is spent with {count} documents to go; the same command goes on"
-            )
-        elif count and not stopped:
-            messages.append(f"{count} documents were changed by another run; the same command looks again")
 
     def _finish(self) -> Accounting:
         account = self.accounting
@@ -384,77 +376,3 @@ class Run:
             self.accounting.would_fetch_bytes += plan.bytes
         costs.foretell(self.request, self._settings, planned, self.accounting)
         return self._finish()
-
-
-def _started(name: str, request: IngestRequest, priority: str, at: float) -> RunStarted:
-    return RunStarted(
-        name,
-        request.home,
-        priority,
-        at,
-        targets=request.targets,
-        dry_run=request.dry_run,
-        budget_tokens=request.budget_tokens,
-        budget_minutes=request.budget_minutes,
-    )
-
-
-def _listed(plan: SourcePlan) -> Listed:
-    settled = {
-        "unchanged": plan.unchanged,
-        "filtered": plan.filtered,
-        "rejected": plan.still_rejected.total(),
-        "failed": plan.waiting.total(),
-    }
-    return Listed(
-        plan.source,
-        plan.listed,
-        len(plan.todo),
-        len(plan.gone),
-        plan.withheld,
-        len(plan.gaps),
-        problem=REDACTOR.clean(plan.unlisted or plan.held),
-        complete=plan.complete or plan.cursor is not None,
-        began=plan.began,
-        states={state: count for state, count in settled.items() if count},
-    )
-
-
-def _account_for(planned: Planned, account: Accounting) -> None:
-    """What is settled by the listing alone."""
-    account.version = planned.version
-    account.messages += planned.messages
-    for plan in planned.plans:
-        account.listed += plan.listed
-        account.unchanged += plan.unchanged
-        account.filtered += plan.filtered
-        account.withheld += plan.withheld
-        account.deferred += plan.deferred
-        for status, reasons in (("rejected", plan.still_rejected), ("failed", plan.waiting)):
-            for reason, count in reasons.items():
-                setattr(account, status, getattr(account, status) + count)
-                count_reason(account, status, reason, count)
-        if plan.next_try:
-            account.next_try = min(account.next_try or plan.next_try, plan.next_try)
-        if plan.held:
-            account.held += 1
-            account.held_asked += plan.asked
-            account.held_lost += plan.lost
-            lost = (
-                f"; {plan.lost} of its documents are lost, and are embedded again when it goes on" if plan.lost else ""
-            )
-            account.messages.append(
-                f"{plan.source} is held, {plan.held}: it was not listed and stays as it is{lost}; "
-                f"mend what was wrong, then `penstock sources resume {plan.source}` lets it go on"
-            )
-        if plan.unlisted:
-            account.unlisted += 1
-            account.messages.append(f"{plan.source} could not be listed: {plan.unlisted}; what is known of it stays")
-        if plan.withheld:
-            account.messages.append(
-                f"{plan.source}: {plan.withheld} documents are no longer listed; that many at once is not "
-                f"believed. If they are really gone: the same command with --confirm-deletions {plan.withheld}"
-            )
-        for gap in plan.gaps:
-            account.messages.append(f"{gap.uri_prefix} could not be listed ({gap.reason}); what is known of it stays")
-            account.gaps += 1

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import httpx
 import msgspec
 
 from penstock.index.reading.reader import Reader
 from tests.flows.ingest_child import Child
-from tests.flows.prefect_server import BIN, FINAL, Prefect, patience
+from tests.flows.prefect_server import BIN, FINAL, Prefect, asked, patience
 
 ROOT = Path(__file__).parents[2]
 POOL = "crashes"
@@ -60,12 +60,7 @@ class Crashes(Prefect):
         self.deployment = self.post("deployments/", said)["id"]
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer; asked again where the server is busy with its own database, as Prefect's client does."""
-        for _ in patience():
-            answer = httpx.post(f"{self.url}/{path}", json=body, timeout=30)
-            if answer.status_code != 503:
-                break
-        return answer.raise_for_status().json()
+        return asked("POST", f"{self.url}/{path}", body).json()
 
     def work(self) -> None:
         self.worker = self.start("worker", "start", "--pool", POOL, cwd=self.folder)
@@ -73,6 +68,7 @@ class Crashes(Prefect):
     def submit(self, world: World) -> str:
         """The id of a new flow run over all documents of `world`."""
         said = {
+            "idempotency_key": str(uuid4()),
             "state": {"type": "SCHEDULED"},
             "parameters": {"sources": [str(world.docs)], "home": str(world.home), "config": str(world.config)},
             "job_variables": {"env": world.environ()},
@@ -81,12 +77,12 @@ class Crashes(Prefect):
 
     def state(self, run: str) -> tuple[str, str]:
         """(type, name) of the run's state."""
-        found = httpx.get(f"{self.url}/flow_runs/{run}", timeout=30).raise_for_status().json()
+        found = asked("GET", f"{self.url}/flow_runs/{run}").json()
         return found["state_type"], found["state_name"]
 
     def ended(self, run: str) -> dict[str, Any]:
         for _ in patience():
-            found: dict[str, Any] = httpx.get(f"{self.url}/flow_runs/{run}", timeout=30).raise_for_status().json()
+            found: dict[str, Any] = asked("GET", f"{self.url}/flow_runs/{run}").json()
             if found["state_type"] in FINAL:
                 return found["state"]
         raise AssertionError

@@ -16,7 +16,7 @@ import httpx
 
 BIN = Path(sys.executable).parent
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-SECONDS = 120.0
+SECONDS = 240.0
 """The patience for anything here: far beyond what it takes."""
 
 
@@ -65,7 +65,7 @@ class Prefect:
         )
 
     def ask(self, path: str, **filters: Any) -> Any:
-        return httpx.post(f"{self.url}/{path}", json=filters, timeout=30).raise_for_status().json()
+        return asked("POST", f"{self.url}/{path}", filters).json()
 
     def runs(self) -> dict[str, dict[str, Any]]:
         """Every flow run that somebody asked for, by id; a schedule may start others at any time."""
@@ -93,6 +93,22 @@ class Prefect:
             except ProcessLookupError:
                 pass
             process.wait()
+
+
+def asked(method: str, url: str, body: Any = None) -> httpx.Response:
+    """What the server answers; asked again while it has no answer, as Prefect's own client does.
+
+    On SQLite a server at work stands still for half a minute and more now and then: all of its fifteen connections
+    wait for one lock, and who only reads for a connection. What is made anew each time needs an `idempotency_key`.
+    """
+    for _ in patience():
+        try:
+            answer = httpx.request(method, url, json=body, timeout=30)
+        except httpx.TimeoutException:
+            continue
+        if answer.status_code != 503:
+            return answer.raise_for_status()
+    raise AssertionError
 
 
 def patience() -> Iterator[None]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from penstock.flows.config import home as homes
 from penstock.flows.config.settings import load
 from penstock.flows.deploying.deployments import mark, planned
 from penstock.index.reading.reader import Reader
-from tests.flows.prefect_server import Prefect, free_port, patience
+from tests.flows.prefect_server import Prefect, asked, free_port, patience
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +35,6 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         yield server
     finally:
         server.end()
-
-
-def sent(prefect: Prefect, method: str, path: str, body: Any) -> httpx.Response:
-    """Ask the server to change something; again while its database is busy, as Prefect's client does."""
-    for _ in patience():
-        answer = httpx.request(method, f"{prefect.url}/{path}", json=body, timeout=30)
-        if answer.status_code != 503:
-            return answer.raise_for_status()
-    raise AssertionError
 
 
 class Project:
@@ -80,9 +72,9 @@ class Project:
 
     def start(self, name: str, **parameters: Any) -> str:
         """Start a deployment; the id of the run."""
-        asked = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        said = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": str(uuid4())}
         path = f"deployments/{self.there()[name]['id']}/create_flow_run"
-        return str(sent(self.prefect, "POST", path, asked).json()["id"])
+        return str(asked("POST", f"{self.prefect.url}/{path}", said).json()["id"])
 
 
 def outcomes(answer: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -107,10 +99,10 @@ def project(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Proje
 @pytest.fixture(scope="module")
 def first(project: Project) -> dict[str, Any]:
     """What the first deploy said, after a person and somebody else were there."""
-    flow = sent(project.prefect, "POST", "flows/", {"name": "penstock-ingest"}).json()["id"]
+    flow = asked("POST", f"{project.prefect.url}/flows/", {"name": "penstock-ingest"}).json()["id"]
     for name, tags in (("ingest-by-hand", ["penstock"]), ("ingest-elsewhere", ["penstock", "config:00000000"])):
         body = {"name": name, "flow_id": flow, "tags": tags, "parameters": {"config": "/else/penstock.toml"}}
-        sent(project.prefect, "POST", "deployments/", body)
+        asked("POST", f"{project.prefect.url}/deployments/", body)
     return project.deploy()
 
 
@@ -167,17 +159,17 @@ def test_a_person_keeps_what_is_theirs_and_gets_back_what_is_not(project: Projec
     prefect, there = project.prefect, project.there()
     wiki, urgent = (f"deployments/{there[name]['id']}" for name in ("ingest-wiki", "urgent"))
     own = {"schedule": {"cron": "0 12 * * *", "timezone": "Etc/UTC"}, "active": True}
-    sent(prefect, "POST", f"{wiki}/schedules", [own])
+    asked("POST", f"{prefect.url}/{wiki}/schedules", [own])
     (ours,) = there["ingest-wiki"]["schedules"]
-    sent(prefect, "PATCH", f"{wiki}/schedules/{ours['id']}", {"active": False})
-    sent(prefect, "PATCH", urgent, {"paused": True})
+    asked("PATCH", f"{prefect.url}/{wiki}/schedules/{ours['id']}", {"active": False})
+    asked("PATCH", f"{prefect.url}/{urgent}", {"paused": True})
     changed = {
         "tags": [*there["ingest-wiki"]["tags"], "team-a"],
         "parameters": {**there["ingest-wiki"]["parameters"], "budget_minutes": 30, "priority": "backfill"},
         "job_variables": {"env": {"A": "1"}},
         "concurrency_limit": 5,
     }
-    sent(prefect, "PATCH", wiki, changed)
+    asked("PATCH", f"{prefect.url}/{wiki}", changed)
     answer = project.deploy()
     told = {each["name"]: each for each in answer["deployments"]}
     assert outcomes(answer)["changed"] == {"ingest-wiki"}
@@ -328,7 +320,7 @@ def overlapping(prefect: Prefect, working: Project) -> list[str]:
             if run["state_name"] == "Running":
                 said(prefect, run["id"], "another run works on docs; waiting for it")
             elif run["state_name"] == "AwaitingConcurrencySlot":  # it has shown what it was started for
-                sent(prefect, "POST", f"flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}})
+                asked("POST", f"{prefect.url}/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLED"}})
     finally:
         held.release()
     until(prefect, [run["id"] for run in runs if run["state_name"] == "Running"], "Completed", "Completed")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import msgspec
 import pytest
 
@@ -21,7 +20,7 @@ from penstock.flows.config.settings import Settings, load
 from penstock.flows.config.snapshots import SnapshotSettings
 from penstock.flows.deploying.automations import PREFIX, definitions, told
 from penstock.flows.deploying.deployments import planned
-from tests.flows.prefect_server import Prefect, patience
+from tests.flows.prefect_server import Prefect, asked, patience
 
 ROOT = Path(__file__).parents[2]
 INSTALL = """
@@ -74,7 +73,7 @@ class Installed:
         return {each["name"]: each for each in self.prefect.ask("automations/filter")}
 
     def emit(self, *events: dict[str, Any]) -> None:
-        httpx.post(f"{self.prefect.url}/events", json=events, timeout=30).raise_for_status()
+        asked("POST", f"{self.prefect.url}/events", events)
 
     def until_fired(self, wanted: set[str]) -> set[str]:
         """The automations that fired, once all of `wanted` have."""
@@ -166,30 +165,22 @@ def test_what_a_person_changed_stays(installed: Installed) -> None:
     there = installed.there()[name]
     body = {key: there[key] for key in ("name", "description", "enabled", "trigger", "actions", "tags")}
     changed = body | {"enabled": False, "actions": [mine]}
-    httpx.put(f"{installed.prefect.url}/automations/{there['id']}", json=changed, timeout=30).raise_for_status()
+    asked("PUT", f"{installed.prefect.url}/automations/{there['id']}", changed)
     assert installed.install(zombie_seconds=120.0) == [f"automation '{PREFIX}zombie run' is changed"]
     assert installed.there()[name]["enabled"] is False
     assert installed.there()[name]["actions"] == [mine]
-    httpx.put(f"{installed.prefect.url}/automations/{there['id']}", json=body, timeout=30).raise_for_status()
+    asked("PUT", f"{installed.prefect.url}/automations/{there['id']}", body)
     assert installed.install() == [f"automation '{PREFIX}zombie run' is changed"]
 
 
 def test_alerts_go_to_the_block_that_is_configured(installed: Installed) -> None:
     """All but the one that marks zombies, whose run then fails loudly by itself, and the one for commits."""
     url = installed.prefect.url
-    kind = httpx.get(f"{url}/block_types/slug/slack-webhook", timeout=30).json()["id"]
+    kind = asked("GET", f"{url}/block_types/slug/slack-webhook").json()["id"]
     schema = installed.prefect.ask("block_schemas/filter", block_schemas={"block_type_id": {"any_": [kind]}})[0]["id"]
-    block = httpx.post(
-        f"{url}/block_documents/",
-        json={
-            "name": "on-call",
-            "block_type_id": kind,
-            "block_schema_id": schema,
-            "data": {"url": "http://127.0.0.1:9"},
-        },
-        timeout=30,
-    )
-    told = block.raise_for_status().json()["id"]
+    data = {"url": "http://127.0.0.1:9"}
+    block = {"name": "on-call", "block_type_id": kind, "block_schema_id": schema, "data": data}
+    told = asked("POST", f"{url}/block_documents/", block).json()["id"]
     assert len(installed.install(notify="slack-webhook/on-call")) == len(definitions(load(None))) - 2
     assert installed.install(notify="slack-webhook/on-call") == []
     actions = {name: each["actions"] for name, each in installed.there().items()}

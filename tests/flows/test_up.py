@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from penstock.flows.deploying import ledger, server, services
@@ -23,10 +22,10 @@ from penstock.flows.deploying.up import NotUp, Up
 from penstock.index.reading.reader import Reader
 from tests.fakes.embeddings_server import Embeddings, vector
 from tests.fakes.rough.serving import Serving
-from tests.flows.prefect_server import BIN, FINAL, free_port
+from tests.flows.prefect_server import BIN, FINAL, asked, free_port
 
 FEW, MANY = 5, 400
-PATIENCE = 150.0
+PATIENCE = 240.0
 CONFIG = """
 home = "home"
 [embed]
@@ -87,7 +86,7 @@ class Place:
         return done.returncode, json.loads(done.stdout)["error"]["message"]
 
     def flow_runs(self) -> list[dict[str, Any]]:
-        said: list[dict[str, Any]] = httpx.post(f"{self.api}/flow_runs/filter", json={}, timeout=30).json()
+        said: list[dict[str, Any]] = asked("POST", f"{self.api}/flow_runs/filter", {}).json()
         return sorted(said, key=lambda run: run["start_time"] or "9")
 
     def running(self) -> str:
@@ -135,16 +134,16 @@ def answer(process: subprocess.Popen[str], place: Place) -> dict[str, Any]:
     return found
 
 
-def asked(place: Place) -> list[Any]:
+def answered(place: Place) -> list[Any]:
     """What the server does with what `up` asks of it: a run whose process is gone, a pool that waits."""
-    flow = httpx.post(f"{place.api}/flows/", json={"name": "somebody's"}, timeout=30).json()["id"]
+    flow = asked("POST", f"{place.api}/flows/", {"name": "somebody's"}).json()["id"]
     state = {"type": "RUNNING", "name": "Running"}
-    run = httpx.post(f"{place.api}/flow_runs/", json={"flow_id": flow, "state": state}, timeout=30).json()["id"]
+    run = asked("POST", f"{place.api}/flow_runs/", {"flow_id": flow, "state": state}).json()["id"]
     pool = {"name": "other", "type": "process"}
-    httpx.post(f"{place.api}/work_pools/", json=pool, timeout=30).raise_for_status()
+    asked("POST", f"{place.api}/work_pools/", pool)
     api = Api(place.api)
     found: list[Any] = [api.crashed(run, "gone"), api.crashed(run, "again"), api.crashed(str(uuid4()), "nobody's")]
-    after = httpx.get(f"{place.api}/flow_runs/{run}", timeout=30).json()
+    after = asked("GET", f"{place.api}/flow_runs/{run}").json()
     found += [after["state_type"], after["state"]["message"], api.hands_out("other")]
     api.pause("other", True)
     found += [api.hands_out("other"), api.hands_out("none"), api.healthy(), Api("http://127.0.0.1:9/api").healthy()]
@@ -168,18 +167,18 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             first = place.up()
             seen["ready"] = answer(first, place)
             place.until(lambda: place.indexed() == FEW)
-            seen["settings"] = httpx.get(f"{place.api}/admin/settings", timeout=30).json()
-            seen["automations"] = httpx.post(f"{place.api}/automations/filter", json={}, timeout=30).json()
-            queues = httpx.post(f"{place.api}/work_pools/penstock/queues/filter", json={}, timeout=30).json()
+            seen["settings"] = asked("GET", f"{place.api}/admin/settings").json()
+            seen["automations"] = asked("POST", f"{place.api}/automations/filter", {}).json()
+            queues = asked("POST", f"{place.api}/work_pools/penstock/queues/filter", {}).json()
             seen["limits"] = {each["name"]: each["concurrency_limit"] for each in queues}
             changed = {"concurrency_limit": 3}
-            httpx.patch(f"{place.api}/work_pools/penstock/queues/scheduled", json=changed, timeout=30)
-            seen["metrics"] = httpx.get(f"{place.api}/metrics", timeout=30).status_code
+            asked("PATCH", f"{place.api}/work_pools/penstock/queues/scheduled", changed)
+            seen["metrics"] = asked("GET", f"{place.api}/metrics").status_code
             seen["busy"] = place.refused("--port", str(free_port()))
             seen["port"] = place.refused("--data", str(place.folder / "other"))
             with Reader.open(place.home) as reader:
                 seen["hits"] = [hit.uri for hit in reader.search(vector("Document 3 says")[None], FEW)[0]]
-            seen["asked"] = asked(place)
+            seen["asked"] = answered(place)
             seen["stopped run"] = place.mid_run()
             first.terminate()
             seen["end"], seen["code"] = answer(first, place), first.wait(PATIENCE)

@@ -23,7 +23,7 @@ from penstock.flows import cli, wiring
 from penstock.flows.config import home as homes
 from penstock.flows.config.home import Home
 from penstock.flows.config.settings import load
-from penstock.flows.metrics import exposition, remembered, searching, textfiles, watching
+from penstock.flows.metrics import exposition, parts, remembered, searching, textfiles, watching
 from penstock.flows.metrics.asking import Asking
 from penstock.flows.metrics.documents import Documents
 from penstock.flows.metrics.exporter import Exporter, Page, address, open_to_all
@@ -270,14 +270,14 @@ def test_a_replica_that_hangs_is_said_and_not_waited_for(world: World, monkeypat
     world.write("a.txt", "alpha text")
     world.ingest()
     monkeypatch.setattr(watching, "PATIENCE", 0.3)
-    free, real = threading.Event(), watching._replica
+    free, real = threading.Event(), parts.replica
 
     def hangs(store: Any) -> Any:
         if store.name.endswith("/1"):
             free.wait(60)
         return real(store)
 
-    monkeypatch.setattr(watching, "_replica", hangs)
+    monkeypatch.setattr(parts, "replica", hangs)
     watcher = Watcher(load(None), Home(world.home), print)
     try:
         began = time.monotonic()

@@ -21,13 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from penstock.flows.deploying import services
 from penstock.index.reading.reader import Reader
 from tests.fakes.embeddings_server import Embeddings
 from tests.fakes.rough.serving import Serving
-from tests.flows.prefect_server import BIN, FINAL, Prefect
+from tests.flows.prefect_server import BIN, FINAL, Prefect, asked
 
 SILENCE = 90.0
 LATEST = 2 * SILENCE
@@ -92,7 +90,7 @@ class Proof:
         return str(newest)
 
     def run(self, run: str) -> dict[str, Any]:
-        said: dict[str, Any] = httpx.get(f"{self.prefect.url}/flow_runs/{run}", timeout=30).raise_for_status().json()
+        said: dict[str, Any] = asked("GET", f"{self.prefect.url}/flow_runs/{run}").json()
         return said
 
     def indexed(self, name: str) -> int:
