@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +10,8 @@ import httpx
 
 _FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 _SECONDS = 10.0
+_BUSY_TIMES, _BETWEEN_SECONDS = 60, 0.5
+"""How often a server is asked again that answers 503: on SQLite it does where another change came in between."""
 
 
 class ApiFault(Exception):
@@ -20,18 +22,22 @@ class NotThere(ApiFault):
     """The server answers, and knows nothing of what was asked for."""
 
 
+class _Busy(ApiFault):
+    """Asked again, it may well answer."""
+
+
 class Api:
     """One server. `auth`: user:password, where it asks for it. Each call raises `ApiFault` where it gets no answer."""
 
-    def __init__(self, url: str, auth: str = "") -> None:
-        self.url = url
+    def __init__(self, url: str, auth: str = "", *, sleep: Callable[[float], None]) -> None:
+        self.url, self._sleep = url, sleep
         name, colon, password = auth.partition(":")
         self._auth = (name, password) if colon else None
 
     def healthy(self) -> bool:
         """Whether it answers."""
         try:
-            self._ask("GET", "health")
+            self._once("GET", "health")
         except ApiFault:
             return False
         return True
@@ -71,6 +77,13 @@ class Api:
         return True
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        for _ in range(_BUSY_TIMES):
+            with suppress(_Busy):
+                return self._once(method, path, body)
+            self._sleep(_BETWEEN_SECONDS)
+        return self._once(method, path, body)
+
+    def _once(self, method: str, path: str, body: Any = None) -> Any:
         try:
             answer = httpx.request(method, f"{self.url}/{path}", json=body, auth=self._auth, timeout=_SECONDS)
         except httpx.HTTPError as error:
@@ -78,5 +91,6 @@ class Api:
         if answer.status_code == 404:
             raise NotThere(path)
         if not answer.is_success:
-            raise ApiFault(f"Prefect at {self.url} answers {answer.status_code} to {method} {path}")
+            fault = _Busy if answer.status_code == 503 else ApiFault
+            raise fault(f"Prefect at {self.url} answers {answer.status_code} to {method} {path}")
         return answer.json() if answer.content else None

@@ -68,7 +68,7 @@ class Up:
         grace: float = GRACE_SECONDS,
     ) -> None:
         self.data, self.pool = data, pool
-        self.api = Api(environ["PREFECT_API_URL"], environ.get("PREFECT_API_AUTH_STRING", ""))
+        self.api = Api(environ["PREFECT_API_URL"], environ.get("PREFECT_API_AUTH_STRING", ""), sleep=sleep)
         self.ended = Ended()
         self._environ, self._mark = environ, environ[server.MARK]
         self._say, self._stopped, self._sleep, self._clock = say, stopped, sleep, clock

@@ -141,12 +141,17 @@ def answered(place: Place) -> list[Any]:
     run = asked("POST", f"{place.api}/flow_runs/", {"flow_id": flow, "state": state}).json()["id"]
     pool = {"name": "other", "type": "process"}
     asked("POST", f"{place.api}/work_pools/", pool)
-    api = Api(place.api)
+    api = Api(place.api, sleep=time.sleep)
     found: list[Any] = [api.crashed(run, "gone"), api.crashed(run, "again"), api.crashed(str(uuid4()), "nobody's")]
     after = asked("GET", f"{place.api}/flow_runs/{run}").json()
     found += [after["state_type"], after["state"]["message"], api.hands_out("other")]
     api.pause("other", True)
-    found += [api.hands_out("other"), api.hands_out("none"), api.healthy(), Api("http://127.0.0.1:9/api").healthy()]
+    found += [
+        api.hands_out("other"),
+        api.hands_out("none"),
+        api.healthy(),
+        Api("http://127.0.0.1:9/api", sleep=time.sleep).healthy(),
+    ]
     return found
 
 
