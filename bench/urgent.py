@@ -17,7 +17,8 @@ at even distances, alternately by the command `penstock ingest --urgent PATH` an
                  the first batch to the last. So what the urgent runs cost in all, the start of their processes included
 
 Against the same backfill alone it cannot be measured here: a rented machine is a quarter faster or slower ten minutes
-later, and the loss is a few per cent. What is compared is half a minute apart, ten times.
+later, and the loss is a few per cent. What is compared is half a minute apart, ten times. What would slow down all that
+comes after cannot be seen so: `around_it` of each urgent document, in order, would fall.
 
 Text: `--texts`, a folder such as `bench/texts FOLDER --megabytes 40` makes; what it lacks, or all of it, is made up of
 words of this project's documents, never twice the same. Progress is on stderr, every half minute. Exits 1 if a target

@@ -98,8 +98,8 @@ class Prefect:
 def asked(method: str, url: str, body: Any = None) -> httpx.Response:
     """What the server answers; asked again while it has no answer, as Prefect's own client does.
 
-    On SQLite a server at work stands still for half a minute and more now and then: all of its fifteen connections
-    wait for one lock, and who only reads for a connection. What is made anew each time needs an `idempotency_key`.
+    On SQLite a server at work now and then gave no answer for half a minute, or 503. What is made anew each time needs
+    an `idempotency_key`.
     """
     for _ in patience():
         try:
