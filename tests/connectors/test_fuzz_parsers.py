@@ -24,6 +24,7 @@ from penstock.connectors.parsing.chain import parse_kind
 from penstock.connectors.parsing.pool import ParserPool
 from penstock.connectors.reasons import REJECTIONS
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
+from tests import processes
 from tests.connectors import samples
 
 SECONDS = 20
@@ -212,11 +213,5 @@ def test_a_pool_does_not_grow_over_many_files(tmp_path: Path) -> None:
 
 def _resident_children() -> int:
     """Bytes that the processes of this one hold together."""
-    children = " ".join(each.read_text() for each in Path("/proc/self/task").glob("*/children")).split()
-    found = 0
-    for child in children:
-        try:
-            found += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * 4096
-        except (FileNotFoundError, ProcessLookupError, IndexError):
-            continue
-    return found
+    sizes = (processes.read(processes.PROC / str(child) / "statm").split() for child in processes.children())
+    return sum(int(size[1]) * 4096 for size in sizes if size)

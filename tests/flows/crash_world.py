@@ -154,14 +154,6 @@ def kill(process: subprocess.Popen[bytes] | None) -> None:
     process.wait()
 
 
-def gone(pid: int) -> bool:
-    """Whether the process is no more, or is nothing but a status that nobody asked for yet."""
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def flow_process(world: World) -> int:
     """The pid of the process that runs the flow for `world`."""
     wanted = str(world.home).encode()

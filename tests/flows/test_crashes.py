@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.crash_world import Crashes, World, command, flow_process, gone, kill, until
+from tests import processes
+from tests.flows.crash_world import Crashes, World, command, flow_process, kill, until
 from tests.flows.prefect_server import patience
 
 LONG, SHORT = {"batch_seconds": 0.5, "shard_tokens": 400}, {"batch_seconds": 0.25, "shard_tokens": 400}
@@ -72,7 +73,7 @@ def runs(prefect: Crashes, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         if not waiting:
             break
     for name, (process, at) in acted.items():
-        until(partial(gone, process), 60)
+        until(partial(processes.gone, process), 60)
         ends[name].seconds = time.monotonic() - at
     return ends
 

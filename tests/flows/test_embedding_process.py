@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.flows.children import ROOT, ended, running, served, sound, until
 from tests.flows.conftest import World
 from tests.flows.ingest_child import Child
@@ -27,13 +28,6 @@ def workers(child: Child) -> list[int]:
     return [int(path.name) for path in Path(child.worker).iterdir()]
 
 
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 def test_a_process_that_is_killed_costs_no_document(world: World, child: Child, tmp_path: Path) -> None:
     """Another one goes on; what comes out is what would have come out anyway."""
     with running(child, tmp_path / "slots", PATHS) as process:
@@ -41,7 +35,7 @@ def test_a_process_that_is_killed_costs_no_document(world: World, child: Child, 
         os.kill(workers(child)[0], signal.SIGKILL)
         code, account, err = ended(process)
     assert (code, account["deferred"], account["listed"]) == (0, 0, 40), err
-    assert len(workers(child)) == 2 and all(map(gone, workers(child)))
+    assert len(workers(child)) == 2 and all(map(processes.gone, workers(child)))
     sound(world.home)
     found = served(world.home)
     world.home = tmp_path / "other"
@@ -61,6 +55,6 @@ def test_the_process_never_outlives_the_run(
         process.send_signal(number)
         process.wait(20)
         assert process.returncode == (1 if number == signal.SIGINT else -number)
-    until(lambda: all(map(gone, workers(child))), 5)
+    until(lambda: all(map(processes.gone, workers(child))), 5)
     assert world.ingest().exit_code() == 0
     sound(world.home)

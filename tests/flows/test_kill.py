@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from penstock.index.commits import commit, recover
+from tests import processes
 from tests.flows.children import ended, killed_at, running, served, sound
 from tests.flows.conftest import World
 from tests.flows.ingest_child import FLOW_POINTS, Child
@@ -118,27 +119,18 @@ def test_a_parser_process_never_outlives_the_run(world: World, tmp_path: Path) -
         process.kill()
         process.wait()
     deadline = time.monotonic() + 5
-    while any(_alive(pid) for pid in workers):
+    while not all(map(processes.gone, workers)):
         assert time.monotonic() < deadline, "a parser process is an orphan"
         time.sleep(0.02)
 
 
-def _children_of(pid: int) -> list[int]:
+def _children_of(pid: int) -> set[int]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        tasks = Path(f"/proc/{pid}/task").glob("*/children")
-        found = [int(word) for children in tasks for word in children.read_text().split()]
-        if found:
+        if found := processes.children(pid):
             return found
         time.sleep(0.02)
     raise AssertionError("no parser process was started")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_two_ingests_at_the_same_time_both_land_whole(world: World, tmp_path: Path) -> None:

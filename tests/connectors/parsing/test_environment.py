@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from penstock.connectors.parsing.environment import parser_environment
 from penstock.connectors.parsing.pool import ParserPool
 from penstock.connectors.types import Document, Fetched
+from tests import processes
 
 
 def test_only_what_a_program_needs_to_run_is_passed_on() -> None:
@@ -26,14 +26,9 @@ def test_a_parser_process_cannot_see_a_secret(tmp_path: Path, monkeypatch: pytes
     with ParserPool(1) as pool:
         assert isinstance(pool.parse(Fetched(tmp_path / "a.txt", "a.txt")), Document)
         seen = [
-            path.read_bytes()
-            for each in children(os.getpid())
-            for path in (Path(f"/proc/{each}/environ"), Path(f"/proc/{each}/cmdline"))
+            processes.read(processes.PROC / str(each) / name)
+            for each in processes.children()
+            for name in ("environ", "cmdline")
         ]
     assert seen and any(b"parsing.worker" in each for each in seen)
     assert not any(b"4f9a77" in each for each in seen)
-
-
-def children(parent: int) -> list[int]:
-    tasks = Path(f"/proc/{parent}/task").iterdir()
-    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]

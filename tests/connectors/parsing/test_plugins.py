@@ -14,6 +14,7 @@ import pytest
 from penstock.connectors.parsing.names import names, parser_names, pipeline_versions
 from penstock.connectors.parsing.pool import ParserPool, ParserUnavailable
 from penstock.connectors.types import Document, Fetched, Rejected
+from tests import processes
 from tests.connectors import samples
 
 Install = Callable[..., None]
@@ -177,8 +178,8 @@ def test_programs_that_a_plug_in_started_die_with_its_process(install: Install, 
     with ParserPool(1, seconds=2) as pool:
         outcome = pool.parse(fetched(tmp_path, b"LOG child %s" % os.fsencode(told)))
         assert isinstance(outcome, Rejected) and outcome.reason == "too_slow"
-    child = Path(f"/proc/{told.read_text()}/stat")
+    child = int(told.read_text())
     until = time.monotonic() + 5
-    while child.exists() and child.read_text().rsplit(")", 1)[1].split()[0] != "Z" and time.monotonic() < until:
+    while not processes.gone(child) and time.monotonic() < until:
         time.sleep(0.01)
-    assert not child.exists() or child.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert processes.gone(child)

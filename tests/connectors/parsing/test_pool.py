@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from penstock.connectors.parsing.pool import REJECTIONS, ParserPool, ParserUnavailable, parser_names
 from penstock.connectors.types import Document, Failed, Fetched, Rejected
+from tests import processes
 from tests.connectors import samples
 
 HERE = Path(__file__).parent
@@ -51,10 +52,7 @@ def process_of(document: object) -> int:
 def gone(process: int, within: float = 5.0) -> bool:
     until = time.monotonic() + within
     while time.monotonic() < until:
-        try:
-            if Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
+        if processes.gone(process):
             return True
         time.sleep(0.01)
     return False
@@ -328,8 +326,7 @@ def test_a_killed_parent_leaves_no_process_behind(tmp_path: Path) -> None:
     until = time.monotonic() + 20
     while not started.exists() and time.monotonic() < until:
         time.sleep(0.01)
-    children = Path(f"/proc/{parent.pid}/task").glob("*/children")
-    process = int(" ".join(each.read_text() for each in children).split()[0])
+    (process,) = processes.children(parent.pid)
     parent.kill()
     parent.wait()
     assert gone(process)

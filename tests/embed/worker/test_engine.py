@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from penstock.embed import models
 from penstock.embed.tokenize import Tokenizer
 from penstock.embed.types import EncoderSpec
 from penstock.embed.worker.process import WorkerEncoder
+from tests import processes
 from tests.embed.worker.results import collected
 
 TEXTS = [" ".join(f"word{k} about wings and boundary layers," for k in range(n % 23)) + f" {n}" for n in range(60)]
@@ -42,5 +42,5 @@ def test_a_kill_in_the_middle_changes_no_bit(tokenizer: Tokenizer, monkeypatch: 
 
 def _children() -> set[int]:
     """The embedding processes of this one."""
-    pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return {int(pid) for pid in pids if b"embed.worker.child" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    commands = {pid: processes.read(processes.PROC / str(pid) / "cmdline") for pid in processes.children()}
+    return {pid for pid, command in commands.items() if b"embed.worker.child" in command}

@@ -19,6 +19,7 @@ from penstock.embed.models import UnknownModel
 from penstock.embed.types import EncoderUnavailable
 from penstock.embed.worker.process import WorkerEncoder
 from penstock.embed.worker.types import Patience
+from tests import processes
 from tests.embed.worker.conftest import ROOT, SHORT, MakeWorker
 from tests.embed.worker.engines import DIM, spec, vector
 from tests.embed.worker.results import collected, expected, sequences
@@ -34,11 +35,6 @@ def loads(folder: Path) -> int:
 def alive(pid: int) -> bool:
     """Whether there is such a process, if only as a zombie."""
     return Path(f"/proc/{pid}").exists()
-
-
-def children() -> set[str]:
-    """The processes that any thread of this one started, zombies included."""
-    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
 def test_vectors_are_the_engine_s_own(make: MakeWorker) -> None:
@@ -348,7 +344,7 @@ def test_nothing_of_it_reaches_the_terminal(
 def test_ending_is_kind_and_leaves_nothing(make: MakeWorker, tmp_path: Path) -> None:
     """The engine is closed, the process is gone, not even a zombie or a descriptor is left; twice is as good."""
     gc.collect()
-    before, others = len(os.listdir("/proc/self/fd")), children()
+    before, others = len(os.listdir("/proc/self/fd")), processes.children()
     worker = make(spec(tmp_path, deaths=[2, 5])).ready()
     collected(worker.encode(IDS), len(IDS))
     worker.encode_queries(["a"])
@@ -357,7 +353,7 @@ def test_ending_is_kind_and_leaves_nothing(make: MakeWorker, tmp_path: Path) -> 
     assert (tmp_path / "closed").exists()
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
-    assert children() <= others
+    assert processes.children() <= others
     with pytest.raises(EncoderUnavailable, match="closed"):
         list(worker.encode(IDS))
 
@@ -456,9 +452,9 @@ def test_nothing_heavy_is_imported_here() -> None:
 def test_one_that_rests_lets_go_of_everything_and_comes_back(make: MakeWorker, tmp_path: Path) -> None:
     """Its process is gone on return; the next is loaded when there is work, not before, and makes the same bits."""
     worker = make(spec(tmp_path)).ready()
-    before = children()
+    before = processes.children()
     assert worker.rest() and not worker.rest()
-    assert not before & children(), "no process, no zombie"
+    assert not before & processes.children(), "no process, no zombie"
     assert (loads(tmp_path), worker.loads) == (1, 1)
     vectors, _ = collected(worker.encode(IDS), len(IDS))
     assert np.array_equal(vectors, expected(IDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -211,6 +212,7 @@ def test_descriptors_are_bounded(tmp_path, small_blocks, monkeypatch):
     stores = make_stores(tmp_path, 1)
     content = os.urandom(300)
     ref = put(stores, tmp_path, content)
+    gc.collect()
     monkeypatch.setattr(bytesource, "MOST", len(bytesource.FileSource._kept) + 1)
     before = len(os.listdir("/proc/self/fd"))
     opened = [open_blob(stores, ref, report=refuse) for _ in range(20)]
