@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ def seconds(run: dict[str, Any]) -> float:
     return moment(run["end_time"]) - moment(run["start_time"])
 
 
-def embedding_seconds(tasks: Sequence[dict[str, Any]]) -> float:
-    """In which some shard was in its embed task: overlaps count once."""
+def embedding_seconds(
+    tasks: Sequence[dict[str, Any]], between: Callable[[float, float], float] = lambda began, ended: ended - began
+) -> float:
+    """In which some shard was in its embed task: overlaps count once. `between`: how much of such a time counts."""
     spans = sorted(
         (moment(each["start_time"]), moment(each["end_time"]))
         for each in tasks
@@ -32,7 +34,7 @@ def embedding_seconds(tasks: Sequence[dict[str, Any]]) -> float:
     )
     whole = until = 0.0
     for begin, end in spans:
-        whole += max(0.0, end - max(begin, until))
+        whole += between(max(begin, until), end) if end > until else 0.0
         until = max(until, end)
     return whole
 

@@ -1,23 +1,25 @@
 #!/usr/bin/env python
 """What Prefect costs: one large ingest as a deployed flow run on a real server and worker, and the same without.
 
-    bench/orchestration.py [--documents 10000] [--minutes 10] [--turns N] [--scratch DIR] [--json] [--page FILE]
+    bench/orchestration.py [--documents 10000] [--minutes 10] [--turn 30] [--scratch DIR] [--json] [--page FILE]
 
 So many documents of made-up text, never twice the same, of a size that so many minutes of embedding come out of it (a
-short ingest says how fast this machine is; a tenth more is taken). Then, each turn, into fresh homes:
+short ingest says how fast this machine is; a tenth more is taken). Then both of these, into homes and slots of their
+own, by turns of so many seconds: while one goes, all processes of the other stand. So the speed of the machine is the
+same for both.
 
     without     `penstock ingest`, with no Prefect to be recorded at
-    with        the run of a deployment, by a worker, the server beside it
+    with        the run of a deployment, by a worker, the server beside it; server and worker go only while it goes
 
-    wall share        (seconds with - seconds without) / seconds with: from submission until the run's end at the
-                      server, and from the command's start to its end; over several turns that of the sums. A machine
-                      whose speed drifts by a per cent says a per cent of nonsense here: the next figure tells more
+    wall share        (seconds with - seconds without) / seconds with, only those in which it went: from submission
+                      until the run's end at the server, and from the command's start to its end
     processor share   processor seconds that only Prefect makes necessary / (seconds with * cores): all of the server,
                       the worker itself, and what the run's own process (without those that embed and parse) took more
                       than without; of processes that end, up to five seconds are not seen
     server memory     resident, of the server's processes: before the run, after it, and at most
     database          the server's SQLite files, before and after: what one run leaves there
 
+What Prefect does every so often, and less often than a turn is long, is counted up to twice: clocks do not stand.
 Progress is on stderr, every half minute. Exits 1 if a target was missed, 2 if it could not be measured.
 """
 
@@ -25,11 +27,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ import machine
 import service
 from figures import said
 from service import Broke, Progress, Service
+from turns import Turns
 
 SHARE, TASK_RUNS = 2.0, 300
 """Targets: per cent of the wall time, task runs."""
@@ -52,10 +55,9 @@ _PATIENCE = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One ingest. `own`: processor seconds of its own process, without those that embed and parse."""
+    """One ingest. `seconds`: while it went; `own`: processor seconds of its process, without embedding and parsing."""
 
     seconds: float
-    embedding_seconds: float
     own: float
     figures: dict[str, Any]
 
@@ -64,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=10_000, help="(default: 10000)")
     parser.add_argument("--minutes", type=float, default=10.0, help="of embedding (default: 10)")
-    parser.add_argument("--turns", type=int, default=1, help="of without and with (default: 1)")
+    parser.add_argument("--turn", type=float, default=30.0, metavar="SECONDS", help="of each (default: 30)")
     return service.carried_out("orchestration", parser, measure, rows)
 
 
@@ -73,14 +75,15 @@ def measure(scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"machine": machine.described(), "load_before": machine.load()}
     texts = scratch / "texts"
     texts.mkdir()
-    patience = 60 * (_PATIENCE * args.minutes + 10)
-    without, with_ = list[Ran](), list[Ran]()
+    patience = 120 * (_PATIENCE * args.minutes + 10)
     with service.started(scratch / "prefect", service.project(scratch / "first", texts, "scheduled")) as up:
         made(scratch, texts, args, up)
-        for turn in range(args.turns):
-            without.append(plainly(up, scratch / f"without-{turn}", texts, patience))
-            with_.append(recorded(up, scratch / f"with-{turn}", texts, patience))
-    return found | report(without, with_, args)
+        up.deploy(service.project(scratch / "with", texts, "scheduled"))
+        machine.say(f"both by turns of {args.turn:g} s; load {machine.load()}")
+        with ThreadPoolExecutor(2) as pool, Turns({"without": [], "with": [up.server, up.worker]}, args.turn) as turns:
+            without = pool.submit(plainly, up, scratch / "without", texts, turns, patience)
+            with_ = pool.submit(recorded, up, scratch / "with", texts, turns, patience)
+            return found | report(without.result(), with_.result(), args)
 
 
 def made(scratch: Path, texts: Path, args: argparse.Namespace, up: Service) -> None:
@@ -93,92 +96,83 @@ def made(scratch: Path, texts: Path, args: argparse.Namespace, up: Service) -> N
                 f"{size / 1e6:.1f} MB")  # fmt: skip
 
 
-def plainly(up: Service, folder: Path, texts: Path, patience: float) -> Ran:
+def plainly(up: Service, folder: Path, texts: Path, turns: Turns, patience: float) -> Ran:
     """`penstock ingest` without Prefect. Raises `Broke` if it did not end complete."""
     config = service.project(folder, texts, "scheduled")
-    machine.say(f"without Prefect; load {machine.load()}")
-    began = time.monotonic()
-    process = service.command("ingest", config=config, environment=service.alone(up.environment))
+    environment = service.alone(up.environment) | {"PENSTOCK_SLOTS": str(folder / "slots")}
     progress = Progress(folder / "home")
-    with family.Watch({"run": process.pid}) as watch:
-        code, account = service.answer(process, patience, progress)
-        seconds = time.monotonic() - began
+    ingest = partial(service.command, "ingest", config=config, environment=environment)
+    with turns.going("without", ingest) as process:
+        began = time.time()
+        with family.Watch({"run": process.pid}) as watch:
+            code, _ = service.answer(process, patience, lambda: f"without: {progress()}")
+            seconds = turns.seconds("without", began, time.time())
     progress.close()
     if code:
         raise Broke(f"penstock ingest ended with {code}: {config.with_suffix('.log').read_text()[-1500:]}")
-    own = watch.by_kind("run").get("itself", 0.0)
-    shutil.rmtree(folder)
-    return Ran(seconds, account["stage_seconds"]["embed"], own, {"load": machine.load(), "cpu": watch.by_kind("run")})
+    spent = watch.by_kind("run")
+    return Ran(seconds, spent.get("itself", 0.0), {"cpu": spent})
 
 
-def recorded(up: Service, folder: Path, texts: Path, patience: float) -> Ran:
+def recorded(up: Service, folder: Path, texts: Path, turns: Turns, patience: float) -> Ran:
     """The run of the deployment. Raises `Broke` if it did not end complete."""
-    config = service.project(folder, texts, "scheduled")
-    up.deploy(config)
-    machine.say(f"with Prefect; load {machine.load()}")
     documents, before, progress = sum(1 for _ in texts.iterdir()), up.database(), Progress(folder / "home")
-    with family.Watch({"server": up.server, "worker": up.worker}) as watch:
+    with turns.going("with"), family.Watch({"server": up.server, "worker": up.worker}) as watch:
         began = time.time()
         flow_run = up.submit("penstock-ingest", "ingest-texts", {})
-        run = up.until_final(flow_run, patience, progress, look=10.0)
+        run = up.until_final(flow_run, patience, lambda: f"with: {progress()}", look=10.0)
+        ran, ended = (figures.moment(run[name]) for name in ("start_time", "end_time"))
+        went = partial(turns.seconds, "with")
     progress.close()
     index, message = service.indexed(folder / "home"), run["state"]["message"] or ""
     if run["state_name"] != "Completed" or not figures.adds_up(message) or index["documents"] != documents:
         raise Broke(f"the run ended {run['state_name']}: {message}; the index has {index}; {up.logs()}")
-    tasks = up.tasks(flow_run)
-    shutil.rmtree(folder)
-    seconds = figures.moment(run["end_time"]) - began
-    worker = watch.by_kind("worker")
+    tasks, worker = up.tasks(flow_run), watch.by_kind("worker")
     found = {
         **index,
         "task_runs": len(tasks),
         "shards": figures.shards(tasks),
-        "until_it_ran": round(figures.moment(run["start_time"]) - began, 1),
+        "until_it_ran": round(went(began, ran), 1),
         "server_cpu_seconds": round(watch.cpu("server"), 1),
         "worker_cpu_seconds": round(watch.itself("worker"), 1),
         "server_mb": {"before": _mb(watch.first), "after": _mb(watch.last), "most": _mb(watch.peak)},
         "database_kb": {"before": before // 1000, "after": up.database() // 1000},
+        "embedding_seconds": figures.embedding_seconds(tasks, went),
         "cpu": worker,
-        "load": machine.load(),
     }
-    return Ran(seconds, figures.embedding_seconds(tasks), worker.get("flow", 0.0), found)
+    return Ran(went(began, ended), worker.get("flow", 0.0), found)
 
 
 def _mb(held: dict[str, int]) -> int:
     return held["server"] // 1_000_000
 
 
-def report(without: list[Ran], with_: list[Ran], args: argparse.Namespace) -> dict[str, Any]:
+def report(without: Ran, with_: Ran, args: argparse.Namespace) -> dict[str, Any]:
     """The figures that are printed."""
-    cores = len(os.sched_getaffinity(0))
-    plain, whole = sum(each.seconds for each in without), sum(each.seconds for each in with_)
-    wall = 100 * (whole - plain) / whole
-    extra = [
-        {
-            "server": ran.figures["server_cpu_seconds"],
-            "worker": ran.figures["worker_cpu_seconds"],
-            "run": round(max(0.0, ran.own - beside.own), 1),
-        }
-        for ran, beside in zip(with_, without, strict=True)
-    ]
-    cpu = 100 * sum(sum(each.values()) for each in extra) / (whole * cores)
-    last, embedding = with_[-1].figures, min(each.embedding_seconds for each in with_)
-    tasks = max(each.figures["task_runs"] for each in with_)
+    last = with_.figures
+    wall = 100 * (with_.seconds - without.seconds) / with_.seconds
+    extra = {
+        "server": last["server_cpu_seconds"],
+        "worker": last["worker_cpu_seconds"],
+        "run": round(max(0.0, with_.own - without.own), 1),
+    }
+    cpu = 100 * sum(extra.values()) / (with_.seconds * len(os.sched_getaffinity(0)))
+    tasks, embedding = last["task_runs"], last["embedding_seconds"]
     return {
         "documents": last["documents"],
         "tokens": last["tokens"],
         "shards": last["shards"],
         "task_runs": tasks,
         "embedding_minutes": round(embedding / 60, 1),
-        "seconds_without": [round(each.seconds, 1) for each in without],
-        "seconds_with": [round(each.seconds, 1) for each in with_],
-        "until_it_ran": round(statistics.median(each.figures["until_it_ran"] for each in with_), 1),
+        "seconds_without": round(without.seconds, 1),
+        "seconds_with": round(with_.seconds, 1),
+        "until_it_ran": last["until_it_ran"],
         "wall_share_percent": round(wall, 2),
         "processor_share_percent": round(cpu, 2),
         "processor_seconds": extra,
-        "server_mb": [each.figures["server_mb"] for each in with_],
-        "database_kb": [each.figures["database_kb"] for each in with_],
-        "turns": {"without": [each.figures for each in without], "with": [each.figures for each in with_]},
+        "server_mb": last["server_mb"],
+        "database_kb": last["database_kb"],
+        "cpu": {"without": without.figures["cpu"], "with": last["cpu"]},
         "targets": {
             f"wall share <= {SHARE:g} %": said(wall <= SHARE, f"{wall:.2f} %"),
             f"processor share <= {SHARE:g} %": said(cpu <= SHARE, f"{cpu:.2f} %"),
@@ -192,14 +186,14 @@ def report(without: list[Ran], with_: list[Ran], args: argparse.Namespace) -> di
 
 def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     """What the page shows."""
-    memory, database, spent = found["server_mb"][-1], found["database_kb"][-1], found["processor_seconds"][-1]
+    memory, database, spent = found["server_mb"], found["database_kb"], found["processor_seconds"]
     return [
         ("the run", f"{found['documents']:,} documents, {found['tokens']:,} tokens, {found['shards']} shards, "
          f"{found['embedding_minutes']} minutes of embedding"),
         (f"task runs (target: at most {TASK_RUNS})", str(found["task_runs"])),
-        ("seconds without Prefect", ", ".join(f"{value:,.0f}" for value in found["seconds_without"])),
+        ("seconds without Prefect", f"{found['seconds_without']:,.0f}"),
         ("seconds with it, the start by the worker included",
-         ", ".join(f"{value:,.0f}" for value in found["seconds_with"]) + f"; {found['until_it_ran']} until it ran"),
+         f"{found['seconds_with']:,.0f}; {found['until_it_ran']} until it ran"),
         (f"share of the wall time (target: at most {SHARE:g} %)", f"{found['wall_share_percent']} %"),
         (f"share of the processors (target: at most {SHARE:g} %)", f"{found['processor_share_percent']} %"),
         ("processor seconds: server; worker; more in the run's own process",

@@ -6,6 +6,8 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +25,7 @@ BENCH = Path(__file__).parents[2] / "bench"
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The modules, which find each other beside them."""
     monkeypatch.syspath_prepend(str(BENCH))
-    names = ("figures", "invented", "family", "service", "urgent_figures", "urgent", "orchestration")
+    names = ("figures", "invented", "family", "service", "urgent_figures", "urgent", "turns", "orchestration")
     yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -64,6 +66,7 @@ def test_embedding_that_overlaps_counts_once(bench: SimpleNamespace) -> None:
     tasks = [task("embed 2", 10, 30), task("embed 1", 0, 20), task("embed 3", 40, 50), task("prepare 1", 0, 59)]
     assert bench.figures.embedding_seconds(tasks) == 40.0
     assert bench.figures.embedding_seconds([]) == 0.0
+    assert bench.figures.embedding_seconds(tasks, lambda began, ended: (ended - began) / 2) == 20.0
 
 
 def test_shards_are_those_that_were_committed(bench: SimpleNamespace) -> None:
@@ -149,12 +152,12 @@ def test_what_only_prefect_costs_is_counted_once(bench: SimpleNamespace) -> None
     seen = {
         "documents": 10, "tokens": 5, "shards": 3, "task_runs": 9, "until_it_ran": 7.0, "server_cpu_seconds": 12.0,
         "worker_cpu_seconds": 3.0, "server_mb": {"before": 200, "after": 230, "most": 240},
-        "database_kb": {"before": 900, "after": 1400},
+        "database_kb": {"before": 900, "after": 1400}, "embedding_seconds": 601.0, "cpu": {},
     }  # fmt: skip
-    without, with_ = bench.orchestration.Ran(600.0, 590.0, 10.0, {}), bench.orchestration.Ran(612.0, 601.0, 15.0, seen)
-    found = bench.orchestration.report([without], [with_], SimpleNamespace(minutes=10.0))
+    without, with_ = bench.orchestration.Ran(600.0, 10.0, {"cpu": {}}), bench.orchestration.Ran(612.0, 15.0, seen)
+    found = bench.orchestration.report(without, with_, SimpleNamespace(minutes=10.0))
     assert found["wall_share_percent"] == 1.96
-    assert found["processor_seconds"] == [{"server": 12.0, "worker": 3.0, "run": 5.0}]
+    assert found["processor_seconds"] == {"server": 12.0, "worker": 3.0, "run": 5.0}
     assert all(line.startswith("met") for line in found["targets"].values())
     assert "900 / 1,400 kB" in dict(bench.orchestration.rows(found))["server database before / after"]
 
@@ -184,6 +187,25 @@ def test_the_page_has_the_marks(mark: str) -> None:
     """`--page docs/performance.md` finds its place."""
     page = (BENCH.parent / "docs" / "performance.md").read_text()
     assert page.count(f"<!-- {mark} -->") == page.count(f"<!-- /{mark} -->") == 1
+
+
+def test_only_the_side_whose_turn_it_is_goes(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """Children stand with their parents; a side that is over leaves the rest to go on; what went is what is counted."""
+    tick = (
+        "import sys, time\n"
+        "with open(sys.argv[1], 'a', buffering=1) as file:\n"
+        "    for _ in range(80): print(time.time(), file=file); time.sleep(0.01)"
+    )
+    below = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+    commands = {"plain": [tick, str(tmp_path / "plain")], "below": [below, tick, str(tmp_path / "below")]}
+    with bench.turns.Turns({"plain": [], "below": []}, 0.3) as turns, ExitStack() as both:
+        for side, words in commands.items():
+            command = partial(subprocess.Popen, [sys.executable, "-c", *words])
+            both.enter_context(both.enter_context(turns.going(side, command)))
+    ticks = {side: [float(line) for line in (tmp_path / side).read_text().split("\n")[:-1]] for side in commands}
+    for side, went in ticks.items():
+        assert turns.seconds(side, went[0], went[-1]) >= 0.6
+        assert [at for at in went if not turns.seconds(side, at - 0.05, at + 0.05)] == []
 
 
 def test_a_family_is_counted_and_ended_whole(bench: SimpleNamespace) -> None:
