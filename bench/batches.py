@@ -1,7 +1,7 @@
-"""The flow of the deployment `backfill` as it is; beside it each batch leaves a line in the file `BENCH_BATCHES`.
+"""The flows of deployments as they are; beside them each batch leaves a line in the file `BENCH_BATCHES`.
 
-`bench/urgent.py` deploys it as `batches:backfill`, to see how fast a run is from second to second. A line: seconds
-since 1970 at which the batch was embedded, its tokens.
+`bench/urgent.py` and `orchestration.py` deploy them as `batches:backfill` and `batches:ingest`, to see how fast a run
+is from second to second. A line: seconds since 1970 at which the batch was embedded, its tokens.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from penstock.flows.ingest import ingest as ingest
 from penstock.flows.requests import backfill as backfill
 from penstock.flows.telling.figures import Figures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,8 @@ def seconds(run: dict[str, Any]) -> float:
     return moment(run["end_time"]) - moment(run["start_time"])
 
 
-def embedding_seconds(
-    tasks: Sequence[dict[str, Any]], between: Callable[[float, float], float] = lambda began, ended: ended - began
-) -> float:
-    """In which some shard was in its embed task: overlaps count once. `between`: how much of such a time counts."""
+def embedding_seconds(tasks: Sequence[dict[str, Any]]) -> float:
+    """In which some shard was in its embed task: overlaps count once."""
     spans = sorted(
         (moment(each["start_time"]), moment(each["end_time"]))
         for each in tasks
@@ -34,7 +32,7 @@ def embedding_seconds(
     )
     whole = until = 0.0
     for begin, end in spans:
-        whole += between(max(begin, until), end) if end > until else 0.0
+        whole += max(0.0, end - max(begin, until))
         until = max(until, end)
     return whole
 

@@ -1,25 +1,27 @@
 #!/usr/bin/env python
-"""What Prefect costs: one large ingest as a deployed flow run on a real server and worker, and the same without.
+"""What Prefect costs one large ingest: the run of a deployment, on a real server and worker.
 
-    bench/orchestration.py [--documents 10000] [--minutes 10] [--turn 30] [--scratch DIR] [--json] [--page FILE]
+    bench/orchestration.py [--documents 10000] [--minutes 10] [--turn 15] [--scratch DIR] [--json] [--page FILE]
 
 So many documents of made-up text, never twice the same, of a size that so many minutes of embedding come out of it (a
-short ingest says how fast this machine is; a tenth more is taken). Then both of these, into homes and slots of their
-own, by turns of so many seconds: while one goes, all processes of the other stand. So the speed of the machine is the
-same for both.
+short ingest says how fast this machine is; a tenth more is taken). They are ingested twice, into fresh homes:
 
-    without     `penstock ingest`, with no Prefect to be recorded at
-    with        the run of a deployment, by a worker, the server beside it; server and worker go only while it goes
+    without     by `penstock ingest`, with no Prefect to be recorded at
+    with        as a run of a deployment, by a worker, the server beside it. While it embeds, the server goes and stands
+                (SIGSTOP) by turns of so many seconds. What the run has to tell it waits until it goes: all of it counts
 
-    wall share        (seconds with - seconds without) / seconds with, only those in which it went: from submission
-                      until the run's end at the server, and from the command's start to its end
-    processor share   processor seconds that only Prefect makes necessary / (seconds with * cores): all of the server,
-                      the worker itself, and what the run's own process (without those that embed and parse) took more
-                      than without; of processes that end, up to five seconds are not seen
-    server memory     resident, of the server's processes: before the run, after it, and at most
-    database          the server's SQLite files, before and after: what one run leaves there
+    lost to the server   per cent that it embeds slower in a turn in which the server goes than in the two around it:
+                         the mean of all turns, and its standard error. Of one process, within seconds: two processes
+                         that do the same differ here by several per cent, whatever is beside them
+    start                from submission until the run ran: the worker's look for work, a new process, its imports
+    wall share           (start + lost to the server * seconds of embedding) / seconds from submission to the end
+    processor share      processor seconds that only Prefect makes necessary / (those seconds * cores): all of the
+                         server, the worker itself, and what the run's own process (without those that embed and
+                         parse) took more than without; of processes that end, up to five seconds are not seen. For
+                         the turns in which the server stood, what it takes beside the run without is added
+    server memory        resident, of the server's processes: before the run, after it, and at most
+    database             the server's SQLite files, before and after: what one run leaves there
 
-What Prefect does every so often, and less often than a turn is long, is counted up to twice: clocks do not stand.
 Progress is on stderr, every half minute. Exits 1 if a target was missed, 2 if it could not be measured.
 """
 
@@ -29,7 +31,6 @@ import argparse
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,9 +43,10 @@ import figures
 import invented
 import machine
 import service
+import turns
+import urgent_figures
 from figures import said
-from service import Broke, Progress, Service
-from turns import Turns
+from service import FINAL, Broke, Progress, Service
 
 SHARE, TASK_RUNS = 2.0, 300
 """Targets: per cent of the wall time, task runs."""
@@ -55,7 +57,7 @@ _PATIENCE = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One ingest. `seconds`: while it went; `own`: processor seconds of its process, without embedding and parsing."""
+    """One ingest. `own`: processor seconds of its own process, without those that embed and parse."""
 
     seconds: float
     own: float
@@ -66,24 +68,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=10_000, help="(default: 10000)")
     parser.add_argument("--minutes", type=float, default=10.0, help="of embedding (default: 10)")
-    parser.add_argument("--turn", type=float, default=30.0, metavar="SECONDS", help="of each (default: 30)")
+    parser.add_argument("--turn", type=float, default=15.0, metavar="SECONDS", help="(default: 15)")
     return service.carried_out("orchestration", parser, measure, rows)
 
 
 def measure(scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
     """All of it, one after the other."""
     found: dict[str, Any] = {"machine": machine.described(), "load_before": machine.load()}
-    texts = scratch / "texts"
+    texts, batches = scratch / "texts", scratch / "batches.txt"
     texts.mkdir()
-    patience = 120 * (_PATIENCE * args.minutes + 10)
-    with service.started(scratch / "prefect", service.project(scratch / "first", texts, "scheduled")) as up:
+    patience = 60 * (_PATIENCE * args.minutes + 10)
+    seen = {"BENCH_BATCHES": str(batches), "PYTHONPATH": str(Path(__file__).resolve().parent)}
+    with service.started(scratch / "prefect", service.project(scratch / "first", texts, "scheduled"), seen) as up:
         made(scratch, texts, args, up)
-        up.deploy(service.project(scratch / "with", texts, "scheduled"))
-        machine.say(f"both by turns of {args.turn:g} s; load {machine.load()}")
-        with ThreadPoolExecutor(2) as pool, Turns({"without": [], "with": [up.server, up.worker]}, args.turn) as turns:
-            without = pool.submit(plainly, up, scratch / "without", texts, turns, patience)
-            with_ = pool.submit(recorded, up, scratch / "with", texts, turns, patience)
-            return found | report(without.result(), with_.result(), args)
+        without = plainly(up, scratch / "without", texts, patience)
+        with_ = recorded(up, scratch / "with", texts, batches, args.turn, patience)
+    return found | report(without, with_, args)
 
 
 def made(scratch: Path, texts: Path, args: argparse.Namespace, up: Service) -> None:
@@ -96,51 +96,71 @@ def made(scratch: Path, texts: Path, args: argparse.Namespace, up: Service) -> N
                 f"{size / 1e6:.1f} MB")  # fmt: skip
 
 
-def plainly(up: Service, folder: Path, texts: Path, turns: Turns, patience: float) -> Ran:
+def plainly(up: Service, folder: Path, texts: Path, patience: float) -> Ran:
     """`penstock ingest` without Prefect. Raises `Broke` if it did not end complete."""
     config = service.project(folder, texts, "scheduled")
-    environment = service.alone(up.environment) | {"PENSTOCK_SLOTS": str(folder / "slots")}
+    machine.say(f"without Prefect; load {machine.load()}")
+    began = time.monotonic()
+    process = service.command("ingest", config=config, environment=service.alone(up.environment))
     progress = Progress(folder / "home")
-    ingest = partial(service.command, "ingest", config=config, environment=environment)
-    with turns.going("without", ingest) as process:
-        began = time.time()
-        with family.Watch({"run": process.pid}) as watch:
-            code, _ = service.answer(process, patience, lambda: f"without: {progress()}")
-            seconds = turns.seconds("without", began, time.time())
+    with family.Watch({"run": process.pid, "server": up.server}) as watch:
+        code, _ = service.answer(process, patience, progress)
+        seconds = time.monotonic() - began
     progress.close()
     if code:
         raise Broke(f"penstock ingest ended with {code}: {config.with_suffix('.log').read_text()[-1500:]}")
     spent = watch.by_kind("run")
-    return Ran(seconds, spent.get("itself", 0.0), {"cpu": spent})
+    return Ran(seconds, spent.get("itself", 0.0), {"cpu": spent, "idle_server": watch.cpu("server") / seconds})
 
 
-def recorded(up: Service, folder: Path, texts: Path, turns: Turns, patience: float) -> Ran:
+def recorded(up: Service, folder: Path, texts: Path, batches: Path, period: float, patience: float) -> Ran:
     """The run of the deployment. Raises `Broke` if it did not end complete."""
+    config = service.project(folder, texts, "scheduled")
+    up.deploy(config)
+    up.redeploy("penstock-ingest", "ingest-texts", "batches:ingest")
+    machine.say(f"with Prefect; load {machine.load()}")
     documents, before, progress = sum(1 for _ in texts.iterdir()), up.database(), Progress(folder / "home")
-    with turns.going("with"), family.Watch({"server": up.server, "worker": up.worker}) as watch:
+    sides = {"goes": partial(turns.go, up.server), "stands": partial(turns.stand, up.server)}
+    with family.Watch({"server": up.server, "worker": up.worker}) as watch:
         began = time.time()
         flow_run = up.submit("penstock-ingest", "ingest-texts", {})
-        run = up.until_final(flow_run, patience, lambda: f"with: {progress()}", look=10.0)
-        ran, ended = (figures.moment(run[name]) for name in ("start_time", "end_time"))
-        went = partial(turns.seconds, "with")
+        until_it_embeds(up, flow_run, batches, patience)
+        try:
+            with turns.Turns(sides, period) as taken:
+                run = up.until_final(flow_run, patience, progress, look=10.0)
+        finally:
+            turns.go(up.server)
     progress.close()
     index, message = service.indexed(folder / "home"), run["state"]["message"] or ""
     if run["state_name"] != "Completed" or not figures.adds_up(message) or index["documents"] != documents:
         raise Broke(f"the run ended {run['state_name']}: {message}; the index has {index}; {up.logs()}")
     tasks, worker = up.tasks(flow_run), watch.by_kind("worker")
+    stood = sum(turn.ended - turn.began for turn in taken.turns if turn.side == "stands")
     found = {
         **index,
         "task_runs": len(tasks),
         "shards": figures.shards(tasks),
-        "until_it_ran": round(went(began, ran), 1),
+        "until_it_ran": round(figures.moment(run["start_time"]) - began, 1),
+        "lost": turns.lost(urgent_figures.read(batches), taken.turns, "goes"),
         "server_cpu_seconds": round(watch.cpu("server"), 1),
+        "server_stood": stood,
         "worker_cpu_seconds": round(watch.itself("worker"), 1),
         "server_mb": {"before": _mb(watch.first), "after": _mb(watch.last), "most": _mb(watch.peak)},
         "database_kb": {"before": before // 1000, "after": up.database() // 1000},
-        "embedding_seconds": figures.embedding_seconds(tasks, went),
+        "embedding_seconds": figures.embedding_seconds(tasks),
         "cpu": worker,
     }
-    return Ran(went(began, ended), worker.get("flow", 0.0), found)
+    return Ran(figures.moment(run["end_time"]) - began, worker.get("flow", 0.0), found)
+
+
+def until_it_embeds(up: Service, flow_run: str, batches: Path, patience: float) -> None:
+    """Raises `Broke` if it ends before."""
+    deadline = time.monotonic() + patience
+    while not batches.exists():
+        run = up.run(flow_run)
+        if run["state_type"] in FINAL or time.monotonic() > deadline:
+            raise Broke(f"the run embedded nothing, and is {run['state_name']}: {up.logs()}")
+        time.sleep(5)
 
 
 def _mb(held: dict[str, int]) -> int:
@@ -149,15 +169,17 @@ def _mb(held: dict[str, int]) -> int:
 
 def report(without: Ran, with_: Ran, args: argparse.Namespace) -> dict[str, Any]:
     """The figures that are printed."""
-    last = with_.figures
-    wall = 100 * (with_.seconds - without.seconds) / with_.seconds
+    last, idle = with_.figures, without.figures["idle_server"]
+    share, error, turns_ = last["lost"]
+    embedding = last["embedding_seconds"]
+    wall = (100 * last["until_it_ran"] + share * embedding) / with_.seconds
     extra = {
-        "server": last["server_cpu_seconds"],
+        "server": round(last["server_cpu_seconds"] + last["server_stood"] * idle, 1),
         "worker": last["worker_cpu_seconds"],
         "run": round(max(0.0, with_.own - without.own), 1),
     }
     cpu = 100 * sum(extra.values()) / (with_.seconds * len(os.sched_getaffinity(0)))
-    tasks, embedding = last["task_runs"], last["embedding_seconds"]
+    tasks = last["task_runs"]
     return {
         "documents": last["documents"],
         "tokens": last["tokens"],
@@ -167,6 +189,10 @@ def report(without: Ran, with_: Ran, args: argparse.Namespace) -> dict[str, Any]
         "seconds_without": round(without.seconds, 1),
         "seconds_with": round(with_.seconds, 1),
         "until_it_ran": last["until_it_ran"],
+        "lost_percent": round(share, 2),
+        "lost_standard_error": round(error, 2),
+        "turns": turns_,
+        "idle_server_per_minute": round(60 * idle, 2),
         "wall_share_percent": round(wall, 2),
         "processor_share_percent": round(cpu, 2),
         "processor_seconds": extra,
@@ -191,13 +217,16 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("the run", f"{found['documents']:,} documents, {found['tokens']:,} tokens, {found['shards']} shards, "
          f"{found['embedding_minutes']} minutes of embedding"),
         (f"task runs (target: at most {TASK_RUNS})", str(found["task_runs"])),
-        ("seconds without Prefect", f"{found['seconds_without']:,.0f}"),
-        ("seconds with it, the start by the worker included",
-         f"{found['seconds_with']:,.0f}; {found['until_it_ran']} until it ran"),
+        ("seconds with Prefect; without, by another process",
+         f"{found['seconds_with']:,.0f}; {found['seconds_without']:,.0f}"),
+        ("lost to the server while it embeds",
+         f"{found['lost_percent']} % ± {found['lost_standard_error']}, of {found['turns']} turns"),
+        ("start", f"{found['until_it_ran']} s"),
         (f"share of the wall time (target: at most {SHARE:g} %)", f"{found['wall_share_percent']} %"),
         (f"share of the processors (target: at most {SHARE:g} %)", f"{found['processor_share_percent']} %"),
         ("processor seconds: server; worker; more in the run's own process",
          f"{spent['server']}; {spent['worker']}; {spent['run']}"),
+        ("of a server that has nothing to do, a minute", str(found["idle_server_per_minute"])),
         ("server memory before / after / at most", f"{memory['before']} / {memory['after']} / {memory['most']} MB"),
         ("server database before / after", f"{database['before']:,} / {database['after']:,} kB"),
         ("targets missed", ", ".join(k for k, v in found["targets"].items() if v.startswith("MISSED")) or "none"),
