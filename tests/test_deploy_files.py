@@ -307,7 +307,7 @@ def test_a_worker_that_is_told_to_stop_lets_its_flow_runs_finish(tmp_path: Path)
             time.sleep(0.3)  # not for synchronisation: a worker that is stopped does nothing in it
             assert (tmp_path / "ticks").read_text() == before and not (tmp_path / "told").exists()
             (tmp_path / "go").touch()
-            assert worker.wait(timeout=30) == 0
+            assert worker.wait(timeout=90) == 0
             assert (tmp_path / "told").read_text() == "True"
         finally:
             _kill(worker.pid)
@@ -326,7 +326,7 @@ def test_a_flow_run_that_is_a_container_is_asked_itself(tmp_path: Path) -> None:
             first.send_signal(signal.SIGTERM)
             _until(tmp_path / "asked")
             (tmp_path / "go").touch()
-            assert first.wait(timeout=30) == 0
+            assert first.wait(timeout=90) == 0
             assert (tmp_path / "committed").exists() and not (tmp_path / "told").exists()
             assert (tmp_path / "words").read_text() == "flow-run execute"
         finally:
@@ -353,7 +353,7 @@ def test_job_variables_on_the_page_are_those_of_the_pools() -> None:
 
 
 def _until(file: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not file.exists():
         assert time.monotonic() < deadline, file
         time.sleep(0.02)

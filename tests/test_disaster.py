@@ -105,6 +105,6 @@ def test_ctrl_c_ends_it_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         while "$ penstock" not in demo.stdout.readline():
             assert demo.poll() is None
         demo.send_signal(signal.SIGINT)
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=240)
     assert (demo.returncode, err) == (130, "")
     assert out.rstrip().endswith("stopped; nothing is left behind") and not (tmp_path / "demo").exists()

@@ -105,7 +105,7 @@ class Site:
         environ = {**self.environ, **{name: str(path) for name, path in places.items()}}
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100,
+            cwd=self.folder, env=environ, capture_output=True, text=True, timeout=240,
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr

@@ -155,7 +155,7 @@ def test_ctrl_c_of_a_recorded_command_is_told(prefect: Crashes, tmp_path: Path) 
     with command(prefect, world) as process:
         world.until_version(2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=90)
     assert process.returncode == 1, err
     (run,) = set(prefect.runs()) - before
     assert prefect.state(run) == ("COMPLETED", "Stopped")
@@ -170,7 +170,7 @@ def test_a_recorded_command_ends_without_its_server(prefect: Crashes, tmp_path: 
         prefect.lose_server()
         lines = heard(process, "waiting up to")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=90)
     assert process.returncode == 0, "".join(lines) + err
     assert "record of this run is not complete" in err
     assert world.indexed() == 24

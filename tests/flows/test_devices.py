@@ -58,7 +58,7 @@ def documents(world: World, count: int) -> None:
 def test_two_devices_work_at_the_same_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits in its first batch for the other to be in one: alone, neither would come further."""
     documents(world, 40)
-    both = Barrier(2, timeout=20)
+    both = Barrier(2, timeout=120)
 
     def meet() -> Callable[[], None]:
         met = False
@@ -136,7 +136,7 @@ def test_a_stop_ends_both_devices(world: World, monkeypatch: pytest.MonkeyPatch)
     documents(world, 60)
     stop = Stop()
     monkeypatch.setattr(launch, "Stop", lambda: stop)
-    both = Barrier(2, timeout=20, action=stop.request)
+    both = Barrier(2, timeout=120, action=stop.request)
 
     def meet() -> None:
         if not stop():
@@ -187,11 +187,11 @@ def test_texts_that_another_shard_lets_go_of_while_they_are_claimed_are_not_embe
         def claim(self, keys: Collection[bytes]) -> Claim:
             if before := [*self._owners.values()]:
                 second.set()
-                assert all(done.wait(20) for done in before)
+                assert all(done.wait(120) for done in before)
             return super().claim(keys)
 
     monkeypatch.setattr(embedding, "Claims", Late)
-    on(world, monkeypatch, encoder := HashEncoder(meets=lambda: second.wait(20)))
+    on(world, monkeypatch, encoder := HashEncoder(meets=lambda: second.wait(120)))
     account = ingest(world)
     assert second.is_set() and (len(encoder.embedded), account.indexed) == (10, 30)
 
@@ -279,7 +279,7 @@ def test_two_runs_at_once_do_not_pay_twice_for_equal_texts(world: World, monkeyp
     documents(world, 12)
     copies = world.docs.parent / "copies"
     shutil.copytree(world.docs, copies)
-    waits, fake = Event(), HashEncoder(meets=lambda: waits.wait(20))
+    waits, fake = Event(), HashEncoder(meets=lambda: waits.wait(120))
     on(world, monkeypatch, fake)
 
     class Waiter(Notes):

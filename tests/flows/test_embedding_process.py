@@ -53,8 +53,8 @@ def test_the_process_never_outlives_the_run(
     with running(child, tmp_path / "slots", PATHS) as process:
         until(lambda: workers(child) and (loading or list((world.home / "spool").glob("shard-*/vectors.log"))))
         process.send_signal(number)
-        process.wait(20)
+        process.wait(60)
         assert process.returncode == (1 if number == signal.SIGINT else -number)
-    until(lambda: all(map(processes.gone, workers(child))), 5)
+    until(lambda: all(map(processes.gone, workers(child))), 60)
     assert world.ingest().exit_code() == 0
     sound(world.home)

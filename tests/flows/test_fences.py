@@ -78,7 +78,7 @@ def test_a_dr_store_that_is_away_or_slow_keeps_nobody_from_writing(
 
     class Hanging(Archive):
         def check_not_fenced(self, lineage: str) -> None:
-            release.wait(30)
+            release.wait(120)
 
     monkeypatch.setattr(archives, "archive", lambda *_: Hanging(dr, print))
     try:

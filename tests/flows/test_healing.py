@@ -34,7 +34,7 @@ def command(world: World, *words: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         cwd=world.docs.parent,
-        timeout=60,
+        timeout=240,
     )
     return done.returncode, done.stdout + done.stderr
 

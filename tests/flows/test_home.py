@@ -134,7 +134,7 @@ def test_the_nearest_home_is_rather_above_than_below_and_never_behind_a_link(
 
 def test_threads_that_make_one_home_at_once_all_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs may begin together; neither takes the other's half-written mark."""
-    together, replace = threading.Barrier(2, timeout=10), Path.replace
+    together, replace = threading.Barrier(2, timeout=60), Path.replace
 
     def late(self: Path, target: Path) -> Path:
         together.wait()

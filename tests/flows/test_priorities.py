@@ -103,7 +103,7 @@ class Favour:
         come = Event()
         self._come = come.set
         self._thread.start()
-        assert come.wait(20)
+        assert come.wait(120)
 
     def _go(self) -> None:
         options = {"where": self._where, "sleep": briefly, "stopped": lambda: False, "priority": URGENT}
@@ -113,7 +113,7 @@ class Favour:
             self.had.set()
 
     def ends(self) -> None:
-        self._thread.join(20)
+        self._thread.join(120)
         assert self.had.is_set()
 
 
@@ -205,7 +205,7 @@ def test_an_endless_row_of_urgent_ones_does_not_stop_a_backfill(world: World, mo
     with ThreadPoolExecutor(3) as pool:
         urgent = [pool.submit(again_and_again, number) for number in range(2)]
         try:
-            account = pool.submit(run, world, Quiet()).result(60)
+            account = pool.submit(run, world, Quiet()).result(120)
         finally:
             over.set()
         for each in urgent:
@@ -220,7 +220,7 @@ def test_a_stop_while_it_waits_to_go_on_ends_the_run_in_order(world: World, monk
     stop = Stop()
     monkeypatch.setattr(launch, "Stop", lambda: stop)
     done = Event()
-    favour = Favour(lambda: (stop.request(), done.wait(20)))
+    favour = Favour(lambda: (stop.request(), done.wait(120)))
     observer = Batches({3: favour.ask})
     account = run(world, observer)
     done.set()
@@ -281,8 +281,8 @@ def beside(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
             while thread.is_alive() and not slots.waiting_better(DEVICE, slots.BACKFILL, where=slots.directory()):
                 thread.join(0.01)
 
-        account = run(world, Batches({after: begins, after + 1: lambda: thread.join(30)}))
-        thread.join(30)
+        account = run(world, Batches({after: begins, after + 1: lambda: thread.join(120)}))
+        thread.join(120)
         assert not failed, failed
         return account
 
@@ -415,9 +415,9 @@ def test_an_urgent_run_infers_no_deletion_and_takes_no_shard(world: World, monke
     with ThreadPoolExecutor(1) as pool:
         waits = Waits()
         second = pool.submit(run, world, waits, world.docs / "08.txt", priority="urgent")
-        assert waits.said.wait(20) and not second.done()
+        assert waits.said.wait(120) and not second.done()
         other.release()
-        assert second.result(30).indexed == 1
+        assert second.result(120).indexed == 1
     working.release()
     rest = run(world, Quiet())
     assert rest.resumed == 27 and (rest.unchanged, rest.indexed, rest.exit_code()) == (3, 27, 0)
@@ -476,9 +476,9 @@ def test_everybody_else_waits_for_the_source(world: World, priority: str, part: 
         waits = Waits()
         target = world.docs / "a.txt" if part else world.docs
         waiting: Future[Accounting] = pool.submit(run, world, waits, target, priority=priority)
-        assert waits.said.wait(20) and not waiting.done()
+        assert waits.said.wait(120) and not waiting.done()
         working.release()
-        assert waiting.result(30).unchanged == 1
+        assert waiting.result(120).unchanged == 1
 
 
 class Waits(Quiet):

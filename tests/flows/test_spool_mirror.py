@@ -176,7 +176,7 @@ def test_a_slow_store_does_not_let_records_pile_up(server: Server, tmp_path: Pat
     put = server.store.put_if_absent
 
     def slow(key: str, data: bytes | Path) -> bool:
-        gate.wait(5)
+        gate.wait(60)
         return put(key, data)
 
     server.store.put_if_absent = slow  # type: ignore[method-assign]
@@ -194,6 +194,6 @@ def test_a_slow_store_does_not_let_records_pile_up(server: Server, tmp_path: Pat
     thread.join(0.5)
     assert thread.is_alive() and len(made) < 12
     gate.set()
-    thread.join(10)
+    thread.join(60)
     mirror.close()
     assert len(made) == 30

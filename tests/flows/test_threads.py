@@ -30,10 +30,10 @@ def test_closing_cancels_what_has_not_begun() -> None:
 
     def hold() -> bool:
         began.set()
-        return gate.wait(10)
+        return gate.wait(60)
 
     held, waiting = threads.submit(hold), threads.submit(pow, 2, 2)
-    assert began.wait(10)
+    assert began.wait(60)
     threads.close()
     gate.set()
     assert held.result() and waiting.cancelled()
@@ -41,5 +41,5 @@ def test_closing_cancels_what_has_not_begun() -> None:
 
 def test_a_thread_that_is_stuck_does_not_keep_the_process() -> None:
     """The process ends though a call would take a minute."""
-    code = "import time; from penstock.flows.runs.threads import Threads; Threads(1, 't').submit(time.sleep, 60)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=20).returncode == 0
+    code = "import time; from penstock.flows.runs.threads import Threads; Threads(1, 't').submit(time.sleep, 600)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -60,7 +60,7 @@ def test_what_an_old_writer_publishes_while_a_new_epoch_begins_is_adopted_or_not
     def reach(point: str) -> None:
         if point == "ratified":
             decided.set()
-            go_on.wait(20)
+            go_on.wait(120)
 
     def write() -> None:
         with world.open(reach) as writer:
@@ -73,13 +73,13 @@ def test_what_an_old_writer_publishes_while_a_new_epoch_begins_is_adopted_or_not
 
     old = threading.Thread(target=write)
     old.start()
-    assert decided.wait(20)
+    assert decided.wait(120)
     (tmp_path / "catalog.db").unlink()
-    both = threading.Barrier(2, action=lambda: (go_on.set(), over.wait(20)))
+    both = threading.Barrier(2, action=lambda: (go_on.set(), over.wait(120)))
 
     def put(store: Store, key: str, data: bytes | Path) -> bool:
         if key.startswith(markers.EPOCHS) and not over.is_set():
-            both.wait(20)
+            both.wait(120)
         return store.put_if_absent(key, data)
 
     plain = world.stores()
@@ -282,7 +282,7 @@ def test_what_is_put_while_a_collector_looks_stays(tmp_path: Path) -> None:
     def reach(point: str) -> None:
         if point == "blobs.put":
             put.set()
-            go_on.wait(20)
+            go_on.wait(120)
 
     def write() -> None:
         with world.open(reach) as other:
@@ -291,7 +291,7 @@ def test_what_is_put_while_a_collector_looks_stays(tmp_path: Path) -> None:
     def begin() -> None:
         if not thread.is_alive() and not put.is_set():
             thread.start()
-            assert put.wait(20)
+            assert put.wait(120)
 
     thread = threading.Thread(target=write)
     plain = world.stores()

@@ -31,8 +31,8 @@ def outcome(scratch: Path, play: Play, *, download: bool = False, **rules: objec
 
 def test_a_server_that_says_nothing(tmp_path: Path) -> None:
     """Ends after the read limit."""
-    why, counted, seconds = outcome(tmp_path, raw("", then="hang"))
-    assert (why, counted) == ("timed_out", "timeout") and seconds < 0.5
+    why, counted, seconds = outcome(tmp_path, raw("", then="hang"), total_seconds=30)
+    assert (why, counted) == ("timed_out", "timeout") and seconds < 15
 
 
 @pytest.mark.parametrize("start", ["", "HTTP/1.1 200 OK\r\nX: "])
@@ -41,10 +41,10 @@ def test_a_head_that_drips(tmp_path: Path, start: str) -> None:
 
     def play(line: Line, heard: Heard) -> None:
         line.say(start)
-        line.drip(b"HTTP/1.1 200 OK" + b"x" * 1000, 0.05)
+        line.drip(b"HTTP/1.1 200 OK" + b"x" * 10000, 0.05)
 
     why, counted, seconds = outcome(tmp_path, play)
-    assert (why, counted) == ("timed_out", "timeout") and seconds < 1.2
+    assert (why, counted) == ("timed_out", "timeout") and seconds < 15
 
 
 def test_interim_answers_without_end(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_interim_answers_without_end(tmp_path: Path) -> None:
 
 def test_a_body_that_stops(tmp_path: Path) -> None:
     """Is stalled after the read limit."""
-    why, counted, seconds = outcome(tmp_path, raw(HEAD + "abc", then="hang"))
-    assert (why, counted) == ("timed_out", "stalled") and seconds < 0.5
+    why, counted, seconds = outcome(tmp_path, raw(HEAD + "abc", then="hang"), total_seconds=30)
+    assert (why, counted) == ("timed_out", "stalled") and seconds < 15
 
 
 @pytest.mark.parametrize("download", [False, True])
@@ -71,7 +71,7 @@ def test_a_body_that_drips(tmp_path: Path, download: bool) -> None:
         line.drip(b"x" * 10000, 0.02)
 
     why, counted, seconds = outcome(tmp_path, play, download=download, total_seconds=30)
-    assert (why, counted) == ("timed_out", "stalled") and seconds < 1
+    assert (why, counted) == ("timed_out", "stalled") and seconds < 15
 
 
 def test_chunks_that_drip_without_a_body(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_an_answer_has_a_total(tmp_path: Path) -> None:
 
     def play(line: Line, heard: Heard) -> None:
         line.say(HEAD)
-        line.drip(b"x" * 100000, 0.02, piece=200)
+        line.drip(b"x" * 1_000_000, 0.02, piece=200)
 
     why, counted, seconds = outcome(tmp_path, play)
-    assert (why, counted) == ("timed_out", "timeout") and seconds < 1
+    assert (why, counted) == ("timed_out", "timeout") and seconds < 15
 
 
 def test_a_download_has_the_time_that_its_size_needs(tmp_path: Path) -> None:

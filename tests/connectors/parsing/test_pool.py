@@ -49,7 +49,7 @@ def process_of(document: object) -> int:
     return int(document.text.split()[1])
 
 
-def gone(process: int, within: float = 5.0) -> bool:
+def gone(process: int, within: float = 60.0) -> bool:
     until = time.monotonic() + within
     while time.monotonic() < until:
         if processes.gone(process):
@@ -203,7 +203,7 @@ def test_a_parser_over_its_time_is_stopped_and_the_next_file_goes_on(tmp_path: P
     with ParserPool(1, seconds=0.5, command=OBEYING) as pool:
         began = time.monotonic()
         outcome = pool.parse(fetched(tmp_path, "sleep"))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert isinstance(outcome, Rejected) and outcome.reason == "too_slow"
         assert outcome.content == hashlib.sha256(b"sleep").hexdigest() and outcome.version
         assert process_of(pool.parse(fetched(tmp_path, "hello")))
@@ -302,11 +302,11 @@ def test_closing_ends_a_call_under_way_as_interrupted(tmp_path: Path) -> None:
     file = fetched(tmp_path, f"touch {started}")
     thread = threading.Thread(target=lambda: outcomes.append(pool.parse(file)))
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not started.exists() and time.monotonic() < until:
         time.sleep(0.01)
     pool.close()
-    thread.join(10)
+    thread.join(60)
     assert isinstance(outcomes[0], Failed) and outcomes[0].reason == "interrupted"
     assert isinstance(pool.parse(file), Failed)
     pool.close()
@@ -323,7 +323,7 @@ def test_a_killed_parent_leaves_no_process_behind(tmp_path: Path) -> None:
         "pool.parse(Fetched(Path(sys.argv[1]), 'file'))"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, str(file.path)])
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not started.exists() and time.monotonic() < until:
         time.sleep(0.01)
     (process,) = processes.children(parent.pid)

@@ -11,7 +11,7 @@ def test_who_stops_early_gets_the_rest_of_what_was_begun() -> None:
         together = Barrier(4)
 
         def act(number: int, together: Barrier = together) -> int:
-            together.wait(10)
+            together.wait(60)
             return number
 
         flights = Flights(iter(range(4)), act, 4)

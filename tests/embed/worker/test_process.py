@@ -394,7 +394,7 @@ def test_a_loading_process_can_be_ended(make: MakeWorker) -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     worker.close()
-    thread.join(10)
+    thread.join(60)
     assert "closed" in str(ended[0])
 
 

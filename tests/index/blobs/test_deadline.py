@@ -27,7 +27,7 @@ def test_work_that_hangs_is_left_behind():
     began = time.monotonic()
     with pytest.raises(Late, match=r"0\.05 s"):
         call(hangs.wait, 0.05)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
     assert call(threading.get_ident, 5) != threading.get_ident()
     hangs.set()
 
@@ -47,14 +47,14 @@ try:
 except Late:
     print("late")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "late\n", "")
 
 
 def test_all_work_is_done_at_once():
     """Work that waits for other work of the same call gets it."""
     meet = threading.Barrier(3)
-    found = gather({n: lambda: meet.wait(5) for n in range(3)}, bool, grace=5, limit=5, clock=time.monotonic)
+    found = gather({n: lambda: meet.wait(60) for n in range(3)}, bool, grace=60, limit=60, clock=time.monotonic)
     assert sorted(found.values()) == [0, 1, 2]
 
 
@@ -64,13 +64,13 @@ def test_once_one_has_answered_the_others_have_little_time():
     work = {"hung": hangs.wait, "good": lambda: True, "bad": lambda: 1 // 0}
     began = time.monotonic()
     found = gather(work, bool, grace=0.1, limit=60, clock=time.monotonic)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert found.pop("good") is True
     assert isinstance(found.pop("bad"), ZeroDivisionError)
     assert found == {}
     began = time.monotonic()
     assert gather({"hung": hangs.wait}, bool, grace=60, limit=0.1, clock=time.monotonic) == {}
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     hangs.set()
 
 
@@ -80,7 +80,7 @@ def test_spread_work_is_done_side_by_side_and_all_of_it():
 
     def work(n):
         if n < 4:
-            meet.wait(5)
+            meet.wait(60)
         done.append(n)
         if n == 7:
             raise ZeroDivisionError

@@ -385,7 +385,7 @@ def test_a_rollback_killed_anywhere_is_there_whole_or_not_at_all(world: World, p
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ran.returncode == -9, (ran.stdout, ran.stderr)
     decided = point in ("ratified", "published.one", "published")

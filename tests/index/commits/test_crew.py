@@ -42,11 +42,11 @@ def test_what_is_no_fault_of_a_store_is_raised(crew: Crew) -> None:
 def test_a_late_one_is_left_out_and_goes_on_in_the_background() -> None:
     """Enough answered: after the deadline the caller goes on; the late one is skipped until it is done."""
     crew, gate, ran = Threads(time.monotonic, deadline=0.05), threading.Event(), list[str]()
-    work = {"a": nothing, "slow": lambda: (gate.wait(10), ran.append("first"))[0] or None}
+    work = {"a": nothing, "slow": lambda: (gate.wait(60), ran.append("first"))[0] or None}
     began = time.monotonic()
     assert crew.each(work, lambda done: "a" in done) == {"a": None}
     assert "slow" not in crew.each({"a": nothing, "slow": lambda: ran.append("second")}, lambda done: "a" in done)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     gate.set()
     crew.finish()
     assert ran == ["first"]
@@ -65,7 +65,7 @@ def test_all_are_waited_for_when_there_would_not_be_enough() -> None:
 def test_patience_ends() -> None:
     """A store that hangs for ever stops the writer, not the process: the caller sees who did not answer."""
     crew, gate = Threads(time.monotonic, patience=0.1), threading.Event()
-    assert crew.each({"a": nothing, "b": lambda: gate.wait(10) and None}, lambda done: len(done) == 2) == {"a": None}
+    assert crew.each({"a": nothing, "b": lambda: gate.wait(60) and None}, lambda done: len(done) == 2) == {"a": None}
     gate.set()
 
 
