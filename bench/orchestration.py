@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What Prefect costs one large ingest: the run of a deployment, on a real server and worker.
 
-    bench/orchestration.py [--documents 10000] [--minutes 10] [--turn 15] [--scratch DIR] [--json] [--page FILE]
+    bench/orchestration.py [--documents 10000] [--minutes 10] [--turn 3] [--scratch DIR] [--json] [--page FILE]
 
 So many documents of made-up text, never twice the same, of a size that so many minutes of embedding come out of it (a
 short ingest says how fast this machine is; a tenth more is taken). They are ingested twice, into fresh homes:
@@ -68,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=10_000, help="(default: 10000)")
     parser.add_argument("--minutes", type=float, default=10.0, help="of embedding (default: 10)")
-    parser.add_argument("--turn", type=float, default=15.0, metavar="SECONDS", help="(default: 15)")
+    parser.add_argument("--turn", type=float, default=3.0, metavar="SECONDS", help="(default: 3)")
     return service.carried_out("orchestration", parser, measure, rows)
 
 
