@@ -81,7 +81,12 @@ class Place:
     def refused(self, *words: str, cwd: Path | None = None) -> tuple[int, str]:
         """(exit code, message) of an `up` that does not come up."""
         done = subprocess.run(
-            self.command(*words), cwd=cwd or self.folder, env=self.environ(), capture_output=True, text=True, timeout=240
+            self.command(*words),
+            cwd=cwd or self.folder,
+            env=self.environ(),
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
         return done.returncode, json.loads(done.stdout)["error"]["message"]
 
