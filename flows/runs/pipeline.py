@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from sys import intern
 
 from penstock.embed.types import EncoderUnavailable
 from penstock.flows.answers.progress import Observer
@@ -61,7 +62,7 @@ class Pipeline:
         self.done = 0
         """How many of the planned documents came to an end; deletions are not counted."""
         self.landed: dict[str, DocState] = {}
-        """Every document that this run committed, as it was committed."""
+        """Every document that this run committed: what the account and its proof ask of it, see `_remembered`."""
         self.settled: dict[str, DocState] = {}
         """Every document that another run brought in meanwhile, at the version that this one had of it."""
         self.unavailable: EncoderUnavailable | None = None
@@ -160,7 +161,7 @@ class Pipeline:
         account = self._accounting
         account.version = max(account.version, landed.version)
         for state in landed.states:
-            self.landed[state.uri] = state
+            self.landed[state.uri] = _remembered(state)
             self.done += state.status != "deleted"
             match state.status:
                 case "indexed" if self._same(state):
@@ -212,6 +213,19 @@ class Pipeline:
         """Whether a new document came to its end, so that nobody misses what it was called before."""
         state = self.landed.get(uri) or self.settled.get(uri)
         return state is not None and state.status != "failed"
+
+
+def _remembered(state: DocState) -> DocState:
+    """A run may have hundreds of thousands: less than half of the memory that the whole state takes."""
+    return DocState(
+        uri=state.uri,
+        source=intern(state.source),
+        status=intern(state.status),
+        content=state.content,
+        chunks=state.chunks,
+        next_try=state.next_try,
+        run=intern(state.run),
+    )
 
 
 def rate(tokens: int, seconds: float) -> float:

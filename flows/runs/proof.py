@@ -13,18 +13,23 @@ from penstock.flows.runs.accounting import Unbalanced
 from penstock.index.commits.state import StateView
 from penstock.index.types import DocState
 
+_AT_ONCE = 4096
+"""Documents whose states are read at a time, a kilobyte or so each."""
+
 
 def prove(landed: Mapping[str, DocState], index: StateView, before: Callable[[], StateView]) -> None:
     """Raise `Unbalanced` unless the index says of every document what this run committed, or another run after it.
 
     `before`: the index as it was when this run was planned; asked for only where something is wrong. Cost grows with
-    what the run did, not with the index.
+    what the run did, not with the index; memory does not.
     """
-    found = index.find(sorted(landed))
-    wrong = [uri for uri, state in landed.items() if not _agrees(state, found.get(uri))]
-    if wrong:
-        was = before().find(sorted(wrong))
-        wrong = [uri for uri in wrong if not _replaced(landed[uri], found.get(uri), was.get(uri))]
+    uris, wrong = sorted(landed), list[str]()
+    for first in range(0, len(uris), _AT_ONCE):
+        some = uris[first : first + _AT_ONCE]
+        found = index.find(some)
+        suspects = [uri for uri in some if not _agrees(landed[uri], found.get(uri))]
+        was = before().find(suspects) if suspects else {}
+        wrong += [uri for uri in suspects if not _replaced(landed[uri], found.get(uri), was.get(uri))]
     if wrong:
         raise Unbalanced(
             f"the index does not say of {len(wrong)} documents what this run committed, {wrong[0]} among them; "
