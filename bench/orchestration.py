@@ -141,7 +141,7 @@ def recorded(up: Service, folder: Path, texts: Path, batches: Path, period: floa
         "task_runs": len(tasks),
         "shards": figures.shards(tasks),
         "until_it_ran": round(figures.moment(run["start_time"]) - began, 1),
-        "lost": turns.lost(urgent_figures.read(batches), taken.turns, "goes"),
+        "lost": lost(batches, taken),
         "server_cpu_seconds": round(watch.cpu("server"), 1),
         "server_stood": stood,
         "worker_cpu_seconds": round(watch.itself("worker"), 1),
@@ -151,6 +151,14 @@ def recorded(up: Service, folder: Path, texts: Path, batches: Path, period: floa
         "cpu": worker,
     }
     return Ran(figures.moment(run["end_time"]) - began, worker.get("flow", 0.0), found)
+
+
+def lost(batches: Path, taken: turns.Turns) -> tuple[float, float, int]:
+    """Raises `Broke` where there were too few turns to say it."""
+    try:
+        return turns.lost(urgent_figures.read(batches), taken.turns, "goes")
+    except ValueError as few:
+        raise Broke(str(few)) from few
 
 
 def until_it_embeds(up: Service, flow_run: str, batches: Path, patience: float) -> None:

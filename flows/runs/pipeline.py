@@ -216,7 +216,7 @@ class Pipeline:
 
 
 def _remembered(state: DocState) -> DocState:
-    """A run may have hundreds of thousands: less than half of the memory that the whole state takes."""
+    """Only what is asked of it once it has landed: a run may have hundreds of thousands."""
     return DocState(
         uri=state.uri,
         source=intern(state.source),

@@ -21,7 +21,7 @@ def prove(landed: Mapping[str, DocState], index: StateView, before: Callable[[],
     """Raise `Unbalanced` unless the index says of every document what this run committed, or another run after it.
 
     `before`: the index as it was when this run was planned; asked for only where something is wrong. Cost grows with
-    what the run did, not with the index; memory does not.
+    what the run did, not with the index; so many states are read of the index at a time.
     """
     uris, wrong = sorted(landed), list[str]()
     for first in range(0, len(uris), _AT_ONCE):

@@ -170,7 +170,7 @@ def test_a_recorded_command_ends_without_its_server(prefect: Crashes, tmp_path: 
         prefect.lose_server()
         lines = heard(process, "waiting up to")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=30)
     assert process.returncode == 0, "".join(lines) + err
     assert "record of this run is not complete" in err
     assert world.indexed() == 24

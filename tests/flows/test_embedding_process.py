@@ -55,6 +55,6 @@ def test_the_process_never_outlives_the_run(
         process.send_signal(number)
         process.wait(60)
         assert process.returncode == (1 if number == signal.SIGINT else -number)
-    until(lambda: all(map(processes.gone, workers(child))), 60)
+    until(lambda: all(map(processes.gone, workers(child))), 20)
     assert world.ingest().exit_code() == 0
     sound(world.home)

@@ -118,7 +118,7 @@ def test_a_parser_process_never_outlives_the_run(world: World, tmp_path: Path) -
         workers = _children_of(process.pid)
         process.kill()
         process.wait()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 20
     while not all(map(processes.gone, workers)):
         assert time.monotonic() < deadline, "a parser process is an orphan"
         time.sleep(0.02)

@@ -41,7 +41,7 @@ def prove(landed: Mapping[str, DocState], index: Index, before: Mapping[str, Doc
 
 
 def test_states_are_read_a_few_at_a_time() -> None:
-    """The memory of the check does not grow with what the run did."""
+    """However many the run committed."""
     landed = {one.uri: one for one in map(state, range(23))}
     index = Index(landed)
     prove(landed, index)

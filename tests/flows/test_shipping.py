@@ -418,7 +418,7 @@ def test_follow_ships_what_others_commit_until_it_is_stopped(world: World, dr: P
         try:
             until(lambda: dr.is_dir() and shipped_to(dr) == [1])
             process.send_signal(number)
-            out, err = process.communicate(timeout=90)
+            out, err = process.communicate(timeout=20)
         finally:
             process.kill()
     assert process.returncode == 0, err
@@ -443,7 +443,7 @@ def test_follow_waits_for_the_first_ingest(world: World, dr: Path) -> None:
         ingest(world, "a")
         until(lambda: dr.is_dir() and shipped_to(dr) == [1])
         follower.send_signal(signal.SIGTERM)
-        out, _ = follower.communicate(timeout=90)
+        out, _ = follower.communicate(timeout=30)
     assert follower.returncode == 0 and json.loads(out)["ok"]
 
 
@@ -471,7 +471,7 @@ def test_a_following_lane_sees_the_commits_of_others(world: World, dr: Path, mon
     (world.docs / "c.txt").write_text("gamma")
     configure()
     ingest(world, "c")
-    follower.join(90)
+    follower.join(20)
     assert [code for _, code in ends] == [3]
     assert any("restored" in line for line in lines)
 

@@ -74,7 +74,7 @@ def test_a_bucket_that_is_down_costs_a_run_the_seconds_that_it_may_wait(
     world.write("a.txt", "alpha")
     started = time.monotonic()
     account = world.ingest(config=str(CONFIG))
-    assert (account.exit_code(), account.indexed) == (0, 1) and time.monotonic() - started < 60
+    assert (account.exit_code(), account.indexed) == (0, 1) and time.monotonic() - started < 30
     assert account.ship[place].problem and account.ship[place].versions_behind is None
     assert account.messages[0].startswith(f"NOT shipped to {place}: ")
     proxy.up()
@@ -96,7 +96,7 @@ def test_a_bucket_that_hangs_is_not_waited_for(world: World, place: str, proxy: 
     going = shipping.beside(settings, home, lineage, lambda _: None)
     assert going is not None
     going.finish(0.1, lambda: False)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 10
     proxy.faults.clear()
 
 

@@ -49,7 +49,7 @@ def process_of(document: object) -> int:
     return int(document.text.split()[1])
 
 
-def gone(process: int, within: float = 60.0) -> bool:
+def gone(process: int, within: float = 20.0) -> bool:
     until = time.monotonic() + within
     while time.monotonic() < until:
         if processes.gone(process):

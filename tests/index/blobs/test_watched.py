@@ -135,7 +135,7 @@ def test_an_ill_store_is_passed_over_within_its_deadline(tmp_path, small_blocks,
     found = open_blob(watching, ref, report=lines.append)
     stores[0].illness = illness
     assert found.read(0, 1000) == CONTENT
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 3
     assert len(lines) == 1
     assert lines[0].startswith(stores[0].name)
     stores[0].cured.set()
@@ -169,7 +169,7 @@ def test_blobs_that_are_open_on_a_hung_store_wait_for_it_once_together(tmp_path,
     stores[0].illness, stores[0].asked = "hung", 0
     began = time.monotonic()
     assert {found.read(0, 1000) for found in opened} == {CONTENT}
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 4
     assert stores[0].asked == 1
     stores[0].cured.set()
 

@@ -189,7 +189,7 @@ def test_a_lock_is_for_all_machines_and_ends_with_its_session(postgres: Postgres
     waiter = threading.Thread(target=lambda: (one.take("recover") or again).release())
     waiter.start()
     again.release()
-    waiter.join(120)
+    waiter.join(20)
     assert not waiter.is_alive()
     held.release()
     other.release()

@@ -63,7 +63,7 @@ def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
     waiter.start()
     child.kill()
     child.wait()
-    waiter.join(120)
+    waiter.join(20)
     assert len(taken) == 1 and taken[0] is not None
 
 

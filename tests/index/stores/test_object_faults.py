@@ -138,7 +138,7 @@ def test_a_conflict_that_never_ends_is_unavailable(impatient, store, proxy):
     began = time.monotonic()
     with pytest.raises(Unavailable, match="conflict"):
         store.put_if_absent("log/1", b"x")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 3
     assert store.size("log/1") is None
 
 
@@ -241,7 +241,7 @@ def test_a_bucket_that_is_not_there_is_unavailable(server):  # noqa: F811
     for use in uses(store).values():
         with pytest.raises(Unavailable, match="no such bucket"):
             use()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 3
 
 
 def test_no_credentials_are_said_before_anything_is_sent(place, proxy):
